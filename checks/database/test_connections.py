@@ -1,0 +1,107 @@
+from postflight.check import check
+from postflight.deployment.parts import Deployment, PostgresCluster
+from postflight.probes.databases import DatabaseLogins, LoginOutcome, LoginTry, Pool
+from postflight.verdict.judge import Judge
+from postflight.verdict.status import Severity
+
+#: A client whose pool is not known holds at least this many connections.
+OTHERS = 5
+
+
+@check(
+    "database.connections",
+    severity=Severity.MAJOR,
+    finding="2.3",
+    remedy="lower cp_max or the autoscalers' maximum, or raise max_connections",
+    blind_spots="connections of clients that are not part of this deployment; those of other clients in it"
+    f" than Synapse count as {OTHERS} each",
+)
+def test_the_database_has_connections_for_every_process_at_its_autoscaling_maximum(
+    deployment: Deployment, database_logins: DatabaseLogins, database_pools: tuple[Pool, ...], judge: Judge
+) -> None:
+    """Pools fill slowly: a budget that does not hold is met under load, when it hurts most."""
+    if not database_pools:
+        judge.absent("no Synapse process names a PostgreSQL")
+        return
+    for cluster in deployment.postgres:
+        attempt = _accepted(database_logins, cluster)
+        pools = [pool for pool in database_pools if _uses(deployment, pool.process.id, cluster)]
+        if not pools:
+            continue
+        if attempt is None:
+            judge.unavailable(
+                cluster.id,
+                f"the connections of {cluster.name} cannot be counted: no login works",
+                needs=(cluster.id, *(pool.process.id for pool in pools)),
+            )
+            continue
+        judge.saw(cluster.id)
+        _budget(deployment, cluster, attempt, pools, judge)
+    for use in deployment.database_uses:
+        if use.keepalives is False:
+            others = len({u.client for u in deployment.database_uses if u.keepalives is False})
+            judge.warn(
+                "TCP keepalives",
+                f"{others} Synapse processes connect without TCP keepalives: a primary that is cut off holds them for minutes",
+                observed="database.args sets no keepalives_idle (libpq leaves it to the kernel: two hours)",
+                expected="keepalives_idle at most 300 s, or tcp_user_timeout",
+                remedy="add keepalives_idle: 10, keepalives_interval: 10, keepalives_count: 3 to database.args",
+            )
+            break
+
+
+def _budget(
+    deployment: Deployment, cluster: PostgresCluster, attempt: LoginTry, pools: list[Pool], judge: Judge
+) -> None:
+    workloads = {each.id: each for each in deployment.workloads}
+    sizes: dict[str, int] = {}
+    for pool in pools:
+        sizes[pool.process.workload] = max(sizes.get(pool.process.workload, 0), pool.size)
+    wants = {name: size * max(1, workloads[name].maximum if name in workloads else 1) for name, size in sizes.items()}
+    others = {
+        use.workload: OTHERS * max(1, workloads[use.workload].maximum)
+        for use in deployment.database_uses
+        if use.workload in workloads and use.workload not in sizes and _uses(deployment, use.client, cluster)
+    }
+    total = sum(wants.values()) + sum(others.values())
+    limit, reserved = int(attempt.facts["max_connections"]), int(attempt.facts["reserved"])
+    largest = sorted(wants.items(), key=lambda item: -item[1])[:3]
+    terms = ", ".join(f"{name.rpartition('/')[2]} {count}" for name, count in largest)
+    observed = (
+        f"{total} connections wanted at most ({terms}, ...), {limit - reserved} to be had"
+        f" (max_connections {limit} less {reserved} reserved); {attempt.facts['sessions']} in use now"
+    )
+    if total > limit - reserved:
+        scaled = [w.name for w in deployment.workloads if w.id in sizes and w.maximum > w.desired]
+        judge.wrong(
+            cluster.id,
+            f"{cluster.name} has {limit - reserved} connections, the processes at their maximum take {total}",
+            observed=observed,
+            expected="the pools of all processes at their autoscaling maximum fit max_connections",
+            cause=f"cp_max {max(sizes.values())} in {len(pools)} processes"
+            + (f", and autoscalers that may make more of {', '.join(scaled)}" if scaled else ""),
+            remedy=f"lower cp_max or maxReplicas until the sum is at most {limit - reserved}, or raise max_connections above {total + reserved}",
+        )
+    guessed = [
+        pool.process.workload_name
+        for pool in pools
+        if not pool.reported and pool.process.pod and pool.process.pod.ready
+    ]
+    if guessed:
+        judge.warn(
+            cluster.id,
+            f"pool sizes of {', '.join(sorted(set(guessed)))} are as configured, not as reported: no metrics to be had",
+        )
+
+
+def _uses(deployment: Deployment, client: str, cluster: PostgresCluster) -> bool:
+    hosts = {(each.host, each.port) for each in cluster.endpoints}
+    return any(u.client == client and (u.login.host, u.login.port) in hosts for u in deployment.database_uses)
+
+
+def _accepted(logins: DatabaseLogins, cluster: PostgresCluster) -> LoginTry | None:
+    for attempt in logins.tries.values():
+        where = (attempt.login.host, attempt.login.port)
+        if attempt.outcome is LoginOutcome.ACCEPTED and logins.clusters[where].id == cluster.id and attempt.facts:
+            return attempt
+    return None

@@ -1,0 +1,149 @@
+from collections.abc import Iterable
+
+from postflight.check import check
+from postflight.deployment.parts import DatabaseUse, Deployment, Login, name_of
+from postflight.probes.databases import DatabaseLogins, LoginOutcome, LoginTry
+from postflight.probes.inside import InsideView
+from postflight.verdict.judge import Judge
+from postflight.verdict.status import Severity
+
+#: Answers of a living server that say that this login is wrong. A database that is missing is
+#: database.names' to say: its password was accepted.
+WRONG = (LoginOutcome.PASSWORD, LoginOutcome.NO_ROLE, LoginOutcome.NOT_ALLOWED, LoginOutcome.NO_SCRAM)
+
+
+@check(
+    "database.login",
+    severity=Severity.CRITICAL,
+    finding="1.1",
+    remedy="take the operator's password over into the Secret that the process reads, then restart the process",
+    blind_spots="through a tunnel a login enters at the pod's loopback and proves no Service and no policy;"
+    " the connection by name from the process's own pod is tried beside it where commands in pods are allowed",
+)
+def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effect(
+    deployment: Deployment, database_logins: DatabaseLogins, inside_connections: InsideView, judge: Judge
+) -> None:
+    """A password that is wrong in one Secret keeps every process that reads it from starting; one
+    that was changed later does so at the next restart, at night."""
+    if not deployment.database_uses:
+        judge.absent("no process names a PostgreSQL")
+        return
+    in_effect: dict[Login, list[DatabaseUse]] = {}
+    later: dict[Login, list[DatabaseUse]] = {}
+    for use in deployment.database_uses:
+        judge.saw(use.client)
+        in_effect.setdefault(use.login, []).append(use)
+        if use.next_login and use.next_login != use.login:
+            later.setdefault(use.next_login, []).append(use)
+    for login, uses in in_effect.items():
+        _in_effect(database_logins.tries[login], database_logins, uses, deployment.database_uses, judge)
+    for login, uses in later.items():
+        attempt = database_logins.tries.get(login)
+        if attempt and attempt.outcome in WRONG:
+            _after_restart(attempt, uses, judge)
+    _from_inside(database_logins, inside_connections, judge)
+
+
+def _in_effect(
+    attempt: LoginTry,
+    logins: DatabaseLogins,
+    uses: list[DatabaseUse],
+    all_uses: Iterable[DatabaseUse],
+    judge: Judge,
+) -> None:
+    login, who = attempt.login, _who(uses)
+    cluster = logins.clusters[(login.host, login.port)]
+    observed = f"{attempt.message or attempt.outcome.value}, as {_count(uses)} would log in ({login.where}; asked {attempt.asked})"
+    if attempt.outcome in WRONG:
+        cause, remedy = _cause(attempt, logins, uses, all_uses)
+        judge.wrong(
+            uses[0].client,
+            f"{who} cannot log in to {login.host.partition('.')[0]}: {attempt.outcome.value}",
+            observed=observed,
+            expected="the password that a process has in effect opens its database",
+            cause=cause,
+            remedy=remedy,
+            stops=tuple(dict.fromkeys(part for use in uses for part in (use.client, use.workload))),
+        )
+    elif attempt.outcome is LoginOutcome.OUTSIDE:
+        judge.unknown(cluster.id, f"{login.host} is outside the cluster: no tunnel leads there (--access direct)")
+    elif attempt.outcome in (LoginOutcome.UNREACHABLE, LoginOutcome.FULL):
+        missing = cluster.missing or attempt.message
+        judge.unavailable(
+            cluster.id,
+            f"{login.host.partition('.')[0]} does not take logins: {missing}",
+            observed=observed,
+            expected="PostgreSQL answers at the address that the processes use",
+            remedy=f"bring {cluster.name} up",
+            stops=(cluster.id,),
+        )
+
+
+def _cause(
+    attempt: LoginTry, logins: DatabaseLogins, uses: list[DatabaseUse], all_uses: Iterable[DatabaseUse]
+) -> tuple[str, str]:
+    """Tell a password changed after its pod started from one that is wrong."""
+    use, login = uses[0], attempt.login
+    others = [t for t in logins.tries.values() if t.outcome is LoginOutcome.ACCEPTED and _same_role(t.login, login)]
+    restart = f"restart {_who(uses)}"
+    if attempt.outcome is not LoginOutcome.PASSWORD:
+        return f"PostgreSQL says: {attempt.message}", f"correct role {login.user} in PostgreSQL or in {use.origin}"
+    if use.next_login in {each.login for each in others} and use.next_login != login:
+        when = f" at {use.origin_changed:%Y-%m-%d %H:%M:%SZ}" if use.origin_changed else ""
+        return f"{use.origin} was changed{when}, after {use.pod} started with the value before", restart
+    if others:
+        good = others[0].login.password.reveal()
+        differs = f"({login.password.reveal()} is not {good})"
+        return (
+            f"{use.origin} differs from {_origin_of(others[0].login, all_uses)} {differs}",
+            f"take the password over into {use.origin.removeprefix('Secret ')}, then {restart}",
+        )
+    return (
+        f"{use.origin} holds another password than role {login.user} has in PostgreSQL",
+        f"make {use.origin} and the role's password equal, then {restart}",
+    )
+
+
+def _origin_of(good: Login, uses: Iterable[DatabaseUse]) -> str:
+    return next((use.origin for use in uses if good in (use.login, use.next_login)), "PostgreSQL")
+
+
+def _after_restart(attempt: LoginTry, uses: list[DatabaseUse], judge: Judge) -> None:
+    use = uses[0]
+    when = f" at {use.origin_changed:%Y-%m-%d %H:%M:%SZ}" if use.origin_changed else ""
+    judge.wrong(
+        use.client,
+        f"{_who(uses)} will not log in after the next restart: {use.origin} was changed{when}: {attempt.outcome.value}",
+        observed=f"{attempt.message}, as {_count(uses)} would log in after a restart ({attempt.login.where})",
+        expected="the Secret holds the password that the running process logged in with, or another that works",
+        cause=f"{use.origin} was changed after {use.pod} started; what it says now is refused",
+        remedy=f"put the password that is in effect back into {use.origin.removeprefix('Secret ')} before anything restarts",
+    )
+
+
+def _from_inside(logins: DatabaseLogins, view: InsideView, judge: Judge) -> None:
+    """The Service's way, from the process's own pod."""
+    accepted = {(t.login.host, t.login.port) for t in logins.tries.values() if t.outcome is LoginOutcome.ACCEPTED}
+    for each in view.connections:
+        if (each.host, each.port) in accepted and each.problem:
+            judge.wrong(
+                each.process.id,
+                f"{each.process.workload_name} does not reach {each.host.partition('.')[0]}, which takes logins: {each.problem}",
+                observed=f"{each.problem}, connecting to {each.host}:{each.port} from {name_of(each.process.id)}",
+                expected="the process reaches the database by the name it has in effect",
+                cause="name resolution, the Service or a NetworkPolicy stands between",
+                stops=(each.process.id,),
+            )
+
+
+def _same_role(one: Login, other: Login) -> bool:
+    return (one.user, one.host.partition(".")[0], one.port) == (other.user, other.host.partition(".")[0], other.port)
+
+
+def _who(uses: Iterable[DatabaseUse]) -> str:
+    names = list(dict.fromkeys(name_of(use.workload).rpartition(" ")[2] for use in uses))
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _count(uses: list[DatabaseUse]) -> str:
+    return f"each of {len(uses)} processes" if len(uses) > 1 else uses[0].pod

@@ -1,0 +1,144 @@
+from collections.abc import Mapping
+
+from postflight.check import check
+from postflight.cluster.kinds import CLAIM, EVENT
+from postflight.cluster.snapshot import Snapshot
+from postflight.deployment.parts import Container, Deployment, Pod, Workload
+from postflight.verdict.judge import Judge
+from postflight.verdict.status import Severity
+
+RESTARTS = 3
+
+
+@check(
+    "platform.workloads",
+    severity=Severity.CRITICAL,
+    remedy="read the last words of the container that does not run; they name what it lacks",
+    blind_spots="a container that is Ready although it does not serve: the checks of its service see that",
+)
+def test_every_pod_is_ready_and_runs_the_image_of_its_workload(
+    deployment: Deployment,
+    snapshot: Snapshot,
+    last_words: Mapping[str, tuple[str, ...]],
+    judge: Judge,
+) -> None:
+    """A pod that is down is capacity, or a writer, that is missing; replicas on different images
+    answer differently from request to request."""
+    for workload in deployment.workloads:
+        if workload.kind == "Job" or not (workload.desired or workload.pods):
+            continue
+        judge.saw(workload.id)
+        down = [pod for pod in workload.pods if not pod.ready and pod.phase != "Succeeded"]
+        missing = workload.desired - len(workload.pods)
+        if down or missing > 0:
+            pod = next(iter(down), None)
+            why = _why(snapshot, workload, pod) if pod else f"{missing} of {workload.desired} pods do not exist"
+            ready = sum(pod.ready for pod in workload.pods)
+            judge.unavailable(
+                workload.id,
+                f"{workload.name}: {ready} of {workload.desired} pods ready: {why}",
+                observed="; ".join(f"{each.name} {each.phase}" for each in down) or f"no pod for {missing} replicas",
+                expected=f"{workload.desired} pods ready",
+                cause=why,
+                evidence=last_words.get(pod.id, ()) if pod else _events(snapshot, workload),
+                stops=(workload.id, *(each.id for each in down)) if ready == 0 else tuple(each.id for each in down),
+            )
+        _same_image(workload, judge)
+    _same_release(deployment, judge)
+    for claim in snapshot.all(CLAIM):
+        phase = (claim.get("status") or {}).get("phase")
+        name = claim["metadata"]["name"]
+        if phase == "Lost":
+            judge.wrong(name, f"volume claim {name} has lost its volume")
+
+
+def _why(snapshot: Snapshot, workload: Workload, pod: Pod) -> str:
+    """The kubelet's or scheduler's reason, in one line."""
+    for claim in snapshot.all(CLAIM, pod.namespace):
+        if (claim.get("status") or {}).get("phase") == "Pending" and _waits_for(
+            snapshot, pod, claim["metadata"]["name"]
+        ):
+            cls = claim["spec"].get("storageClassName", "the default")
+            return f"volume claim {claim['metadata']['name']} stays Pending (storage class {cls})"
+    if pod.problem:
+        return pod.problem
+    for container in (*pod.init, *pod.containers):
+        if reason := _state(container):
+            return f"container {container.name} {reason}"
+    return f"{pod.name} is {pod.phase}, not Ready"
+
+
+def _waits_for(snapshot: Snapshot, pod: Pod, claim: str) -> bool:
+    from postflight.cluster.kinds import POD
+
+    raw = snapshot.get(POD, pod.namespace, pod.name) or {"spec": {}}
+    volumes = raw["spec"].get("volumes") or ()
+    return any((each.get("persistentVolumeClaim") or {}).get("claimName") == claim for each in volumes)
+
+
+def _state(container: Container) -> str:
+    if container.waiting == "PodInitializing" or (container.running and container.ready):
+        return ""
+    if container.waiting == "CrashLoopBackOff" or (container.waiting and container.last_exit not in (0, None)):
+        return f"keeps crashing (exit code {container.last_exit}, {container.restarts} restarts)"
+    if container.waiting and container.waiting != "ContainerCreating":
+        return f"waits: {container.waiting} {container.message}".strip()
+    if container.last_exit not in (0, None) and not container.running:
+        return f"ended with exit code {container.last_exit}"
+    if container.running and not container.ready:
+        return f"runs but is not ready ({container.restarts} restarts)"
+    return ""
+
+
+def _events(snapshot: Snapshot, workload: Workload) -> tuple[str, ...]:
+    return tuple(
+        f"{each.get('reason')}: {each.get('message')}"
+        for each in snapshot.all(EVENT, workload.namespace)
+        if str((each.get("involvedObject") or {}).get("name", "")).startswith(workload.name)
+    )[-3:]
+
+
+def _same_image(workload: Workload, judge: Judge) -> None:
+    for name, wanted in workload.images.items():
+        others = {
+            pod.name: container.image
+            for pod in workload.pods
+            if (container := pod.container(name)) and container.image != wanted
+        }
+        ids = {container.image_id for pod in workload.pods if (container := pod.container(name)) and container.image_id}
+        if others or len(ids) > 1:
+            odd = ", ".join(f"{pod} runs {image}" for pod, image in others.items()) or f"{len(ids)} different images"
+            judge.wrong(
+                workload.id,
+                f"{workload.name}: {odd}, its workload says {wanted}",
+                observed=odd,
+                expected=f"every pod of {workload.name} runs {wanted}",
+                cause=f"a pod of {workload.name} was changed by hand, or a rollout has not ended",
+                remedy=f"roll {workload.name} out again and delete the odd pod",
+            )
+        for pod in workload.pods:
+            container = pod.container(name)
+            if container and container.ready and container.restarts >= RESTARTS:
+                judge.warn(
+                    pod.id, f"{pod.name}: container {name} runs now but was restarted {container.restarts} times"
+                )
+
+
+def _same_release(deployment: Deployment, judge: Judge) -> None:
+    """All processes of one homeserver run one release."""
+    images: dict[str, dict[str, list[str]]] = {}
+    specs = {each.id: each for each in deployment.workloads}
+    for process in deployment.synapse:
+        image = specs[process.workload].images.get(process.container, "") if process.workload in specs else ""
+        names = images.setdefault(process.namespace + process.server_name, {}).setdefault(image, [])
+        names.append(process.workload_name)
+    for found in images.values():
+        if len(found) > 1:
+            groups = sorted(found.items(), key=lambda item: -len(item[1]))
+            odd_image, odd = groups[-1]
+            judge.wrong(
+                f"release of {odd[0]}",
+                f"{', '.join(sorted(set(odd)))} runs {odd_image}, the other Synapse processes {groups[0][0]}",
+                expected="all processes of one homeserver run the same release",
+                remedy="roll all of them out with one image",
+            )

@@ -1,0 +1,3 @@
+"""Makes ``pytest checks/`` the verifier: without this plugin the checks are only functions."""
+
+pytest_plugins = ("postflight.plugin",)

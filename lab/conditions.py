@@ -1,0 +1,146 @@
+"""What can be asked of a running lab, and done in it: the steps that a defect's description is made of."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lab.cluster import Cluster
+from lab.errors import LabError
+from lab.readiness import Object, chosen, pod_state, unready
+
+Step = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A lab and the deployment in it, as it is declared at the moment."""
+
+    cluster: Cluster
+    objects: list[Object]
+
+    @property
+    def namespace(self) -> str:
+        """The deployment's own: where its first StatefulSet stands."""
+        return str(next(o["metadata"]["namespace"] for o in self.objects if o["kind"] == "StatefulSet"))
+
+    def pods(self, value: Step) -> list[Object]:
+        """The pods that a step names by `labels` or `pod`; those on their way out are left out."""
+        pods = self.cluster.get(f"/api/v1/namespaces/{value.get('namespace', self.namespace)}/pods")["items"]
+        found = chosen(pods, value["labels"]) if "labels" in value else _named(pods, value["pod"])
+        return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+
+
+def steps(given: Any, known: Mapping[str, object], where: str) -> list[Step]:
+    """The steps that a file lists, each of a known kind. Raises LabError that names a wrong one."""
+    for step in given or []:
+        if not isinstance(step, dict) or len(step) != 1 or next(iter(step)) not in known:
+            raise LabError(f"{where}: {json.dumps(step)} is none of {', '.join(known)}")
+    return list(given or [])
+
+
+def missing(scene: Scene, conditions: list[Step]) -> str:
+    """The first condition that does not hold and what was seen instead, or an empty string."""
+    for step in conditions:
+        ((kind, value),) = step.items()
+        if text := CONDITIONS[kind](scene, value):
+            return text
+    return ""
+
+
+def perform(scene: Scene, actions: list[Step]) -> None:
+    """Does each action. Raises LabError with the first refusal."""
+    for step in actions:
+        ((kind, value),) = step.items()
+        ACTIONS[kind](scene, value)
+
+
+def _pods(scene: Scene, value: Step) -> str:
+    """pods: {labels | pod, state, count}: so many (all of at least one, if no count is given) are in that state."""
+    states = {p["metadata"]["name"]: pod_state(p) for p in scene.pods(value)}
+    fitting = sum(state == value.get("state", state) for state in states.values())
+    enough = fitting == value["count"] if "count" in value else states and fitting == len(states)
+    wanted = " ".join(str(value[word]) for word in ("count", "state") if word in value)
+    return "" if enough else f"wanted {wanted}, seen {states or 'no pod'}"
+
+
+def _ready(scene: Scene, value: Any) -> str:
+    """ready: true: every workload is as it is declared now, with all its pods."""
+    return unready(scene.cluster, scene.objects)
+
+
+def _get(scene: Scene, value: Step) -> str:
+    """get: {path, field, is}: a field of what the API server answers. In a list, a part of the dotted path is a name or type."""
+    found: Any = scene.cluster.get(value["path"].replace("NAMESPACE", scene.namespace))
+    for part in value["field"].split("."):
+        if isinstance(found, list):
+            found = next((x for x in found if part in (x.get("name"), x.get("type"))), None)
+        else:
+            found = (found or {}).get(part)
+    return "" if found == value["is"] else f"{value['path']}: {value['field']} is {found!r}, not yet {value['is']!r}"
+
+
+def _answers(scene: Scene, value: Step) -> str:
+    """answers: {labels | pod, port, path, status, text}: each such pod's HTTP answer, through the API server, matches."""
+    for pod in scene.pods(value):
+        name = pod["metadata"]["name"]
+        path = f"/api/v1/namespaces/{scene.namespace}/pods/{name}:{value['port']}/proxy{value['path']}"
+        status, body = scene.cluster.request("GET", path)
+        if status != value.get("status", 200) or not re.search(value["text"], str(body.get("message", body))):
+            return f"{name} answers {value['path']} with {status}, not yet with {value['text']!r}"
+    return ""
+
+
+def _says(scene: Scene, value: Step) -> str:
+    """says: {labels | pod, container, run, text}: a shell command in each such pod prints text that matches."""
+    for pod, out in _run(scene, value).items():
+        if not re.search(value["text"], out):
+            return f"{pod} says {' '.join(out.split())[:200]!r}, not yet {value['text']!r}"
+    return ""
+
+
+def _exec(scene: Scene, value: Step) -> None:
+    """exec: {labels | pod, container, run}: a shell command in each such pod."""
+    _run(scene, value)
+
+
+def _run(scene: Scene, value: Step) -> dict[str, str]:
+    names = [pod["metadata"]["name"] for pod in scene.pods(value)]
+    if not names:
+        raise LabError(f"no pod is {value.get('labels', value.get('pod'))}")
+    argv = ["-c", value["container"], "--", "sh", "-ec", value["run"]]
+    return {name: scene.cluster.kubectl("exec", "-n", scene.namespace, name, *argv) for name in names}
+
+
+def _restart(scene: Scene, value: Step) -> None:
+    """restart: {labels | pod}: ends these pods, at once."""
+    for pod in scene.pods(value):
+        name = pod["metadata"]["name"]
+        scene.cluster.kubectl("delete", "pod", name, "-n", scene.namespace, "--grace-period=1", "--wait=false")
+
+
+def _touch(scene: Scene, value: Step) -> None:
+    """touch: {secret}: a new version of a Secret with the same content, for whoever watches it."""
+    note = f"postflight.lab/touched={time.time():.3f}"
+    scene.cluster.kubectl("annotate", "secret", value["secret"], "-n", scene.namespace, "--overwrite", note)
+
+
+def _kubectl(scene: Scene, value: list[str]) -> None:
+    """kubectl: [arguments]: anything else."""
+    scene.cluster.kubectl(*value)
+
+
+def _named(pods: list[Object], name: str) -> list[Object]:
+    return [pod for pod in pods if pod["metadata"]["name"] == name]
+
+
+CONDITIONS: dict[str, Callable[[Scene, Any], str]] = {
+    "pods": _pods,
+    "ready": _ready,
+    "get": _get,
+    "answers": _answers,
+    "says": _says,
+}
+ACTIONS: dict[str, Callable[[Scene, Any], None]] = {"exec": _exec, "restart": _restart, "touch": _touch, "kubectl": _kubectl}

@@ -1,0 +1,209 @@
+"""The defects: each a folder with what it changes and the verdicts that this must cause. Put in, and taken out again."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab import conditions, manifests
+from lab.cluster import Cluster
+from lab.conditions import ACTIONS, CONDITIONS, Scene, Step
+from lab.errors import LabError
+from lab.manifests import DEFECTS, Object
+from lab.readiness import chosen, collection, selector
+
+# What holds references to ConfigMaps and Secrets in a pod template, and under which key the name stands.
+REFERENCES = {
+    "configMap": ("ConfigMap", "name"),
+    "configMapRef": ("ConfigMap", "name"),
+    "configMapKeyRef": ("ConfigMap", "name"),
+    "secret": ("Secret", "secretName"),
+    "secretRef": ("Secret", "name"),
+    "secretKeyRef": ("Secret", "name"),
+}
+# How far behind the break's start a defect bites, and how long healing takes at most.
+BITE_TIMEOUT, HEAL_TIMEOUT = 180.0, 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """What `expect.yaml` says, written by hand."""
+
+    name: str
+    title: str
+    check: str
+    variant: str
+    failed: dict[str, list[str]]
+    bites: list[Step]
+    blocked: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
+    touches: tuple[str, ...] = ()
+    restart: bool = True
+    edits: tuple[Step, ...] = ()
+    remove: tuple[str, ...] = ()
+    actions: tuple[Step, ...] = ()
+    undo: tuple[Step, ...] = ()
+    finish: tuple[Step, ...] = ()
+
+
+def names() -> list[Defect]:
+    """Every defect there is, by name."""
+    return [load(file.parent.name) for file in sorted(DEFECTS.glob("*/expect.yaml"))]
+
+
+def load(name: str) -> Defect:
+    """One defect. Raises LabError when there is none of that name, or its description has an unknown word."""
+    file = DEFECTS / name / "expect.yaml"
+    if not file.exists():
+        raise LabError(f"no defect is called {name}")
+    return _defect(name, yaml.load(file.read_text(), Loader=manifests.LOADER))
+
+
+def break_(cluster: Cluster, names: Sequence[str]) -> None:
+    """Puts the defects in and returns once all of them bite. Raises LabError that names what does not."""
+    record = cluster.home / "broken.json"
+    if record.exists():
+        broken = ", ".join(json.loads(record.read_text())["defects"])
+        raise LabError(f"lab {cluster.name} is broken already ({broken}): `make lab-heal` first")
+    chosen_ = [_translated(cluster, name) for name in names]
+    _must_not_meet(chosen_)
+    healthy, now = _rendered(cluster), _rendered(cluster, names)
+    record.write_text(json.dumps({"defects": list(names), "removed": _removed(cluster, chosen_)}))
+    still = _change(cluster, healthy, now, restart=all(d.restart for d in chosen_))
+    for defect in chosen_:
+        for resource in defect.remove:
+            cluster.kubectl("delete", *resource.split(), "--wait=false", "--ignore-not-found")
+    scene = Scene(cluster, now)
+    for defect in chosen_:
+        conditions.perform(scene, list(defect.actions))
+    for defect in chosen_:
+        asked = defect.bites
+        manifests.wait(
+            lambda: _there(cluster, still) or conditions.missing(scene, asked),  # noqa: B023 (called before the next turn)
+            BITE_TIMEOUT,
+            f"{defect.name} does not bite",
+        )
+
+
+def heal(cluster: Cluster) -> None:
+    """Takes every defect out, and returns once everything is Ready and healthy. Raises LabError that names what is not."""
+    record = cluster.home / "broken.json"
+    known = json.loads(record.read_text()) if record.exists() else {"defects": [], "removed": []}
+    taken = [_translated(cluster, name) for name in known["defects"]]
+    healthy, now = _rendered(cluster), _rendered(cluster, known["defects"])
+    if known["removed"]:
+        manifests.apply(cluster, known["removed"])
+    for defect in taken:
+        conditions.perform(Scene(cluster, now), list(defect.undo))
+    still = _change(cluster, now, healthy, restart=all(d.restart for d in taken))
+    # Whatever else was changed by hand goes too.
+    manifests.apply(cluster, healthy)
+    for defect in taken:
+        conditions.perform(Scene(cluster, healthy), list(defect.finish))
+    manifests.wait(lambda: _there(cluster, still), HEAL_TIMEOUT, "old pods are still there")
+    manifests.wait_ready(cluster, healthy, 0, HEAL_TIMEOUT)
+    record.unlink(missing_ok=True)
+
+
+def _change(cluster: Cluster, before: list[Object], after: list[Object], restart: bool) -> dict[str, str]:
+    """Makes of one deployment the other. Returns the pods (API path and uid) that have to go for it."""
+    old, new = {_id(o): o for o in before}, {_id(o): o for o in after}
+    changed = [o for key, o in new.items() if old.get(key) != o]
+    pods = _pods_to_end(cluster, old, new) if restart else []
+    manifests.apply(cluster, changed)
+    for key in old.keys() - new.keys():
+        _, kind, space, name = key
+        where = ["-n", space] if space else []
+        cluster.kubectl("delete", kind, name, *where, "--ignore-not-found", "--wait=false", "--cascade=foreground")
+    for space in {p["metadata"]["namespace"] for p in pods}:
+        gone = [p["metadata"]["name"] for p in pods if p["metadata"]["namespace"] == space]
+        cluster.kubectl("delete", "pod", "-n", space, *gone, "--grace-period=1", "--wait=false", "--ignore-not-found")
+    return {f"{collection(p | {'kind': 'Pod', 'apiVersion': 'v1'})}/{p['metadata']['name']}": p["metadata"]["uid"] for p in pods}
+
+
+def _pods_to_end(cluster: Cluster, old: dict[Any, Object], new: dict[Any, Object]) -> list[Object]:
+    """The pods of every workload whose template changed, or a ConfigMap or Secret that it takes."""
+    given = {key for key in old if key[1] in ("ConfigMap", "Secret") and old[key] != new.get(key)}
+    found: list[Object] = []
+    for key in old.keys() & new.keys():
+        if key[1] not in ("Deployment", "StatefulSet"):
+            continue
+        template = new[key]["spec"]["template"]
+        taken = {("v1", kind, key[2], name) for kind, name in _references(template)}
+        if template != old[key]["spec"]["template"] or taken & given:
+            pods = cluster.get(f"/api/v1/namespaces/{key[2]}/pods")["items"]
+            found += chosen(pods, selector(old[key]))
+    return found
+
+
+def _references(value: Any) -> set[tuple[str, str]]:
+    if isinstance(value, list):
+        return {r for v in value for r in _references(v)}
+    if not isinstance(value, dict):
+        return set()
+    found = {r for v in value.values() for r in _references(v)}
+    for word, (kind, name) in REFERENCES.items():
+        if isinstance(held := value.get(word), dict) and name in held:
+            found.add((kind, held[name]))
+    return found
+
+
+def _there(cluster: Cluster, pods: dict[str, str]) -> str:
+    """The first of these pods that is still there, or an empty string."""
+    for path, uid in list(pods.items()):
+        status, pod = cluster.request("GET", path)
+        if status == 200 and pod["metadata"]["uid"] == uid:
+            return f"{path.rpartition('/')[2]} is still there"
+        del pods[path]
+    return ""
+
+
+def _removed(cluster: Cluster, defects: list[Defect]) -> list[Object]:
+    """What a defect will remove that the deployment's manifests do not hold, kept for the healing."""
+    kept: list[Object] = []
+    for resource in (r for d in defects for r in d.remove):
+        o = json.loads(cluster.kubectl("get", *resource.split(), "-o", "json"))
+        meta = {k: v for k, v in o["metadata"].items() if k in ("name", "namespace", "labels", "annotations")}
+        kept.append({k: v for k, v in o.items() if k != "status"} | {"metadata": meta})
+    return kept
+
+
+def _rendered(cluster: Cluster, defects: Sequence[str] = ()) -> list[Object]:
+    return manifests.render(cluster.kubectl_path, defects, manifests.renamed(cluster))
+
+
+def _translated(cluster: Cluster, name: str) -> Defect:
+    return _defect(name, manifests.translated(cluster, DEFECTS / name / "expect.yaml"))
+
+
+def _defect(name: str, given: dict[str, Any]) -> Defect:
+    file = Path(name) / "expect.yaml"
+    known = {f.name for f in fields(Defect)} - {"name"}
+    if wrong := sorted(set(given) - known):
+        raise LabError(f"{file}: unknown {', '.join(wrong)}; known are {', '.join(sorted(known))}")
+    try:
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        values["bites"] = conditions.steps(given["bites"], CONDITIONS, str(file))
+        for word in ("actions", "undo", "finish"):
+            values[word] = tuple(conditions.steps(given.get(word), ACTIONS, str(file)))
+        return Defect(name=name, **values)
+    except (KeyError, TypeError) as error:
+        raise LabError(f"{file}: {error}") from error
+
+
+def _must_not_meet(defects: list[Defect]) -> None:
+    """Raises LabError when two defects touch the same part: neither would bite as described."""
+    seen: dict[str, str] = {}
+    for defect in defects:
+        for part in defect.touches:
+            if part in seen:
+                raise LabError(f"{seen[part]} and {defect.name} both touch {part}: try one after the other")
+            seen[part] = defect.name
+
+
+def _id(o: Object) -> tuple[str, str, str, str]:
+    return o["apiVersion"], o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]

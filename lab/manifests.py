@@ -1,0 +1,147 @@
+"""The reference deployment: rendered from its manifests, applied, waited for."""
+
+import base64
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab import conditions
+from lab.cluster import Cluster
+from lab.conditions import Scene
+from lab.errors import LabError
+from lab.readiness import Object, group, pod_state, unready
+from lab.renaming import Renaming
+
+__all__ = ["Object", "apply", "pod_state", "render", "translated", "unready", "wait", "wait_ready"]
+
+HERE = Path(__file__).resolve().parent
+DEPLOYMENT = HERE / "deployment"
+DEFECTS = HERE / "defects"
+OVERLAY = DEPLOYMENT / "overlays/lab"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# What is tried again: the operator's kinds and webhook are there some seconds after the operator was applied.
+NOT_YET = ("webhook", "no matches for kind", "ensure CRDs are installed first", "resource mapping not found")
+
+
+def render(kubectl: Path, defect: Sequence[str] = (), rename: Path | None = None) -> list[Object]:
+    """Every object of the deployment, with the defects in it and under the names that `rename` gives.
+
+    Raises LabError with the renderer's line.
+    """
+    folders = [DEFECTS / name for name in defect]
+    objects = _kustomize(kubectl, [folder for folder in folders if (folder / "kustomization.yaml").exists()])
+    for folder in folders:
+        _edit(objects, folder)
+    if rename is not None:
+        renaming = Renaming.read(rename)
+        objects = [renaming.object(o) for o in objects]
+    return [_encoded(o) for o in objects]
+
+
+def apply(cluster: Cluster, objects: Iterable[Object], timeout: float = 120) -> None:
+    """Makes the cluster's objects what `objects` say. Only what needs the PostgreSQL operator waits for it."""
+    mine: list[Object] = []
+    operators: list[Object] = []
+    for o in objects:
+        (operators if group(o).endswith("cnpg.io") else mine).append(o)
+    if mine:
+        _apply(cluster, mine)
+    deadline = time.monotonic() + timeout
+    while operators:
+        try:
+            _apply(cluster, operators)
+            return
+        except LabError as error:
+            if time.monotonic() > deadline or not any(text in str(error) for text in NOT_YET):
+                raise
+        time.sleep(0.2)
+
+
+def wait_ready(cluster: Cluster, objects: Sequence[Object], since: float = 0, timeout: float = 180) -> None:
+    """Returns once every workload in `objects` is Ready, by a transition newer than `since` (seconds since the epoch),
+    and what `healthy.yaml` asks for holds. Raises LabError that names what does not.
+    """
+    scene = Scene(cluster, list(objects))
+    asked = conditions.steps(translated(cluster, DEPLOYMENT / "healthy.yaml"), conditions.CONDITIONS, "healthy.yaml")
+    wait(lambda: unready(cluster, objects, since) or conditions.missing(scene, asked), timeout)
+
+
+def wait(missing: Callable[[], str], timeout: float, what: str = "not Ready") -> None:
+    """Calls `missing` until it has nothing to name. Raises LabError with what it named last."""
+    deadline = time.monotonic() + timeout
+    while text := _tried(missing):
+        if time.monotonic() > deadline:
+            raise LabError(f"{what} after {timeout:.0f} s: {text}")
+        time.sleep(0.25)
+
+
+def renamed(cluster: Cluster) -> Path | None:
+    """The map of other names that this lab was made with, if it was."""
+    file = cluster.home / "rename.yaml"
+    return file if file.exists() else None
+
+
+def translated(cluster: Cluster, file: Path) -> Any:
+    """A YAML file of ours, with the names in it as this lab has them."""
+    value = yaml.load(file.read_text(), Loader=LOADER)
+    rename = renamed(cluster)
+    return value if rename is None else Renaming.read(rename).value(value)
+
+
+def _kustomize(kubectl: Path, components: list[Path]) -> list[Object]:
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made).resolve()
+        text = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            # kustomize takes relative paths only.
+            "resources": [os.path.relpath(OVERLAY, folder)],
+            "components": [os.path.relpath(c, folder) for c in components],
+        }
+        (folder / "kustomization.yaml").write_text(json.dumps(text))
+        try:
+            done = subprocess.run([str(kubectl), "kustomize", str(folder)], capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise LabError(f"{kubectl} cannot run ({error.strerror}): run `make setup`") from error
+    if done.returncode:
+        raise LabError(f"kubectl kustomize: {done.stderr.strip().splitlines()[-1]}")
+    return [o for o in yaml.load_all(done.stdout, Loader=LOADER) if o]
+
+
+def _edit(objects: list[Object], folder: Path) -> None:
+    """Changes inside a configuration text, which kustomize cannot say: each text must be there exactly once."""
+    edits = yaml.load((folder / "expect.yaml").read_text(), Loader=LOADER).get("edits", [])
+    for edit in edits:
+        maps = [o for o in objects if o["kind"] == "ConfigMap" and o["metadata"]["name"] == edit["configmap"]]
+        text = maps[0]["data"].get(edit["key"], "") if maps else ""
+        if text.count(edit["from"]) != 1:
+            raise LabError(f"defect {folder.name}: {edit['configmap']}/{edit['key']} does not hold {edit['from']!r} exactly once")
+        maps[0]["data"][edit["key"]] = text.replace(edit["from"], edit["to"])
+
+
+def _encoded(o: Object) -> Object:
+    """A Secret as the API server keeps it: server-side apply would never remove a key that came as stringData."""
+    if o["kind"] != "Secret" or "stringData" not in o:
+        return o
+    data = {k: base64.b64encode(v.encode()).decode() for k, v in o["stringData"].items()}
+    return {k: v for k, v in o.items() if k != "stringData"} | {"data": {**o.get("data", {}), **data}}
+
+
+def _apply(cluster: Cluster, objects: list[Object]) -> None:
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=lab", "-f", "-", input=text)
+
+
+def _tried(missing: Callable[[], str]) -> str:
+    try:
+        return missing()
+    except LabError as error:
+        return str(error)

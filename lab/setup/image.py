@@ -1,0 +1,113 @@
+"""The image as a docker-archive with many names, and a lab state that has it imported."""
+
+import hashlib
+import io
+import json
+import platform
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.setup import rootfs
+from lab.setup.runner import Work
+
+TAGS = rootfs.IMAGE / "tags.txt"
+_ENVIRONMENT = (
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/lib/postgresql/15/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PYTHONPATH=/opt/synapse",
+    "LANG=C.UTF-8",
+)
+_PAUSE = ("/usr/bin/catatonit", "-P")  # so that it serves as the sandbox image too
+
+
+def archive(work: Work) -> None:
+    """image/image.tar: one layer of Debian and Synapse, one of Go programs. Raises LabError or OSError."""
+    home = work.home
+    rootfs.compile_synapse(work, home)
+    _put_programs(work)
+    layers = [
+        _layer(home.image / "debian", home.image / "debian.layer"),
+        _layer(home.image / "programs", home.image / "programs.layer"),
+    ]
+    part = home.image / "image.tar.part"
+    config = {
+        "architecture": architecture(),
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for _, digest in layers]},
+        "config": {"Env": _ENVIRONMENT, "Cmd": _PAUSE},
+    }
+    data = json.dumps(config).encode()
+    name = f"{hashlib.sha256(data).hexdigest()}.json"
+    paths = [path for path, _ in layers]
+    manifest = [{"Config": name, "RepoTags": TAGS.read_text().split(), "Layers": [path.name for path in paths]}]
+    with tarfile.open(part, "w") as tar:
+        _add(tar, "manifest.json", json.dumps(manifest).encode())
+        _add(tar, name, data)
+        for path in paths:
+            tar.add(path, path.name)
+    for path in paths:
+        path.unlink()
+    part.replace(home.image / "image.tar")
+
+
+def base(work: Work) -> None:
+    """base/: the state of a lab in which only the image was imported, by a containerd of its own. Raises LabError."""
+    home = work.home
+    part = home.root / "base.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    config = part / "containerd.toml"
+    config.write_text(f'version = 2\nroot = "{part}/containerd"\nstate = "/run/containerd"\n')
+    script = f"""mount -t tmpfs tmpfs /run
+containerd --config {config} --log-level warn &
+for try in $(seq 100); do ctr version > /dev/null 2>&1 && break; sleep 0.1; done
+ctr -n k8s.io images import {home.image}/image.tar > /dev/null"""
+    namespaces = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+    work.run(*namespaces, "sh", "-c", script)
+    config.unlink()
+    if home.base.exists():
+        shutil.rmtree(home.base)
+    part.rename(home.base)
+
+
+def architecture() -> str:
+    """As Go and image indexes call this machine's. Raises LabError."""
+    known = {"x86_64": "amd64", "aarch64": "arm64"}
+    try:
+        return known[platform.machine()]
+    except KeyError:
+        raise LabError(f"a lab runs on x86_64 and aarch64, not on {platform.machine()}") from None
+
+
+def _put_programs(work: Work) -> None:
+    """CoreDNS, and the operator where CloudNativePG's own image has it."""
+    root = work.home.image / "programs"
+    shutil.rmtree(root, ignore_errors=True)
+    (root / "operator").mkdir(parents=True)
+    shutil.copy(work.home.bin / "coredns", root / "coredns")
+    shutil.copy(work.home.bin / "cnpg-manager", root / "manager")
+    for name in ("manager", f"manager_{architecture()}"):
+        (root / "operator" / name).hardlink_to(root / "manager")
+
+
+def _layer(root: Path, out: Path) -> tuple[Path, str]:
+    """A tar of `root` and its SHA-256, read once."""
+    left_out = [f"--exclude=./{name}/*" for name in ("proc", "sys", "dev")]
+    command = ["tar", "-C", str(root), "--numeric-owner", "--sort=name", *left_out, "-cf", "-", "."]
+    digest = hashlib.sha256()
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as tar, out.open("wb") as file:
+        assert tar.stdout is not None
+        while block := tar.stdout.read(1 << 20):
+            digest.update(block)
+            file.write(block)
+    if tar.returncode:
+        raise LabError(f"tar of {root} failed: is the disk full?")
+    return out, digest.hexdigest()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    tar.addfile(entry, io.BytesIO(data))

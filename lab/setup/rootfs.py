@@ -1,0 +1,86 @@
+"""The file system of the one image: Debian with every server that the deployment runs, and Synapse."""
+
+import shutil
+from pathlib import Path
+
+from lab.homes import CHECKOUT, Home
+from lab.setup import apt, python
+from lab.setup.runner import Work
+
+IMAGE = CHECKOUT / "lab/image"
+PACKAGES = IMAGE / "packages.txt"
+SYNAPSE = IMAGE / "requirements.txt"
+_UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt/archives", "var/lib/apt/lists")
+
+
+def debian(work: Work) -> None:
+    """Debian and its packages into image/debian. Raises LabError."""
+    root, part = work.home.image / "debian", work.home.image / "debian.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.parent.mkdir(exist_ok=True)
+    sources = apt.sources()
+    mirror = [source.uri for source in sources if source.suite == apt.SUITE][:1]
+    variant = ("--variant=minbase", "--include=ca-certificates")
+    work.run("/usr/sbin/debootstrap", *variant, apt.SUITE, part, *mirror)
+    _borrow(part, [f"deb {source.uri} {source.suite} main" for source in sources])
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    work.run("chroot", part, "apt-get", "update", "-q")
+    install = ("apt-get", "install", "-y", "-q", "--no-install-recommends", *PACKAGES.read_text().split())
+    work.run("chroot", part, *install, environment=quiet)
+    # CloudNativePG's images run postgres as 26:26; the same here, so that a Cluster needs no postgresUID.
+    work.run("chroot", part, "groupmod", "-o", "-g", "26", "postgres")
+    work.run("chroot", part, "usermod", "-u", "26", "-g", "26", "postgres")
+    for path in _UNUSED:
+        shutil.rmtree(part / path, ignore_errors=True)
+    (part / "usr/sbin/policy-rc.d").unlink()
+    (part / "usr/local/bin/python").symlink_to("/usr/bin/python3")
+    _compile(work, part, "/usr/lib/python3.11", "/usr/lib/python3")
+    shutil.rmtree(root, ignore_errors=True)
+    part.rename(root)
+
+
+def synapse(work: Work) -> None:
+    """Synapse and what it imports into image/synapse, compiled by the image's own Python. Raises LabError."""
+    root, part = work.home.image / "synapse", work.home.image / "synapse.part"
+    shutil.rmtree(part, ignore_errors=True)
+    python.download_for_image(work, SYNAPSE, part / "opt/synapse")
+    shutil.rmtree(root, ignore_errors=True)
+    part.rename(root)
+
+
+def compile_synapse(work: Work, home: Home) -> None:
+    """Without .pyc files each of 15 processes would compile Synapse anew. Raises LabError."""
+    debian_root, own = home.image / "debian", home.image / "synapse/opt/synapse"
+    inside = debian_root / "opt/synapse"
+    shutil.rmtree(inside, ignore_errors=True)
+    shutil.copytree(own, inside, symlinks=True, copy_function=_link)
+    _compile(work, debian_root, "/opt/synapse")
+
+
+def _borrow(root: Path, sources: list[str]) -> None:
+    """The machine's way to its mirror: name resolution, proxies, certificates; nothing starts a service."""
+    shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+    shutil.copytree("/etc/apt/apt.conf.d", root / "etc/apt/apt.conf.d", dirs_exist_ok=True)
+    certificates = Path("/etc/ssl/certs/ca-certificates.crt")
+    if certificates.exists():
+        shutil.copy(certificates, root / "etc/ssl/certs/ca-certificates.crt")
+    if sources:
+        (root / "etc/apt/sources.list").write_text("\n".join(sources) + "\n")
+    refuse = root / "usr/sbin/policy-rc.d"
+    refuse.write_text("#!/bin/sh\nexit 101\n")
+    refuse.chmod(0o755)
+    left_out = "".join(f"path-exclude=/{path}/*\n" for path in _UNUSED[:3])
+    (root / "etc/dpkg/dpkg.cfg.d/lab").write_text(f"{left_out}force-unsafe-io\n")
+    folder = root / "etc/postgresql-common"
+    folder.mkdir(exist_ok=True)
+    (folder / "createcluster.conf").write_text("create_main_cluster = false\n")
+
+
+def _compile(work: Work, root: Path, *folders: str) -> None:
+    # Some packages ship files for other versions of Python, which do not compile: no reason to stop.
+    script = 'python3 -m compileall -q -j 2 "$@" > /dev/null 2>&1 || true'
+    work.run("chroot", root, "sh", "-c", script, "sh", *folders)
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).hardlink_to(source)

@@ -1,0 +1,164 @@
+"""Raw JSON requests to the API server: paged lists, one-line errors, a limit on each."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import tenacity
+
+from postflight.cluster.connection import ClusterError, Connection
+from postflight.cluster.kinds import Kind
+from postflight.limits import Limit
+
+Object = Mapping[str, Any]
+PAGE = 500
+
+
+class ApiError(ClusterError):
+    """The API server refused a request, or could not be reached (status 0)."""
+
+    def __init__(self, status: int, line: str) -> None:
+        super().__init__(line)
+        self.status = status
+
+
+class Unreachable(ApiError):
+    """No answer at all: worth one more try."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(0, line)
+
+
+class Api:
+    """One API server, safe to use from many threads."""
+
+    def __init__(self, connection: Connection) -> None:
+        from kubernetes.client import ApiClient
+
+        self.connection = connection
+        self._client = ApiClient(connection.configuration)
+        self.host: str = connection.configuration.host.rstrip("/")
+
+    @property
+    def server(self) -> str:
+        return urlsplit(self.host).netloc
+
+    def authorization(self) -> str:
+        """The Authorization header of the moment; tokens that expire are renewed by the library."""
+        setting = self.connection.configuration.auth_settings().get("BearerToken")
+        return str(setting["value"]) if setting else ""
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        limit: float = Limit.REQUEST,
+        content_type: str = "application/json",
+    ) -> Any:
+        """Send one request, return its JSON. Raises :class:`ApiError`."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Unreachable),
+            stop=tenacity.stop_after_attempt(2 if method == "GET" else 1),
+            wait=tenacity.wait_fixed(0.5),
+            reraise=True,
+        )
+        url = path + (f"?{urlencode(query)}" if query else "")
+        return retrying(self._request, method, url, body, limit, content_type)
+
+    def get(self, path: str, **query: str) -> Any:
+        return self.request("GET", path, query=query)
+
+    def list_all(self, kind: Kind, namespace: str = "", **query: str) -> Iterator[Object]:
+        """Yield all objects of a kind, page by page. Raises :class:`ApiError`."""
+        more: dict[str, str] = {"limit": str(PAGE), **query}
+        while True:
+            page = self.get(kind.path(namespace), **more)
+            yield from page.get("items") or ()
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return
+            more["continue"] = token
+
+    def log(self, path: str, **query: str) -> list[str]:
+        """The lines of a container's log. Raises :class:`ApiError`."""
+        data = self._send("GET", f"{path}?{urlencode(query)}", None, Limit.REQUEST, "")
+        return data.decode("utf-8", "replace").splitlines()
+
+    def may(self, verb: str, resource: str, group: str, namespace: str, name: str = "") -> bool:
+        """Ask whether this is allowed (SelfSubjectAccessReview)."""
+        plain, _, sub = resource.partition("/")
+        attributes = {"verb": verb, "resource": plain, "subresource": sub, "group": group}
+        attributes |= {"namespace": namespace, "name": name}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = self.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+        return bool(answer["status"].get("allowed"))
+
+    def _request(self, method: str, url: str, body: Any, limit: float, content_type: str) -> Any:
+        data = self._send(method, url, body, limit, content_type)
+        try:
+            return json.loads(data) if data else {}
+        except ValueError as error:
+            line = f"{self.server} answers {method} {urlsplit(url).path} with something that is not JSON"
+            raise ApiError(200, f"{line}: is it an API server?") from error
+
+    def _send(self, method: str, url: str, body: Any, limit: float, content_type: str) -> bytes:
+        import urllib3
+
+        headers = {"Accept": "application/json, */*", "User-Agent": "postflight"}
+        if token := self.authorization():
+            headers["Authorization"] = token
+        if body is not None:
+            headers["Content-Type"] = content_type
+        try:
+            answer = self._client.rest_client.pool_manager.request(
+                method,
+                self.host + url,
+                body=None if body is None else json.dumps(body).encode(),
+                headers=headers,
+                timeout=urllib3.Timeout(connect=min(limit, Limit.CONNECT), read=limit),
+                retries=False,
+                redirect=False,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise self._unreachable(error) from error
+        if answer.status >= 300:
+            raise ApiError(answer.status, self._refusal(method, url, answer.status, answer.data))
+        return bytes(answer.data)
+
+    def _unreachable(self, error: Exception) -> ApiError:
+        text = str(error)
+        cause = getattr(error, "reason", None) or error.__cause__ or error
+        if isinstance(cause, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in text:
+            return ApiError(
+                0,
+                f"API server {self.server} shows a certificate that the kubeconfig's CA did not sign"
+                " (certificate-authority-data)",
+            )
+        if "refused" in text:
+            return Unreachable(f"API server {self.server} refuses connections: is the cluster up?")
+        if "timed out" in text:
+            return Unreachable(f"API server {self.server} does not answer within its time limit")
+        return Unreachable(f"API server {self.server} cannot be reached: {' '.join(text.split())[:200]}")
+
+    def _refusal(self, method: str, url: str, status: int, data: bytes) -> str:
+        try:
+            message = str(json.loads(data).get("message", ""))
+        except (ValueError, AttributeError):
+            message = data[:200].decode("utf-8", "replace")
+        message = " ".join(message.split())[:300]
+        if status == 401:
+            return f"API server {self.server} refuses the credentials (401): token expired or not its own"
+        if status == 403:
+            return f"no right: {message}"
+        return f"API server {self.server} answers {method} {urlsplit(url).path} with {status}: {message}"

@@ -1,0 +1,63 @@
+"""The kinds of object that the verifier reads, and where the API server keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """``group`` is "" for the core group; ``custom`` kinds exist only where their operator does."""
+
+    name: str
+    plural: str
+    group: str = ""
+    version: str = "v1"
+    namespaced: bool = True
+    custom: bool = False
+
+    def path(self, namespace: str = "", name: str = "", sub: str = "") -> str:
+        """The URL path of the collection, or of one object, or of its subresource."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        scope = f"/namespaces/{namespace}" if namespace and self.namespaced else ""
+        return root + scope + "".join(f"/{part}" for part in (self.plural, name, sub) if part)
+
+
+POD = Kind("Pod", "pods")
+SERVICE = Kind("Service", "services")
+CONFIG_MAP = Kind("ConfigMap", "configmaps")
+SECRET = Kind("Secret", "secrets")
+SERVICE_ACCOUNT = Kind("ServiceAccount", "serviceaccounts")
+EVENT = Kind("Event", "events")
+CLAIM = Kind("PersistentVolumeClaim", "persistentvolumeclaims")
+ENDPOINT_SLICE = Kind("EndpointSlice", "endpointslices", "discovery.k8s.io")
+DEPLOYMENT = Kind("Deployment", "deployments", "apps")
+STATEFUL_SET = Kind("StatefulSet", "statefulsets", "apps")
+DAEMON_SET = Kind("DaemonSet", "daemonsets", "apps")
+REPLICA_SET = Kind("ReplicaSet", "replicasets", "apps")
+JOB = Kind("Job", "jobs", "batch")
+CRON_JOB = Kind("CronJob", "cronjobs", "batch")
+AUTOSCALER = Kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", "autoscaling", "v2")
+LEASE = Kind("Lease", "leases", "coordination.k8s.io")
+NAMESPACE = Kind("Namespace", "namespaces", namespaced=False)
+DEFINITION = Kind("CustomResourceDefinition", "customresourcedefinitions", "apiextensions.k8s.io", namespaced=False)
+POSTGRES_CLUSTER = Kind("Cluster", "clusters", "postgresql.cnpg.io", custom=True)
+
+#: The kinds whose objects carry a pod template.
+WORKLOADS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB)
+
+#: One LIST of each, per namespace in scope.
+LISTED = (
+    POD,
+    SERVICE,
+    CONFIG_MAP,
+    SERVICE_ACCOUNT,
+    EVENT,
+    CLAIM,
+    ENDPOINT_SLICE,
+    REPLICA_SET,
+    AUTOSCALER,
+    LEASE,
+    POSTGRES_CLUSTER,
+    *WORKLOADS,
+)

@@ -1,0 +1,120 @@
+"""Which Secrets, ConfigMaps, keys and ServiceAccounts the workloads name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from postflight.cluster.api import Object
+from postflight.cluster.kinds import (
+    CONFIG_MAP,
+    CRON_JOB,
+    POD,
+    POSTGRES_CLUSTER,
+    SECRET,
+    SERVICE_ACCOUNT,
+    WORKLOADS,
+    Kind,
+)
+from postflight.cluster.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One name in a pod template. ``key`` is "" when the whole object is meant; ``where`` says from
+    which field it is named."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    key: str
+    optional: bool
+    owner_kind: str
+    owner: str
+    where: str
+
+
+def template_of(workload: Object) -> Mapping[str, Any]:
+    """The pod spec of a workload or a pod."""
+    spec: Mapping[str, Any] = workload.get("spec") or {}
+    if workload["kind"] == CRON_JOB.name:
+        spec = spec["jobTemplate"]["spec"]
+    if workload["kind"] != POD.name:
+        spec = (spec.get("template") or {}).get("spec") or {}
+    return spec
+
+
+def workloads(snapshot: Snapshot) -> Iterator[Object]:
+    """Everything with a pod template that nothing else made, and pods that nobody owns."""
+    for kind in WORKLOADS:
+        for each in snapshot.all(kind):
+            if not each["metadata"].get("ownerReferences"):
+                yield each
+    for each in snapshot.all(POD):
+        if not each["metadata"].get("ownerReferences"):
+            yield each
+
+
+def references(snapshot: Snapshot) -> tuple[Reference, ...]:
+    """All references of all workloads in scope, in their order."""
+    return tuple(found for each in workloads(snapshot) for found in _of(each))
+
+
+def secret_names(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
+    """Namespace and name of every Secret that a workload or a PostgreSQL Cluster names."""
+    named = {(each.namespace, each.name): None for each in references(snapshot) if each.kind is SECRET}
+    for cluster in snapshot.all(POSTGRES_CLUSTER):
+        for name in cluster_secrets(cluster):
+            named[(cluster["metadata"]["namespace"], name)] = None
+    return tuple(named)
+
+
+def cluster_secrets(cluster: Object) -> tuple[str, ...]:
+    """The Secrets that hold the logins of a CloudNativePG Cluster (upstream: NAME-app unless named)."""
+    spec = cluster.get("spec") or {}
+    initdb = (spec.get("bootstrap") or {}).get("initdb") or {}
+    names = [(initdb.get("secret") or {}).get("name") or f"{cluster['metadata']['name']}-app"]
+    for role in (spec.get("managed") or {}).get("roles") or ():
+        if name := (role.get("passwordSecret") or {}).get("name"):
+            names.append(name)
+    return tuple(names)
+
+
+def _of(workload: Object) -> Iterator[Reference]:
+    spec = template_of(workload)
+    namespace = workload["metadata"]["namespace"]
+    owner = workload["metadata"]["name"]
+
+    def make(kind: Kind, source: Mapping[str, Any], where: str, key: str = "", name: str = "") -> Reference:
+        optional = bool(source.get("optional"))
+        named = name or source.get("name") or source.get("secretName") or ""
+        return Reference(kind, namespace, named, key, optional, workload["kind"], owner, where)
+
+    account = spec.get("serviceAccountName") or "default"
+    yield make(SERVICE_ACCOUNT, {}, "serviceAccountName", name=account)
+    for pull in spec.get("imagePullSecrets") or ():
+        yield make(SECRET, {**pull, "optional": True}, "imagePullSecrets")
+    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
+        where = f"container {container['name']}"
+        for source in container.get("envFrom") or ():
+            if ref := source.get("secretRef"):
+                yield make(SECRET, ref, f"{where}, envFrom")
+            if ref := source.get("configMapRef"):
+                yield make(CONFIG_MAP, ref, f"{where}, envFrom")
+        for variable in container.get("env") or ():
+            source = variable.get("valueFrom") or {}
+            if ref := source.get("secretKeyRef"):
+                yield make(SECRET, ref, f"{where}, env {variable['name']}", ref["key"])
+            if ref := source.get("configMapKeyRef"):
+                yield make(CONFIG_MAP, ref, f"{where}, env {variable['name']}", ref["key"])
+    for volume in spec.get("volumes") or ():
+        where = f"volume {volume['name']}"
+        plain = [volume, *((volume.get("projected") or {}).get("sources") or ())]
+        for source in plain:
+            for field, kind in (("secret", SECRET), ("configMap", CONFIG_MAP)):
+                if ref := source.get(field):
+                    items = ref.get("items") or ()
+                    yield from (make(kind, ref, where, item["key"]) for item in items)
+                    if not items:
+                        yield make(kind, ref, where)

@@ -1,0 +1,200 @@
+"""Commands in pods and port-forwards, over one WebSocket each.
+
+The library's own stream calls know no time limit on the connection and cannot close standard input,
+so the two protocols are spoken here: ``v5.channel.k8s.io`` (channel byte first; 255 closes one) and,
+for port-forward, ``v4.channel.k8s.io`` (a two-byte port number opens each channel).
+Source: Kubernetes 1.34, staging/src/k8s.io/apimachinery/pkg/util/remotecommand/constants.go.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
+
+import websocket
+
+from postflight.cluster.api import Api, ApiError, Unreachable
+from postflight.cluster.kinds import POD
+from postflight.limits import Limit
+
+STDIN, STDOUT, STDERR, ERROR, CLOSE = 0, 1, 2, 3, 255
+CHUNK = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command in a pod wrote and how it ended (``code`` None: it did not end in time)."""
+
+    stdout: bytes
+    stderr: bytes
+    code: int | None
+
+    @property
+    def complaint(self) -> str:
+        text = self.stderr.decode("utf-8", "replace").strip()
+        return " ".join(text.split())[-300:] or f"exit code {self.code}"
+
+
+def run_in_pod(
+    api: Api,
+    namespace: str,
+    pod: str,
+    container: str,
+    command: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    limit: float = Limit.EXEC,
+) -> Answer:
+    """Run a command in a container. Raises :class:`ApiError` when it could not be started."""
+    query = [("command", word) for word in command]
+    query += [("container", container), ("stdout", "true"), ("stderr", "true")]
+    if stdin:
+        query.append(("stdin", "true"))
+    deadline = time.monotonic() + limit
+    stream = _open(api, POD.path(namespace, pod, "exec"), query, ("v5.channel.k8s.io", "v4.channel.k8s.io"))
+    out = {STDOUT: bytearray(), STDERR: bytearray(), ERROR: bytearray()}
+    try:
+        for start in range(0, len(stdin), CHUNK):
+            stream.send_binary(bytes([STDIN]) + stdin[start : start + CHUNK])
+        if stdin and stream.getsubprotocol() == "v5.channel.k8s.io":
+            stream.send_binary(bytes([CLOSE, STDIN]))
+        while (left := deadline - time.monotonic()) > 0:
+            stream.settimeout(left)
+            frame = stream.recv()
+            if not frame:
+                break
+            data = frame.encode() if isinstance(frame, str) else bytes(frame)
+            out.setdefault(data[0], bytearray()).extend(data[1:])
+    except (websocket.WebSocketConnectionClosedException, websocket.WebSocketTimeoutException, OSError):
+        pass
+    finally:
+        stream.close(timeout=1)
+    return Answer(bytes(out[STDOUT]), bytes(out[STDERR]), _exit_code(bytes(out[ERROR])))
+
+
+def _exit_code(status: bytes) -> int | None:
+    try:
+        verdict = json.loads(status)
+    except ValueError:
+        return None
+    if verdict.get("status") == "Success":
+        return 0
+    for cause in (verdict.get("details") or {}).get("causes") or ():
+        if cause.get("reason") == "ExitCode":
+            return int(cause["message"])
+    return 1
+
+
+@contextmanager
+def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
+    """A listener on loopback whose connections end at a port of a pod; yields its port number.
+
+    Each connection is a port-forward of its own. The tunnel enters at the pod's loopback, so it
+    passes NetworkPolicies, Services and rules by address: it is no proof of them.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    open_sockets: set[socket.socket] = {listener}
+
+    def accept() -> None:
+        while True:
+            try:
+                local, _ = listener.accept()
+            except OSError:
+                return
+            open_sockets.add(local)
+            threading.Thread(target=_carry, args=(api, namespace, pod, port, local), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        for each in list(open_sockets):
+            _end(each)
+
+
+def _end(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
+def _carry(api: Api, namespace: str, pod: str, port: int, local: socket.socket) -> None:
+    """Pump one connection both ways until either side ends it."""
+    try:
+        path = POD.path(namespace, pod, "portforward")
+        stream = _open(api, path, [("ports", str(port))], ("v4.channel.k8s.io",))
+    except ApiError:
+        _end(local)
+        return
+
+    def upwards() -> None:
+        try:
+            while data := local.recv(CHUNK):
+                stream.send_binary(b"\x00" + data)
+        except (OSError, websocket.WebSocketException):
+            pass
+        finally:
+            _end(stream.sock) if stream.sock else None
+
+    stream.settimeout(None)
+    threading.Thread(target=upwards, daemon=True).start()
+    opened: set[int] = set()
+    try:
+        while frame := stream.recv():
+            data = frame.encode() if isinstance(frame, str) else bytes(frame)
+            if data[0] not in opened:
+                opened.add(data[0])
+            elif data[0] == 0:
+                local.sendall(data[1:])
+            else:
+                break
+    except (OSError, websocket.WebSocketException):
+        pass
+    finally:
+        _end(local)
+
+
+def _open(api: Api, path: str, query: Sequence[tuple[str, str]], protocols: Sequence[str]) -> websocket.WebSocket:
+    configuration = api.connection.configuration
+    parts = urlsplit(api.host)
+    scheme = "wss" if parts.scheme == "https" else "ws"
+    url = f"{scheme}://{parts.netloc}{parts.path}{path}?{urlencode(query)}"
+    secure: dict[str, object] = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": configuration.ssl_ca_cert}
+    if not configuration.verify_ssl:
+        secure = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
+    if configuration.cert_file:
+        secure |= {"certfile": configuration.cert_file, "keyfile": configuration.key_file}
+    if configuration.tls_server_name:
+        secure["server_hostname"] = configuration.tls_server_name
+    proxy = urlsplit(configuration.proxy or "")
+    token = api.authorization()
+    try:
+        return websocket.create_connection(
+            url,
+            timeout=Limit.CONNECT,
+            sslopt=secure,
+            subprotocols=list(protocols),
+            header=[f"Authorization: {token}"] if token else [],
+            http_proxy_host=proxy.hostname,
+            http_proxy_port=proxy.port,
+            proxy_type="http" if proxy.hostname else None,
+            skip_utf8_validation=True,
+        )
+    except websocket.WebSocketBadStatusException as error:
+        what = f"{path.rsplit('/', 1)[1]} into {path.rsplit('/', 2)[1]}"
+        body = (error.resp_body or b"").decode("utf-8", "replace")
+        with suppress(ValueError, KeyError, TypeError):
+            body = str(json.loads(body)["message"])
+        line = " ".join(body.split())[:300]
+        if error.status_code == 403:
+            raise ApiError(403, f"no right: {line}") from error
+        raise ApiError(error.status_code, f"{what} was refused ({error.status_code}): {line}") from error
+    except (websocket.WebSocketException, OSError) as error:
+        raise Unreachable(f"API server {api.server}: {' '.join(str(error).split())[:200]}") from error

@@ -1,0 +1,42 @@
+"""Daemon threads: a call that never returns must not hold the process at its exit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def spawn(work: Callable[[], T], name: str = "postflight") -> Future[T]:
+    """Run ``work`` in a daemon thread of its own."""
+    future: Future[T] = Future()
+
+    def body() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=body, name=name, daemon=True).start()
+    return future
+
+
+def in_threads(works: Sequence[Callable[[], T]], limit: float) -> list[Future[T]]:
+    """Run all of them side by side; those not done within ``limit`` seconds hold a TimeoutError."""
+    deadline = time.monotonic() + limit
+    futures = [spawn(work) for work in works]
+    outcomes: list[Future[T]] = []
+    for future in futures:
+        outcome: Future[T] = Future()
+        try:
+            outcome.set_result(future.result(max(0.0, deadline - time.monotonic())))
+        except BaseException as error:
+            outcome.set_exception(error)
+        outcomes.append(outcome)
+    return outcomes

@@ -1,0 +1,1 @@
+"""From a snapshot to typed descriptions of what is deployed. Touches no network."""

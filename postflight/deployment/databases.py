@@ -1,0 +1,272 @@
+"""Who logs in to which PostgreSQL, as whom, with which password, and which PostgreSQL there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from postflight.cluster.api import Object
+from postflight.cluster.files import ENVIRONMENT, Files, Wanted
+from postflight.cluster.kinds import POD, POSTGRES_CLUSTER
+from postflight.cluster.references import cluster_secrets
+from postflight.cluster.secrets import SecretStore
+from postflight.cluster.snapshot import Snapshot
+from postflight.deployment import synapse
+from postflight.deployment.parts import (
+    DatabaseUse,
+    Endpoint,
+    Login,
+    Pod,
+    PostgresCluster,
+    SynapseProcess,
+    Workload,
+    pod_id,
+)
+from postflight.deployment.rendering import Spec, Variable
+from postflight.deployment.services import resolve
+from postflight.secrets import Secret
+
+PORT = 5432
+TRACE = re.compile(r"@@(\w+)@@")
+#: PREFIX_HOST, with PREFIX_USER and PREFIX_PASSWORD beside it, where the prefix speaks of a database.
+HOST = re.compile(r"^((?:\w*_)?(?:DB|DATABASE|PG|POSTGRES(?:QL)?|POSTGRES_DB)_?)HOST$|^(PG)HOST$")
+URL = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
+OPERATOR_LABEL = "cnpg.io/cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A container whose environment names a database."""
+
+    workload: Workload
+    pod: Pod
+    spec: Spec
+    container: Mapping[str, Any]
+
+
+def find_clients(snapshot: Snapshot, secrets: SecretStore, workloads: Sequence[Workload]) -> tuple[Client, ...]:
+    """Containers other than Synapse's whose environment, by spec, holds a login to PostgreSQL."""
+    raw_pods = {(p["metadata"]["namespace"], p["metadata"]["name"]): p for p in snapshot.all(POD)}
+    found: list[Client] = []
+    for workload in workloads:
+        for pod in workload.pods:
+            raw = raw_pods[(pod.namespace, pod.name)]["spec"]
+            if OPERATOR_LABEL in pod.labels or pod.phase in ("Succeeded", "Failed"):
+                continue
+            spec = Spec(snapshot, secrets, pod.namespace, pod.name, pod.ip, raw)
+            for container in raw.get("containers") or ():
+                if synapse.is_synapse(container):
+                    continue
+                values = {name: each.value for name, each in spec.environment(container).items()}
+                if any(True for _ in logins_of(values)):
+                    found.append(Client(workload, pod, spec, container))
+    return tuple(found)
+
+
+def wanted_files(clients: Sequence[Client]) -> tuple[Wanted, ...]:
+    return tuple(
+        Wanted(each.pod.namespace, each.pod.name, each.container["name"], (ENVIRONMENT,))
+        for each in clients
+        if (status := each.pod.container(each.container["name"])) and status.running
+    )
+
+
+def logins_of(environment: Mapping[str, str]) -> Iterator[tuple[str, Login]]:
+    """Each login that an environment names, with the variable that holds its password."""
+    for name, value in environment.items():
+        if match := HOST.match(name):
+            prefix = match[1] or match[2]
+
+            def get(*ends: str, prefix: str = prefix) -> str:
+                return next((environment[prefix + end] for end in ends if environment.get(prefix + end)), "")
+
+            user, password = get("USER", "USERNAME"), get("PASSWORD", "PASS")
+            database = get("NAME", "DATABASE", "DB", "DBNAME") or user
+            if value and user and password:
+                port = int(get("PORT") or PORT) if (get("PORT") or "0").isdigit() else PORT
+                variable = prefix + ("PASSWORD" if environment.get(prefix + "PASSWORD") else "PASS")
+                yield variable, Login(value, port or PORT, database, user, Secret(password))
+        elif URL.match(value):
+            parts = urlsplit(value)
+            if parts.hostname and parts.username and parts.password:
+                database = parts.path.lstrip("/") or unquote(parts.username)
+                secret = Secret(unquote(parts.password))
+                yield name, Login(parts.hostname, parts.port or PORT, database, unquote(parts.username), secret)
+
+
+def uses_of_client(client: Client, files: Files, secrets: SecretStore) -> Iterator[DatabaseUse]:
+    """The logins of a container: as frozen in its environment, and as its spec says today."""
+    by_spec = client.spec.environment(client.container)
+    today = dict(logins_of({name: each.value for name, each in by_spec.items()}))
+    read = files.of(client.pod.namespace, client.pod.name, client.container["name"])
+    frozen = parse_environment(read[ENVIRONMENT]) if read and ENVIRONMENT in read else None
+    effective = dict(logins_of(frozen)) if frozen is not None else today
+    for variable, login in effective.items():
+        origin, changed = _origin(by_spec.get(variable), secrets)
+        yield DatabaseUse(
+            client=client.pod.id,
+            workload=client.workload.id,
+            pod=client.pod.name,
+            login=login,
+            next_login=today.get(variable),
+            origin=origin,
+            origin_changed=changed,
+            started=client.pod.started,
+            derived=frozen is None,
+        )
+
+
+def uses_of_synapse(found: synapse.Found, process: SynapseProcess, secrets: SecretStore) -> Iterator[DatabaseUse]:
+    """The logins of a Synapse process (more than one with ``databases:``)."""
+    today, _ = synapse.derive(found)
+    traced, _ = synapse.derive(found, trace=True)
+    for index, args in enumerate(_databases(process.config or {})):
+        login = _login(args)
+        if login is None:
+            continue
+        later = _at(_databases(today or {}), index)
+        variable = TRACE.search(str((_at(_databases(traced or {}), index) or {}).get("password") or ""))
+        by_spec: Variable | None = None
+        if variable:
+            for container in found.spec.containers():
+                by_spec = by_spec or found.spec.environment(container).get(variable[1])
+        origin, changed = _origin(by_spec, secrets)
+        yield DatabaseUse(
+            client=process.id,
+            workload=process.workload,
+            pod=process.pod.name if process.pod else process.workload_name,
+            login=login,
+            next_login=_login(later) if later else None,
+            origin=origin,
+            origin_changed=changed,
+            started=process.pod.started if process.pod else None,
+            derived=process.derived,
+            pool=int(args.get("cp_max") or 10),
+            keepalives=_keepalives(args),
+        )
+
+
+def uses_of_operator(snapshot: Snapshot, secrets: SecretStore) -> Iterator[DatabaseUse]:
+    """The logins that CloudNativePG keeps in the Secrets of a Cluster (its own keys, else the
+    Cluster's names)."""
+    for cluster in snapshot.all(POSTGRES_CLUSTER):
+        namespace, name = cluster["metadata"]["namespace"], cluster["metadata"]["name"]
+        initdb = (cluster["spec"].get("bootstrap") or {}).get("initdb") or {}
+        secret = cluster_secrets(cluster)[0]
+        held = secrets.get(namespace, secret)
+        if held is None or not {"username", "password"} <= held.data.keys():
+            continue
+        values = {key: each.reveal() for key, each in held.data.items()}
+        host = f"{values.get('host') or name + '-rw'}"
+        if "." not in host:
+            host = f"{host}.{namespace}.svc"
+        database = values.get("dbname") or initdb.get("database") or "app"
+        login = Login(host, PORT, database, values["username"], held.data["password"])
+        identity = cluster_id(namespace, name)
+        origin = f"Secret {secret}/password"
+        yield DatabaseUse(identity, identity, secret, login, None, origin, held.changed, None, derived=False)
+
+
+def cluster_id(namespace: str, name: str) -> str:
+    return f"postgresql/{namespace}/{name}"
+
+
+def find_clusters(
+    snapshot: Snapshot, pods: Mapping[str, Pod], uses: Sequence[DatabaseUse], namespaces: Mapping[str, str]
+) -> tuple[PostgresCluster, ...]:
+    """Operated Clusters, then every other server that some login names, missing ones included.
+
+    ``namespaces`` maps a client to the namespace that its names are asked from.
+    """
+    endpoints = {
+        (use.login.host, use.login.port): resolve(
+            snapshot, pods, use.login.host, use.login.port, namespaces[use.client]
+        )
+        for use in uses
+    }
+    found: dict[str, PostgresCluster] = {}
+    for raw in snapshot.all(POSTGRES_CLUSTER):
+        each = _operated(raw, pods)
+        found[each.id] = each
+    for endpoint in endpoints.values():
+        identity = _owner_of(endpoint, found)
+        if identity not in found:
+            missing = "" if endpoint.external else endpoint.problem
+            members = tuple(pod for pod, _ in endpoint.pods)
+            primary = members[0] if len(members) == 1 else None
+            name = endpoint.service or endpoint.host
+            found[identity] = PostgresCluster(
+                identity, endpoint.namespace, name, "", len(members), members, primary, (), missing=missing
+            )
+        held = found[identity]
+        found[identity] = replace(held, endpoints=(*held.endpoints, endpoint))
+    return tuple(found.values())
+
+
+def _operated(raw: Object, pods: Mapping[str, Pod]) -> PostgresCluster:
+    namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
+    members = tuple(
+        pod
+        for pod in pods.values()
+        if pod.namespace == namespace
+        and pod.labels.get(OPERATOR_LABEL) == name
+        and pod.labels.get("cnpg.io/podRole", "instance") == "instance"
+        and "job-name" not in pod.labels
+    )
+    primary = pods.get(pod_id(namespace, (raw.get("status") or {}).get("currentPrimary") or ""))
+    instances = int(raw["spec"].get("instances") or 1)
+    return PostgresCluster(cluster_id(namespace, name), namespace, name, "cnpg", instances, members, primary, (), raw)
+
+
+def _owner_of(endpoint: Endpoint, clusters: Mapping[str, PostgresCluster]) -> str:
+    for cluster in clusters.values():
+        if cluster.operator and endpoint.namespace == cluster.namespace:
+            services = {f"{cluster.name}-{role}" for role in ("rw", "ro", "r")}
+            if endpoint.service in services or any(pod in cluster.pods for pod, _ in endpoint.pods):
+                return cluster.id
+    base = re.sub(r"-(rw|ro|r)$", "", endpoint.service) or endpoint.host
+    return cluster_id(endpoint.namespace or "outside", base)
+
+
+def _databases(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    several = config.get("databases")
+    each = list(several.values()) if isinstance(several, dict) else [config.get("database")]
+    return [d.get("args") or {} for d in each if isinstance(d, dict) and d.get("name") == "psycopg2"]
+
+
+def _login(args: Mapping[str, Any]) -> Login | None:
+    host = str(args.get("host") or "")
+    user = str(args.get("user") or "")
+    database = str(args.get("dbname") or args.get("database") or user)
+    if not host or not user:
+        return None
+    return Login(host, int(args.get("port") or PORT), database, user, Secret(str(args.get("password") or "")))
+
+
+def _keepalives(args: Mapping[str, Any]) -> bool:
+    """Whether a dead peer is noticed within minutes: libpq's own default leaves it to the kernel,
+    which waits two hours (libpq, Parameter Key Words: keepalives_idle)."""
+    if str(args.get("keepalives", 1)) == "0":
+        return False
+    return 0 < int(args.get("keepalives_idle") or 0) <= 300 or int(args.get("tcp_user_timeout") or 0) > 0
+
+
+def _origin(variable: Variable | None, secrets: SecretStore) -> tuple[str, datetime | None]:
+    if variable is None:
+        return "its configuration", None
+    held = secrets.found.get(variable.secret) if variable.secret else None
+    return variable.origin or "its environment", held.changed if held else None
+
+
+def parse_environment(body: bytes) -> dict[str, str]:
+    """``/proc/PID/environ``: NAME=value, each ended by a NUL."""
+    pairs = (each.partition("=") for each in body.decode("utf-8", "replace").split("\0") if "=" in each)
+    return {name: value for name, _, value in pairs}
+
+
+def _at(values: Sequence[Mapping[str, Any]], index: int) -> Mapping[str, Any] | None:
+    return values[index] if index < len(values) else None

@@ -1,0 +1,207 @@
+"""Redis servers, their Sentinels, and the address by which Synapse reaches them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from postflight.cluster.files import Files, Wanted
+from postflight.cluster.kinds import DAEMON_SET, DEPLOYMENT, POD, STATEFUL_SET
+from postflight.cluster.references import template_of
+from postflight.cluster.secrets import SecretStore
+from postflight.cluster.snapshot import Snapshot
+from postflight.deployment.commands import words_of
+from postflight.deployment.parts import (
+    Pod,
+    RedisEndpoint,
+    RedisGroup,
+    RedisNode,
+    SynapseProcess,
+    Workload,
+)
+from postflight.deployment.rendering import Spec
+from postflight.deployment.services import resolve
+from postflight.secrets import Secret
+
+PORT, SENTINEL_PORT = 6379, 26379
+IMAGE = re.compile(r"(^|/)(redis|valkey|keydb|redis-sentinel|valkey-sentinel)([:@]|$)")
+SERVER, SENTINEL = "server", "sentinel"
+MONITOR = re.compile(r"^\s*sentinel\s+monitor\s+(\S+)", re.MULTILINE)
+SETTING = r"^\s*{}\s+\"?([^\s\"]+)"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A container that runs a Redis server or a Sentinel."""
+
+    workload: Workload
+    pod: Pod | None
+    spec: Spec
+    container: Mapping[str, Any]
+    role: str
+    config_path: str
+
+
+def role_of(container: Mapping[str, Any]) -> str:
+    """``server``, ``sentinel`` or "": by command, then by image and port. Clients (exporters, CLIs)
+    are neither."""
+    words = words_of(container)
+    programs = {word.rpartition("/")[2] for word in words}
+    if "redis-sentinel" in programs or "valkey-sentinel" in programs or "--sentinel" in words:
+        return SENTINEL
+    if programs & {"redis-server", "valkey-server", "keydb-server"}:
+        return SERVER
+    if not IMAGE.search(container.get("image") or ""):
+        return ""
+    ports = {each.get("containerPort") for each in container.get("ports") or ()}
+    if SENTINEL_PORT in ports or "sentinel" in container["image"]:
+        return SENTINEL
+    return SERVER if PORT in ports or not words else ""
+
+
+def find(snapshot: Snapshot, secrets: SecretStore, workloads: Sequence[Workload]) -> tuple[Found, ...]:
+    raw_pods = {(p["metadata"]["namespace"], p["metadata"]["name"]): p for p in snapshot.all(POD)}
+    found: list[Found] = []
+    for workload in workloads:
+        for pod in workload.pods:
+            found += _in(snapshot, secrets, workload, pod, raw_pods[(pod.namespace, pod.name)]["spec"])
+        if not workload.pods:
+            for kind in (STATEFUL_SET, DEPLOYMENT, DAEMON_SET):
+                raw = snapshot.get(kind, workload.namespace, workload.name)
+                if raw and kind.name == workload.kind:
+                    found += _in(snapshot, secrets, workload, None, template_of(raw))
+    return tuple(found)
+
+
+def _in(
+    snapshot: Snapshot, secrets: SecretStore, workload: Workload, pod: Pod | None, raw: Mapping[str, Any]
+) -> Iterator[Found]:
+    name = pod.name if pod else f"{workload.name}-0"
+    spec = Spec(snapshot, secrets, workload.namespace, name, pod.ip if pod else "", raw)
+    for container in raw.get("containers") or ():
+        if role := role_of(container):
+            path = next((word for word in words_of(container) if word.endswith(".conf")), "")
+            yield Found(workload, pod, spec, container, role, path)
+
+
+def wanted_files(found: Sequence[Found]) -> tuple[Wanted, ...]:
+    return tuple(
+        Wanted(each.pod.namespace, each.pod.name, each.container["name"], (each.config_path,))
+        for each in found
+        if each.config_path and each.pod and (status := each.pod.container(each.container["name"])) and status.running
+    )
+
+
+def find_groups(found: Sequence[Found], files: Files, master_name: str) -> tuple[RedisGroup, ...]:
+    """One group per workload of servers; Sentinels join the group of their own workload, else the
+    only group there is."""
+    texts = {id(each): _config(each, files) for each in found}
+    servers: dict[str, list[Found]] = {}
+    sentinels: dict[str, list[Found]] = {}
+    for each in found:
+        (servers if each.role == SERVER else sentinels).setdefault(each.workload.id, []).append(each)
+    groups: list[RedisGroup] = []
+    for identity, members in servers.items():
+        workload = members[0].workload
+        watching = sentinels.get(identity) or (
+            [s for group in sentinels.values() for s in group] if len(servers) == 1 else []
+        )
+        names = [m[1] for each in watching if (m := MONITOR.search(texts[id(each)]))]
+        groups.append(
+            RedisGroup(
+                id=group_id(workload.namespace, workload.name),
+                namespace=workload.namespace,
+                name=workload.name,
+                expected=workload.desired,
+                nodes=tuple(_node(each, texts[id(each)], PORT) for each in members if each.pod),
+                expected_sentinels=watching[0].workload.desired if watching else 0,
+                sentinels=tuple(_node(each, texts[id(each)], SENTINEL_PORT) for each in watching if each.pod),
+                master_name=master_name or next(iter(names), "mymaster"),
+            )
+        )
+    return tuple(groups)
+
+
+def find_endpoints(
+    snapshot: Snapshot,
+    pods: Mapping[str, Pod],
+    processes: Iterable[SynapseProcess],
+    groups: Sequence[RedisGroup],
+) -> tuple[RedisEndpoint, ...]:
+    """The addresses that Synapse processes have in effect. One whose backends are no Redis servers (a
+    proxy's) belongs to the only group there is."""
+    grouped: dict[tuple[str, int, str, str], list[SynapseProcess]] = {}
+    for process in processes:
+        config = (process.config or {}).get("redis") or {}
+        if config.get("enabled"):
+            host, port = str(config.get("host") or "localhost"), int(config.get("port") or PORT)
+            grouped.setdefault((host, port, str(config.get("password") or ""), process.namespace), []).append(process)
+    found: list[RedisEndpoint] = []
+    for (host, port, password, namespace), users in grouped.items():
+        endpoint = resolve(snapshot, pods, host, port, namespace)
+        backends = {pod.id for pod, _ in endpoint.pods}
+        direct = [group for group in groups if backends & {node.id for node in group.nodes}]
+        group = (direct or groups if len(direct or groups) == 1 else direct)[:1]
+        found.append(
+            RedisEndpoint(
+                id=f"redis-endpoint/{endpoint.namespace or 'outside'}/{endpoint.service or host}:{port}",
+                endpoint=endpoint,
+                password=Secret(password) if password else None,
+                server_name=users[0].server_name,
+                users=tuple(user.id for user in users),
+                group=group[0].id if group else "",
+            )
+        )
+    return tuple(found)
+
+
+def group_id(namespace: str, name: str) -> str:
+    return f"redis/{namespace}/{name}"
+
+
+def _config(found: Found, files: Files) -> str:
+    if not found.config_path:
+        return ""
+    read = files.of(found.pod.namespace, found.pod.name, found.container["name"]) if found.pod else None
+    if read and found.config_path in read:
+        return read[found.config_path].decode("utf-8", "replace")
+    return found.spec.file(found.container, found.config_path) or ""
+
+
+def _node(found: Found, text: str, port: int) -> RedisNode:
+    assert found.pod is not None
+    words = words_of(found.container)
+    limits = found.pod.container(found.container["name"])
+    return RedisNode(
+        pod=found.pod,
+        container=found.container["name"],
+        port=int(_setting(text, words, "port") or port),
+        password=_password(found, text, words),
+        memory_limit=limits.memory_limit if limits else None,
+    )
+
+
+def _password(found: Found, text: str, words: Sequence[str]) -> Secret | None:
+    """Its own requirepass: from its configuration, its arguments, else a variable named for it."""
+    if value := _setting(text, words, "requirepass"):
+        environment = found.spec.environment(found.container)
+        if value.startswith("$") and (known := environment.get(value.strip("${}()"))):
+            return Secret(known.value)
+        return Secret(value)
+    if found.role == SENTINEL:
+        return None
+    environment = found.spec.environment(found.container)
+    for name in ("REDIS_PASSWORD", "VALKEY_PASSWORD"):
+        if name in environment and environment[name].value:
+            return Secret(environment[name].value)
+    return None
+
+
+def _setting(text: str, words: Sequence[str], name: str) -> str:
+    flag = f"--{name}"
+    if flag in words[:-1]:
+        return words[words.index(flag) + 1]
+    match = re.search(SETTING.format(name), text, re.MULTILINE)
+    return match[1] if match else ""

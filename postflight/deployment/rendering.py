@@ -1,0 +1,167 @@
+"""What a container's environment and files are by its spec: for containers that cannot be asked, and
+for what a restart would take today."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from postflight.cluster.kinds import CONFIG_MAP
+from postflight.cluster.secrets import SecretStore
+from postflight.cluster.snapshot import Snapshot
+
+#: ``envsubst < SOURCE > TARGET``, with or without a list of variables.
+ENVSUBST = re.compile(r"envsubst(?:\s+'[^']*')?\s*<\s*(\S+?)\s*>\s*([^\s;&|]+)")
+COPY = re.compile(r"\bcp\s+(?:-\w+\s+)*(\S+)\s+([^\s;&|]+)")
+PLACEHOLDER = re.compile(r"\$\{(\w+)\}|\$(\w+)")
+REFERENCE = re.compile(r"\$\(([\w.-]+)\)")
+DEPTH = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable by spec. ``origin`` names the Secret or ConfigMap key it comes from."""
+
+    value: str
+    origin: str = ""
+    secret: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A pod template with what its names lead to."""
+
+    snapshot: Snapshot
+    secrets: SecretStore
+    namespace: str
+    pod_name: str
+    pod_ip: str
+    raw: Mapping[str, Any]
+
+    def containers(self) -> tuple[Mapping[str, Any], ...]:
+        return (*(self.raw.get("initContainers") or ()), *(self.raw.get("containers") or ()))
+
+    def environment(self, container: Mapping[str, Any]) -> dict[str, Variable]:
+        """What the variables of a container would be if it started now."""
+        found: dict[str, Variable] = {}
+        for source in container.get("envFrom") or ():
+            prefix = source.get("prefix") or ""
+            if ref := source.get("secretRef"):
+                held = self.secrets.get(self.namespace, ref["name"])
+                for key, secret in (held.data if held else {}).items():
+                    origin = f"Secret {ref['name']}/{key}"
+                    found[prefix + key] = Variable(secret.reveal(), origin, (self.namespace, ref["name"]))
+            if ref := source.get("configMapRef"):
+                for key, value in self._config_map(ref["name"]).items():
+                    found[prefix + key] = Variable(value, f"ConfigMap {ref['name']}/{key}")
+        for each in container.get("env") or ():
+            found[each["name"]] = self._variable(each, found)
+        return found
+
+    def file(
+        self, container: Mapping[str, Any], path: str, environment: Callable[[str], str | None] | None = None
+    ) -> str | None:
+        """The text that a file has by spec: from a mounted ConfigMap or Secret, or as an init
+        container makes it from one by ``envsubst`` or ``cp``. None where the spec does not tell.
+
+        ``environment`` replaces the values of variables (for tracing where a value comes from).
+        """
+        return self._file(container, path, environment, DEPTH)
+
+    def _file(
+        self, container: Mapping[str, Any], path: str, environment: Callable[[str], str | None] | None, depth: int
+    ) -> str | None:
+        mount = self._mount(container, path)
+        if mount is None or depth == 0:
+            return None
+        volume, inner = mount
+        if (text := self._mounted(volume, inner)) is not None:
+            return text
+        for maker in self.raw.get("initContainers") or ():
+            place = next((m["mountPath"] for m in maker.get("volumeMounts") or () if m["name"] == volume["name"]), None)
+            if place is None:
+                continue
+            target = f"{place.rstrip('/')}/{inner}"
+            script = " ".join((*(maker.get("command") or ()), *(maker.get("args") or ())))
+            for source, made in ENVSUBST.findall(script):
+                if made.strip("\"'") == target:
+                    template = self._file(maker, source.strip("\"'"), environment, depth - 1)
+                    return None if template is None else self._substitute(template, maker, environment)
+            for source, made in COPY.findall(script):
+                if made.strip("\"'") in (target, target.rpartition("/")[0], target.rpartition("/")[0] + "/"):
+                    text = self._file(maker, source.strip("\"'"), environment, depth - 1)
+                    if text is not None:
+                        return text
+        return None
+
+    def _substitute(
+        self, template: str, container: Mapping[str, Any], environment: Callable[[str], str | None] | None
+    ) -> str:
+        variables = self.environment(container)
+
+        def value(match: re.Match[str]) -> str:
+            name = match[1] or match[2]
+            if environment is not None and (traced := environment(name)) is not None:
+                return traced
+            return variables[name].value if name in variables else ""
+
+        return PLACEHOLDER.sub(value, template)
+
+    def _mount(self, container: Mapping[str, Any], path: str) -> tuple[Mapping[str, Any], str] | None:
+        best: Mapping[str, Any] | None = None
+        for mount in container.get("volumeMounts") or ():
+            at = mount["mountPath"].rstrip("/")
+            if (path == at or path.startswith(at + "/")) and (
+                best is None or len(at) > len(best["mountPath"].rstrip("/"))
+            ):
+                best = mount
+        if best is None:
+            return None
+        at = best["mountPath"].rstrip("/")
+        inner = "/".join(part for part in (best.get("subPath") or "", path[len(at) + 1 :]) if part)
+        volume = next((each for each in self.raw.get("volumes") or () if each["name"] == best["name"]), None)
+        return (volume, inner) if volume else None
+
+    def _mounted(self, volume: Mapping[str, Any], inner: str) -> str | None:
+        for source in (volume, *((volume.get("projected") or {}).get("sources") or ())):
+            for field in ("configMap", "secret"):
+                if not (ref := source.get(field)):
+                    continue
+                name = ref.get("name") or ref.get("secretName")
+                items = {each["path"]: each["key"] for each in ref.get("items") or ()}
+                key = items.get(inner) if items else inner
+                if key is None:
+                    continue
+                if field == "configMap":
+                    text = self._config_map(name).get(key)
+                else:
+                    held = self.secrets.value(self.namespace, name, key)
+                    text = held.reveal() if held else None
+                if text is not None:
+                    return text
+        return None
+
+    def _variable(self, each: Mapping[str, Any], so_far: Mapping[str, Variable]) -> Variable:
+        source = each.get("valueFrom") or {}
+        if ref := source.get("secretKeyRef"):
+            held = self.secrets.value(self.namespace, ref["name"], ref["key"])
+            origin = f"Secret {ref['name']}/{ref['key']}"
+            return Variable(held.reveal() if held else "", origin, (self.namespace, ref["name"]))
+        if ref := source.get("configMapKeyRef"):
+            value = self._config_map(ref["name"]).get(ref["key"], "")
+            return Variable(value, f"ConfigMap {ref['name']}/{ref['key']}")
+        if ref := source.get("fieldRef"):
+            fields = {"metadata.name": self.pod_name, "metadata.namespace": self.namespace, "status.podIP": self.pod_ip}
+            return Variable(fields.get(ref["fieldPath"], ""))
+
+        def expand(match: re.Match[str]) -> str:
+            known = so_far.get(match[1])
+            return known.value if known else match[0]
+
+        return Variable(REFERENCE.sub(expand, str(each.get("value") or "")), "the pod's spec")
+
+    def _config_map(self, name: str) -> Mapping[str, str]:
+        found = self.snapshot.get(CONFIG_MAP, self.namespace, name)
+        return (found.get("data") or {}) if found else {}

@@ -1,0 +1,169 @@
+"""Synapse processes and the configuration that is in effect in each of them.
+
+Which process it is: synapse/config/workers.py, synapse/app/*, 1.119 and 1.163.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from postflight.cluster.api import Object
+from postflight.cluster.files import ENVIRONMENT, Files, Wanted
+from postflight.cluster.kinds import DEPLOYMENT, POD, STATEFUL_SET
+from postflight.cluster.references import template_of
+from postflight.cluster.secrets import SecretStore
+from postflight.cluster.snapshot import Snapshot
+from postflight.deployment.commands import words_of
+from postflight.deployment.parts import Pod, SynapseProcess, Workload
+from postflight.deployment.rendering import Spec
+
+Config = Mapping[str, Any]
+MODULE = re.compile(r"\bsynapse\.app\.\w+")
+IMAGE = re.compile(r"(^|/)synapse(-[a-z]*worker)?([:@]|$)")
+DEFAULT_PATH = "/data/homeserver.yaml"
+#: Keys of the main configuration whose value may stand in a file of its own.
+PATH_KEYS = (("redis", "password_path"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A container that runs Synapse, by spec, in one pod or (without pods) in its workload."""
+
+    workload: Workload
+    pod: Pod | None
+    spec: Spec
+    container: Mapping[str, Any]
+    paths: tuple[str, ...]
+
+
+def is_synapse(container: Mapping[str, Any]) -> bool:
+    """By its command first, then by its image."""
+    if MODULE.search(" ".join(words_of(container))):
+        return True
+    return bool(IMAGE.search(container.get("image") or "")) and not container.get("command")
+
+
+def holds_homeserver(workload: Object) -> bool:
+    return any(is_synapse(each) for each in template_of(workload).get("containers") or ())
+
+
+def find(snapshot: Snapshot, secrets: SecretStore, workloads: Sequence[Workload]) -> tuple[Found, ...]:
+    """All containers that run Synapse, pod by pod; a workload without pods counts once."""
+    raw_pods = {(p["metadata"]["namespace"], p["metadata"]["name"]): p for p in snapshot.all(POD)}
+    found: list[Found] = []
+    for workload in workloads:
+        if workload.pods:
+            for pod in workload.pods:
+                found += _in(snapshot, secrets, workload, pod, raw_pods[(pod.namespace, pod.name)]["spec"])
+        else:
+            for kind in (STATEFUL_SET, DEPLOYMENT):
+                raw = snapshot.get(kind, workload.namespace, workload.name)
+                if raw and kind.name == workload.kind:
+                    found += _in(snapshot, secrets, workload, None, template_of(raw))
+    return tuple(found)
+
+
+def _in(
+    snapshot: Snapshot, secrets: SecretStore, workload: Workload, pod: Pod | None, raw: Mapping[str, Any]
+) -> Iterator[Found]:
+    name = pod.name if pod else f"{workload.name}-0"
+    spec = Spec(snapshot, secrets, workload.namespace, name, pod.ip if pod else "", raw)
+    for container in raw.get("containers") or ():
+        if is_synapse(container):
+            yield Found(workload, pod, spec, container, _config_paths(spec, container))
+
+
+def wanted_files(found: Sequence[Found]) -> tuple[Wanted, ...]:
+    """What to read in the running ones."""
+    return tuple(
+        Wanted(each.pod.namespace, each.pod.name, each.container["name"], (*each.paths, ENVIRONMENT))
+        for each in found
+        if each.pod and (status := each.pod.container(each.container["name"])) and status.running
+    )
+
+
+def read_process(found: Found, files: Files) -> SynapseProcess:
+    """The process with its configuration: as read in the pod, else derived from its spec."""
+    pod, name = found.pod, str(found.container["name"])
+    read = files.of(found.workload.namespace, pod.name, name) if pod else None
+    problem, derived = "", False
+    config: Config | None = None
+    if read is not None and all(path in read for path in found.paths):
+        config, problem = merge([read[path].decode("utf-8", "replace") for path in found.paths])
+    else:
+        derived = True
+        config, problem = derive(found)
+        if pod and (why := files.unseen.get((pod.namespace, pod.name, name))):
+            problem = problem or f"read from the spec only: {why}"
+    values = config or {}
+    app = str(values.get("worker_app") or _module(found.container) or "synapse.app.homeserver")
+    worker = values.get("worker_name")
+    return SynapseProcess(
+        id=pod.id if pod else found.workload.id,
+        namespace=found.workload.namespace,
+        workload=found.workload.id,
+        workload_name=found.workload.name,
+        pod=pod,
+        container=name,
+        app=app,
+        instance=str(worker) if worker else "master",
+        server_name=str(values.get("server_name") or ""),
+        config=config,
+        derived=derived,
+        config_problem=problem,
+    )
+
+
+def derive(found: Found, trace: bool = False) -> tuple[Config | None, str]:
+    """The configuration by spec, ConfigMap and Secret. With ``trace``, every value that comes from a
+    variable is ``@@NAME@@``."""
+    mark = (lambda variable: f"@@{variable}@@") if trace else None
+    texts = [found.spec.file(found.container, path, mark) for path in found.paths]
+    missing = [path for path, text in zip(found.paths, texts, strict=True) if text is None]
+    if missing:
+        return None, f"{missing[0]} is not to be had from the pod's spec"
+    return merge([text for text in texts if text is not None])
+
+
+def merge(texts: Sequence[str]) -> tuple[Config | None, str]:
+    """Merge configuration files as Synapse does: later top-level keys replace earlier ones."""
+    merged: dict[str, Any] = {}
+    for text in texts:
+        try:
+            loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except yaml.YAMLError as error:
+            return None, f"not YAML: {' '.join(str(error).split())[:200]}"
+        if loaded is None:
+            continue
+        if not isinstance(loaded, dict):
+            return None, "not a mapping"
+        merged.update(loaded)
+    return (merged, "") if merged else (None, "empty")
+
+
+def _module(container: Mapping[str, Any]) -> str:
+    match = MODULE.search(" ".join(words_of(container)))
+    return match[0] if match else ""
+
+
+def _config_paths(spec: Spec, container: Mapping[str, Any]) -> tuple[str, ...]:
+    words = words_of(container)
+    paths: list[str] = []
+    for index, word in enumerate(words):
+        if word in ("--config-path", "-c") and index + 1 < len(words):
+            paths.append(words[index + 1].rstrip(";"))
+        elif word.startswith("--config-path="):
+            paths.append(word.partition("=")[2])
+    if paths:
+        return tuple(paths)
+    environment = spec.environment(container)
+    named = environment.get("SYNAPSE_CONFIG_PATH")
+    folder = environment.get("SYNAPSE_CONFIG_DIR")
+    if named and named.value:
+        return (named.value,)
+    return (f"{folder.value.rstrip('/')}/homeserver.yaml" if folder and folder.value else DEFAULT_PATH,)

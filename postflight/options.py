@@ -1,0 +1,97 @@
+"""The command line, checked before anything is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from postflight import settings as settings_file
+from postflight.cluster.access import Way
+from postflight.probes.probe import Safety
+from postflight.run import Options
+
+
+def add(parser: pytest.Parser) -> None:
+    group = parser.getgroup("postflight", "postflight: verify a Matrix deployment on Kubernetes")
+    group.addoption("--kubeconfig", metavar="FILE", help="the cluster (else KUBECONFIG, ~/.kube/config, the pod's own)")
+    group.addoption("--context", metavar="NAME", help="context of the kubeconfig")
+    group.addoption(
+        "--namespace",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="namespace of the deployment, repeatable (else those that hold a homeserver)",
+    )
+    group.addoption("--settings", metavar="FILE", help="settings (YAML): names, what to expect, what is out of reach")
+    group.addoption("--waivers", metavar="FILE", help="waivers (YAML): who answers for which failure until when")
+    group.addoption("--access", choices=[each.value for each in Way], default=Way.AUTO.value, help="way to the pods")
+    group.addoption(
+        "--safety",
+        choices=[each.value for each in Safety],
+        default=Safety.CANARY.value,
+        help="what a run may do (default: canary, which leaves nothing behind)",
+    )
+    group.addoption("--fail-on", choices=["failed", "warned"], default="failed", help="what makes a run red")
+    group.addoption("--report-dir", metavar="DIR", help="where the reports go (default: reports/)")
+    group.addoption("--list-checks", action="store_true", help="list the checks and stop; needs no cluster")
+    group.addoption("--explain", metavar="ID", help="explain one check and stop; needs no cluster")
+
+
+def parse(config: pytest.Config) -> Options:
+    """The options of a run. Raises ``pytest.UsageError`` with one line when they cannot be used."""
+    kubeconfig = config.getoption("--kubeconfig")
+    try:
+        settings = settings_file.load(_path(config, "--settings"))
+    except settings_file.SettingsError as error:
+        raise pytest.UsageError(str(error)) from error
+    namespaces = tuple(each for given in config.getoption("--namespace") for each in given.split(",") if each)
+    return Options(
+        kubeconfig=Path(kubeconfig) if kubeconfig else None,
+        context=config.getoption("--context"),
+        namespaces=namespaces or settings.namespaces,
+        way=Way(config.getoption("--access")),
+        safety=Safety(config.getoption("--safety")),
+        settings=settings,
+    )
+
+
+def report_dir(config: pytest.Config) -> Path:
+    """The folder for reports, made if need be."""
+    given = config.getoption("--report-dir")
+    folder = Path(given) if given else config.rootpath / "reports"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".postflight"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise pytest.UsageError(
+            f"{folder} cannot take reports ({error.strerror}): name another by --report-dir"
+        ) from error
+    return folder
+
+
+def partial(config: pytest.Config, checks: Path, deselected: int) -> str:
+    """Why a run is not the whole, "" when it is."""
+    for option, said in (("keyword", "-k"), ("markexpr", "-m"), ("lf", "--lf"), ("maxfail", "-x or --maxfail")):
+        if getattr(config.option, option, None):
+            return said
+    if deselected:
+        return f"{deselected} checks deselected"
+    for arg in config.args:
+        path = (config.invocation_params.dir / arg.partition("::")[0]).resolve()
+        if "::" in arg or not checks.is_relative_to(path):
+            return f"only {arg}"
+    return ""
+
+
+def _path(config: pytest.Config, name: str) -> Path | None:
+    given = config.getoption(name)
+    if given and not Path(given).is_file():
+        raise pytest.UsageError(f"{name} {given}: no such file")
+    return Path(given) if given else None
+
+
+def waiver_file(config: pytest.Config) -> Path | None:
+    return _path(config, "--waivers")

@@ -1,0 +1,145 @@
+"""The pytest side: options, fixtures, phases, and the hand-over between rooms. No logic of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from postflight import options, present
+from postflight.check import meta_of
+from postflight.probes.probe import Unseen
+from postflight.probes.registry import all_probes
+from postflight.session import DESELECTED, INPUTS, Session
+from postflight.verdict.judge import Judge
+
+SESSION = pytest.StashKey[Session]()
+JUDGE = pytest.StashKey[Judge]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError(
+            "-n is refused: every worker would run every canary; the probes run side by side anyway"
+        )
+    config.pluginmanager.register(_fixture_source(), "postflight-observations")
+
+
+def _fixture_source() -> object:
+    """An object that carries a session fixture for each probe and each input of probes."""
+
+    def observation(name: str) -> Any:
+        def fixture(request: pytest.FixtureRequest) -> Any:
+            outcome = request.config.stash[SESSION].run.value(name)
+            if outcome.unseen:
+                raise Unseen(outcome.unseen)
+            return outcome.value
+
+        return pytest.fixture(scope="session", name=name)(fixture)
+
+    source = ModuleType("postflight-observations")
+    vars(source).update({f"observe_{name}": observation(name) for name in (*all_probes(), *INPUTS)})
+    return source
+
+
+@pytest.fixture
+def judge(request: pytest.FixtureRequest) -> Judge:
+    """The pen of a check."""
+    pen: Judge = request.node.stash.setdefault(JUDGE, Judge())
+    return pen
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        asked = getattr(item, "_fixtureinfo", None)
+        if _is_check(item) and asked and "request" in asked.argnames:
+            raise pytest.UsageError(f"{item.nodeid}: a check states its needs by parameter name, not by request")
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    if items:
+        stash = items[0].config.stash
+        stash[DESELECTED] = stash.get(DESELECTED, 0) + sum(map(_is_check, items))
+
+
+def _is_check(item: pytest.Item) -> bool:
+    return meta_of(getattr(item, "function", None)) is not None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    config = session.config
+    checks = [item for item in session.items if _is_check(item)]
+    if config.option.collectonly or not checks:
+        return None
+    if config.getoption("--list-checks") or config.getoption("--explain"):
+        present.explain(config, checks)
+        return True
+    state = Session.begin(config, checks)
+    config.stash[SESSION] = state
+    present.take_over(config, state)
+    with present.live_line(config) as report:
+        state.look(report)
+    try:
+        early, late = state.by_phase()
+        _run(state, early)
+        with present.live_line(config) as report:
+            state.leave(report)
+        _run(state, late)
+    finally:
+        state.clean_up()
+    state.resolve()
+    for item in session.items:
+        if not _is_check(item):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+    for item, reports in present.reports(state):
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for report_ in reports:
+            item.ihook.pytest_runtest_logreport(report=report_)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _run(state: Session, items: list[pytest.Item]) -> None:
+    from _pytest.runner import runtestprotocol
+
+    for position, item in enumerate(items):
+        following = items[position + 1] if position + 1 < len(items) else None
+        state.keep(item, runtestprotocol(item, log=False, nextitem=following), item.stash.get(JUDGE, Judge()))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.excinfo is not None and _is_check(item) and SESSION in item.config.stash:
+        item.config.stash[SESSION].stumbled(item, call.excinfo.value)
+    return (yield)
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    return present.test_status(report)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if (state := config.stash.get(SESSION, None)) and config.getoption("durations", None) is not None:
+        present.durations(terminalreporter, state)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    state = session.config.stash.get(SESSION, None)
+    if state and state.record:
+        session.exitstatus = state.record.exit_code
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if state := config.stash.get(SESSION, None):
+        present.verdict(config, state)

@@ -1,0 +1,1 @@
+"""Connect, ask, return a frozen observation. No judgement here."""

@@ -1,0 +1,24 @@
+"""All probes there are."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+from postflight.probes.probe import Probe
+
+MODULES = ("databases", "redis", "inside", "workloads", "own")
+
+
+def all_probes() -> Mapping[str, Probe]:
+    """Every probe by its name. Raises ValueError when two share one."""
+    found: dict[str, Probe] = {}
+    for module in MODULES:
+        loaded = importlib.import_module(f"postflight.probes.{module}")
+        for value in vars(loaded).values():
+            declared = getattr(value, "__probe__", None)
+            if isinstance(declared, Probe) and value.__module__ == loaded.__name__:
+                if declared.name in found:
+                    raise ValueError(f"two probes are called {declared.name}")
+                found[declared.name] = declared
+    return found

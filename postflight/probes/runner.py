@@ -1,0 +1,117 @@
+"""Runs the probes that are needed, each in a thread as soon as its inputs are there."""
+
+from __future__ import annotations
+
+import queue
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from postflight.cluster.connection import ClusterError
+from postflight.cluster.threads import spawn
+from postflight.probes.probe import Probe, Unseen
+from postflight.verdict.record import ProbeTime
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a probe came to: an observation, or one line that says why there is none. ``crash`` is
+    the traceback where that is the verifier's own fault."""
+
+    value: Any = None
+    unseen: str = ""
+    crash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    outcomes: Mapping[str, Outcome]
+    times: tuple[ProbeTime, ...]
+
+
+def closure(needed: Iterable[str], probes: Mapping[str, Probe]) -> tuple[Probe, ...]:
+    """The probes needed, with those whose observations they take."""
+    found: dict[str, Probe] = {}
+
+    def add(name: str) -> None:
+        if name in probes and name not in found:
+            for each in probes[name].inputs:
+                add(each)
+            found[name] = probes[name]
+
+    for name in needed:
+        add(name)
+    return tuple(found.values())
+
+
+def run(
+    wanted: Iterable[Probe],
+    given: Mapping[str, Any],
+    refused: Mapping[str, str],
+    report: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> Looked:
+    """Run them side by side. ``given`` are the inputs that are no probes; ``refused`` says why a
+    probe must not be run. A probe past its time limit is left behind and counts as unseen."""
+    pending = {each.name: each for each in wanted}
+    total = len(pending)
+    outcomes: dict[str, Outcome] = {}
+    times: dict[str, ProbeTime] = {}
+    running: dict[str, tuple[float, float]] = {}
+    done: queue.Queue[tuple[str, Outcome]] = queue.Queue()
+    origin = time.monotonic()
+
+    def finish(name: str, outcome: Outcome, began: float, inputs: Iterable[str]) -> None:
+        seconds = time.monotonic() - origin - began
+        before = max((times[each].chain for each in inputs if each in times), default=0.0)
+        state = "crashed" if outcome.crash else "unseen" if outcome.unseen else "seen"
+        outcomes[name] = outcome
+        times[name] = ProbeTime(name, round(began, 3), round(seconds, 3), round(before + seconds, 3), state)
+        report(name, len(outcomes), total)
+
+    inputs_of = {each.name: each.inputs for each in pending.values()}
+    while pending or running:
+        now = time.monotonic() - origin
+        for each in list(pending.values()):
+            waits = [name for name in each.inputs if name in inputs_of and name not in outcomes]
+            if waits:
+                continue
+            del pending[each.name]
+            blind = next((outcomes[n].unseen for n in each.inputs if n in outcomes and outcomes[n].unseen), "")
+            if why := refused.get(each.name) or blind:
+                finish(each.name, Outcome(unseen=why), now, each.inputs)
+                continue
+            values = {n: outcomes[n].value if n in outcomes else given[n] for n in each.inputs}
+            running[each.name] = (now, now + each.limit)
+            spawn(_body(each, values, done), f"probe {each.name}")
+        if not running:
+            continue
+        nearest = min(deadline for _, deadline in running.values())
+        try:
+            name, outcome = done.get(timeout=max(0.0, nearest - (time.monotonic() - origin)))
+            if name in running:
+                finish(name, outcome, running.pop(name)[0], inputs_of[name])
+        except queue.Empty:
+            pass
+        now = time.monotonic() - origin
+        for name, (began, deadline) in list(running.items()):
+            if now >= deadline and name not in outcomes and done.empty():
+                del running[name]
+                why = f"{name} did not end within its time limit of {deadline - began:g} s"
+                finish(name, Outcome(unseen=why), began, inputs_of[name])
+    return Looked(outcomes, tuple(times.values()))
+
+
+def _body(each: Probe, values: Mapping[str, Any], done: queue.Queue[tuple[str, Outcome]]) -> Callable[[], None]:
+    def body() -> None:
+        try:
+            outcome = Outcome(each.function(**values))
+        except (Unseen, ClusterError) as error:
+            outcome = Outcome(unseen=str(error))
+        except Exception as error:
+            line = f"{each.name} crashed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            outcome = Outcome(unseen=line, crash=traceback.format_exc())
+        done.put((each.name, outcome))
+
+    return body

@@ -1,0 +1,177 @@
+"""One run, stage by stage: connect, snapshot, model, probes, clean-up. Knows nothing of pytest."""
+
+from __future__ import annotations
+
+import secrets as randomness
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from postflight.cluster.access import Access, Way
+from postflight.cluster.api import Api
+from postflight.cluster.connection import ClusterError, connect
+from postflight.cluster.files import read_files
+from postflight.cluster.references import secret_names
+from postflight.cluster.rights import missing_rights
+from postflight.cluster.secrets import read_secrets
+from postflight.cluster.snapshot import take
+from postflight.deployment.build import build, survey
+from postflight.deployment.parts import Deployment
+from postflight.deployment.synapse import holds_homeserver
+from postflight.probes.probe import FORWARD, Probe, Right, Safety
+from postflight.probes.runner import Looked, Outcome, closure
+from postflight.probes.runner import run as run_probes
+from postflight.secrets import Redactor
+from postflight.settings import Settings
+from postflight.traces import Traces
+from postflight.verdict.record import ProbeTime, Scene
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks for."""
+
+    kubeconfig: Path | None
+    context: str | None
+    namespaces: tuple[str, ...]
+    way: Way
+    safety: Safety
+    settings: Settings
+
+
+@dataclass(slots=True)
+class Run:
+    """The state of one run. ``given`` are the inputs of probes that are no probes themselves."""
+
+    options: Options
+    probes: Mapping[str, Probe]
+    redactor: Redactor
+    run_id: str = field(default_factory=lambda: randomness.token_hex(4))
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    began: float = field(default_factory=time.monotonic)
+    given: dict[str, Any] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    times: list[ProbeTime] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    dead: str = ""
+    where: str = "?"
+    traces: Traces = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.traces = Traces(self.run_id)
+
+    def look(self, needed: Iterable[str], report: Callable[[str, int, int], None]) -> None:
+        """Read the cluster, build the model, run the probes of the look phase that are needed.
+
+        Whatever stops that for all checks is kept in ``dead``, one line.
+        """
+        try:
+            self._read()
+        except ClusterError as error:
+            self.dead = str(error)
+            return
+        wanted = closure(needed, self.probes)
+        refused = self._refused(wanted)
+        looks = [each for each in wanted if not each.leaves]
+        self._run(looks, refused, report)
+
+    def leave(self, needed: Iterable[str], report: Callable[[str, int, int], None]) -> None:
+        """Clean up, then run the probes that judge what is left."""
+        self.trouble += self.traces.clean_up()
+        if not self.dead:
+            wanted = [each for each in closure(needed, self.probes) if each.leaves]
+            self._run(wanted, self._refused(wanted), report)
+
+    def value(self, name: str) -> Outcome:
+        if self.dead:
+            return Outcome(unseen=self.dead)
+        if name in self.given:
+            return Outcome(self.given[name])
+        return self.outcomes.get(name) or Outcome(unseen=f"{name} was not run")
+
+    @property
+    def deployment(self) -> Deployment | None:
+        found = self.given.get("deployment")
+        return found if isinstance(found, Deployment) else None
+
+    def scene(self) -> Scene:
+        model = self.deployment
+        return Scene(
+            cluster=self.where,
+            namespaces=model.namespaces if model else self.options.namespaces,
+            summary=_summary(model) if model else "nothing seen",
+            safety=self.options.safety.value,
+            access=self.given["access"].way.value if "access" in self.given else "none",
+        )
+
+    def _read(self) -> None:
+        connection = connect(self.options.kubeconfig, self.options.context)
+        self.where = connection.name
+        self.redactor.register(
+            str(connection.configuration.auth_settings().get("BearerToken", {}).get("value", "")).removeprefix(
+                "Bearer "
+            )
+        )
+        api = Api(connection)
+        snapshot = take(api, self.options.namespaces, holds_homeserver)
+        secrets = read_secrets(api, secret_names(snapshot), self.redactor.register)
+        surveyed = survey(snapshot, secrets)
+        files = read_files(api, surveyed.wanted_files(), self.redactor.register)
+        deployment = build(surveyed, files, self.options.settings)
+        if not deployment.synapse:
+            scope = ", ".join(snapshot.namespaces)
+            raise ClusterError(
+                f"no homeserver found in namespace {scope} of {connection.name}:"
+                " is this the right cluster and --namespace?"
+            )
+        self.notes += deployment.notes
+        self.given = {
+            "api": api,
+            "snapshot": snapshot,
+            "secrets": secrets,
+            "deployment": deployment,
+            "access": Access.choose(api, self.options.way),
+            "settings": self.options.settings,
+            "traces": self.traces,
+        }
+
+    def _run(
+        self, wanted: Iterable[Probe], refused: Mapping[str, str], report: Callable[[str, int, int], None]
+    ) -> None:
+        given = {**self.given, **{name: outcome.value for name, outcome in self.outcomes.items()}}
+        looked: Looked = run_probes(wanted, given, refused, report)
+        self.outcomes |= looked.outcomes
+        self.times += looked.times
+        for name, outcome in looked.outcomes.items():
+            if outcome.crash:
+                self.trouble.append(f"probe {name} crashed, the verifier's own fault: {outcome.crash.splitlines()[-1]}")
+
+    def _refused(self, wanted: Iterable[Probe]) -> dict[str, str]:
+        """Why some of the probes must not run: the safety level, or rights that are missing."""
+        api, namespaces = self.given["api"], self.deployment.namespaces if self.deployment else ()
+        tunnels = self.given["access"].way is Way.TUNNEL
+        needs: dict[str, tuple[Right, ...]] = {}
+        refused: dict[str, str] = {}
+        for each in wanted:
+            if not self.options.safety.allows(each.safety):
+                refused[each.name] = f"needs --safety {each.safety.value}"
+            else:
+                needs[each.name] = (*each.rights, *((FORWARD,) if each.reaches and tunnels else ()))
+        asked = {(r.verb, r.resource, r.group, ns) for rights in needs.values() for r in rights for ns in namespaces}
+        missing = missing_rights(api, tuple(asked))
+        for name, rights in needs.items():
+            for right in rights:
+                for namespace in namespaces:
+                    if (right.verb, right.resource, right.group, namespace) in missing:
+                        refused.setdefault(name, f"no right: {right} in namespace {namespace}")
+        return refused
+
+
+def _summary(model: Deployment) -> str:
+    workers = [each for each in model.synapse if not each.is_main]
+    mains = len(model.synapse) - len(workers)
+    return f"Synapse, {'main' if mains == 1 else f'{mains} mains'} + {len(workers)} workers"

@@ -1,0 +1,154 @@
+"""The checks of one pytest session: what they need, what they said, what it comes to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postflight import __version__, options
+from postflight.check import meta_of
+from postflight.probes.probe import Unseen
+from postflight.probes.registry import all_probes
+from postflight.probes.runner import closure
+from postflight.run import Run
+from postflight.secrets import Redactor
+from postflight.verdict import exitcode, waivers
+from postflight.verdict.blame import resolve
+from postflight.verdict.failure import Failure
+from postflight.verdict.judge import Judge
+from postflight.verdict.record import CheckMeta, CheckResult, RunRecord, Statement
+from postflight.verdict.status import Nature, Status
+from postflight.verdict.waivers import WaiverError, Waivers
+
+#: The inputs of probes that are no probes, and so fixtures too.
+INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces")
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(slots=True)
+class Session:
+    """Held in pytest's stash for the length of one run."""
+
+    run: Run
+    items: Sequence[pytest.Item]
+    report_dir: Path
+    fail_on: str
+    waivers: Waivers
+    partial: str
+    said: dict[str, Statement] = field(default_factory=dict)
+    protocols: dict[str, list[pytest.TestReport]] = field(default_factory=dict)
+    stumbles: dict[str, BaseException] = field(default_factory=dict)
+    record: RunRecord | None = None
+
+    @classmethod
+    def begin(cls, config: pytest.Config, items: Sequence[pytest.Item]) -> Session:
+        """Check everything that was given, before anything is touched."""
+        known = [meta(item).id for item in items]
+        try:
+            given = waivers.load(options.waiver_file(config), known)
+        except WaiverError as error:
+            raise pytest.UsageError(str(error)) from error
+        first = Path(items[0].path)
+        checks = next((folder for folder in first.parents if folder.name == "checks"), first.parent)
+        return cls(
+            run=Run(options.parse(config), all_probes(), Redactor()),
+            items=items,
+            report_dir=options.report_dir(config),
+            fail_on=config.getoption("--fail-on"),
+            waivers=given,
+            partial=options.partial(config, checks, config.stash.get(DESELECTED, 0)),
+        )
+
+    def look(self, report: Report) -> None:
+        self.run.look(self._needed(), report)
+
+    def leave(self, report: Report) -> None:
+        self.run.leave(self._needed(), report)
+
+    def clean_up(self) -> None:
+        self.run.trouble += self.run.traces.clean_up()
+
+    def by_phase(self) -> tuple[list[pytest.Item], list[pytest.Item]]:
+        """The items judged before clean-up, and those judged after it."""
+        leaving = {name for name, each in self.run.probes.items() if each.leaves}
+        late = [item for item in self.items if leaving & set(_fixtures(item))]
+        return [item for item in self.items if item not in late], late
+
+    def stumbled(self, item: pytest.Item, error: BaseException) -> None:
+        self.stumbles.setdefault(item.nodeid, error)
+
+    def keep(self, item: pytest.Item, reports: list[pytest.TestReport], judge: Judge) -> None:
+        """Take down what a check said; one that could not get its observations is unknown."""
+        check, failures = meta(item), list(judge.failures)
+        error = self.stumbles.get(item.nodeid)
+        if isinstance(error, Unseen):
+            failures.append(_unknown(check, str(error)))
+        elif error is not None:
+            line = f"check {check.id} crashed, the verifier's own fault: {type(error).__name__}: {error}"
+            self.run.trouble.append(line)
+            failures.append(_unknown(check, line))
+        own = sum(each.duration for each in reports)
+        chains = {each.name: each.chain for each in self.run.times}
+        probes = closure(_fixtures(item), self.run.probes)
+        seconds = max((chains.get(each.name, 0.0) for each in probes), default=0.0) + own
+        self.protocols[item.nodeid] = reports
+        self.said[item.nodeid] = Statement(check, tuple(judge.seen), tuple(failures), judge.absence, round(seconds, 3))
+
+    def resolve(self) -> None:
+        """Blame, waivers and exit code, once, over everything that was said."""
+        model = self.run.deployment
+        statements = [self.said[item.nodeid] for item in self.items if item.nodeid in self.said]
+        out_of_reach = self.run.options.settings.out_of_reach
+        statements = [_reached(each, out_of_reach) for each in statements]
+        verdict = resolve(statements, model.depends if model else {}, self.waivers)
+        trouble = (*((self.run.dead,) if self.run.dead else ()), *verdict.trouble, *self.run.trouble)
+        self.record = RunRecord(
+            run_id=self.run.run_id,
+            version=__version__,
+            started=self.run.started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self.run.began, 3),
+            scene=self.run.scene(),
+            results=verdict.results,
+            probes=tuple(self.run.times),
+            trouble=trouble,
+            notes=tuple(self.run.notes),
+            partial=self.partial,
+            exit_code=exitcode.exit_code(verdict.results, trouble, self.fail_on),
+        )
+
+    def result_of(self, item: pytest.Item) -> CheckResult | None:
+        found = self.record.results if self.record else ()
+        return next((each for each in found if each.check.id == meta(item).id), None)
+
+    def _needed(self) -> set[str]:
+        return {name for item in self.items for name in _fixtures(item)}
+
+
+def meta(item: pytest.Item) -> CheckMeta:
+    found = meta_of(getattr(item, "function", None))
+    assert found is not None
+    return found
+
+
+DESELECTED = pytest.StashKey[int]()
+
+
+def _fixtures(item: pytest.Item) -> Sequence[str]:
+    names: Any = getattr(item, "fixturenames", ())
+    return tuple(names)
+
+
+def _unknown(check: CheckMeta, line: str) -> Failure:
+    return Failure(Status.UNKNOWN, Nature.UNAVAILABLE, check.id, line)
+
+
+def _reached(statement: Statement, out_of_reach: Any) -> Statement:
+    reason = out_of_reach.get(statement.check.id)
+    if not reason:
+        return statement
+    return Statement(statement.check, (), (), f"out of reach: {reason}", statement.seconds)

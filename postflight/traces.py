@@ -1,0 +1,41 @@
+"""What a run makes in the deployment, and how each of it is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+NAME = "postflight"
+RUN_LABEL = "postflight/run"
+
+
+@dataclass(slots=True)
+class Traces:
+    """Registered before it is made, removed last first."""
+
+    run_id: str
+    removals: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of every object that this run makes."""
+        return {MANAGED_BY: NAME, RUN_LABEL: self.run_id}
+
+    def will_make(self, what: str, remove: Callable[[], None], path: str = "") -> None:
+        """``path`` is the API path of an object, for the proof that it is gone."""
+        self.removals.append((what, remove))
+        if path:
+            self.made.append(path)
+
+    def clean_up(self) -> list[str]:
+        """Remove everything; a line for each that could not be."""
+        troubles: list[str] = []
+        while self.removals:
+            what, remove = self.removals.pop()
+            try:
+                remove()
+            except Exception as error:
+                troubles.append(f"{what} could not be removed: {' '.join(str(error).split())[:200]}")
+        return troubles

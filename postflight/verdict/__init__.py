@@ -1,0 +1,1 @@
+"""Statuses, failures, blame, waivers, and the run record that every report renders."""

@@ -1,0 +1,126 @@
+"""The settings file: defaults without it, and one line for each mistake in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from postflight.settings import Names, RedisNames, Settings, SettingsError, load, unknown_names
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    monkeypatch.chdir(tmp_path)
+
+    def write(text: str) -> Path:
+        path = Path("settings.yaml")
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_without_a_file_everything_has_its_default() -> None:
+    assert load(None) == Settings()
+
+
+def test_an_empty_file_is_no_mistake(file: Callable[[str], Path]) -> None:
+    assert load(file("")) == Settings()
+
+
+def test_a_file(file: Callable[[str], Path]) -> None:
+    text = """
+        namespaces: [matrix]
+        names:
+          redis: {workload: redis-ha, password_secret: redis-password/password}
+        expect: [redis, postgres]
+        out_of_reach: {security.network_policy: the customer runs the network}
+        availability: high
+        federation: off
+        eicar: on
+        probe_pod: {spec: {priorityClassName: low}}
+        admin_token_secret: admin/token
+    """
+    assert load(file(text)) == Settings(
+        namespaces=("matrix",),
+        names=Names(redis=RedisNames(workload="redis-ha", password_secret="redis-password/password")),
+        expect=("redis", "postgres"),
+        out_of_reach={"security.network_policy": "the customer runs the network"},
+        availability="high",
+        federation=False,
+        eicar=True,
+        probe_pod={"spec": {"priorityClassName": "low"}},
+        admin_token_secret="admin/token",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("namspaces: [a]", "settings.yaml:1: unknown key 'namspaces'; nearest is 'namespaces'"),
+        (
+            "names:\n  redis:\n    workloud: x",
+            "settings.yaml:3: names.redis: unknown key 'workloud'; nearest is 'workload'",
+        ),
+        (
+            "names: {radis: {}}",
+            "settings.yaml:1: names: unknown key 'radis'; nearest is 'redis'",
+        ),
+        ("namespaces: matrix", "settings.yaml:1: namespaces: must be a list"),
+        ("namespaces: [a, 1]", "settings.yaml:1: namespaces[1]: must be text, not 1"),
+        ("\nfederation: 'off'", "settings.yaml:2: federation: must be on or off, without quotes"),
+        ("eicar: 1", "settings.yaml:1: eicar: must be on or off, without quotes, not 1"),
+        ("availability: hi", "settings.yaml:1: availability: must be 'high' or 'normal'"),
+        ("out_of_reach: {a.b: no}", "settings.yaml:1: out_of_reach.a.b: must be text, not False"),
+        ("names: on", "settings.yaml:1: names: must be keys with values, not True"),
+        ("probe_pod: []", "settings.yaml:1: probe_pod: must be keys with values"),
+        (
+            "admin_token_secret: token",
+            "settings.yaml:1: admin_token_secret must be <Secret>/<key>, not 'token'",
+        ),
+        (
+            "names: {redis: {password_secret: a/}}",
+            "settings.yaml:1: names.redis: password_secret must be <Secret>/<key>, not 'a/'",
+        ),
+        ("- matrix", "settings.yaml:1: must be keys with values"),
+        ("eicar: on\neicar: off", "settings.yaml:2: the key 'eicar' stands twice"),
+        ("on: 1", "settings.yaml:1: the key on is no text: quote it"),
+        ("a: [1\nb: 2", "settings.yaml:2: expected ',' or ']', but got ':'"),
+        ("probe_pod: &a {x: *a}", "settings.yaml: an alias leads back to itself"),
+        ("probe_image: !!python/object:os.system x", "settings.yaml:1: could not determine a constructor"),
+    ],
+)
+def test_a_mistake_is_one_line(file: Callable[[str], Path], text: str, line: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(file(text))
+    (told,) = caught.value.lines
+    assert told.startswith(line)
+    assert "\n" not in told
+
+
+def test_every_mistake_is_told_at_once(file: Callable[[str], Path]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(file("eicar: 1\nnamspaces: []\nnames: {redis: {x: 1}}"))
+    assert len(caught.value.lines) == 3
+
+
+def test_names_of_checks_and_parts_that_do_not_exist_are_told() -> None:
+    settings = Settings(expect=("redis", "postgress"), out_of_reach={"databse.login": "no right"})
+    assert unknown_names(settings, checks=["database.login"], parts=["redis", "postgres"]) == (
+        "settings: out_of_reach: there is no check 'databse.login'; nearest is 'database.login'",
+        "settings: expect: there is no part 'postgress'; nearest is 'postgres'",
+    )
+
+
+def test_no_library_is_loaded_before_there_is_a_file_to_read() -> None:
+    program = (
+        "import sys, postflight.settings, postflight.verdict.waivers as w;"
+        "postflight.settings.load(None); w.load(None, []);"
+        "sys.exit(bool({'pydantic', 'yaml'} & set(sys.modules)))"
+    )
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode == 0
