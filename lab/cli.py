@@ -11,7 +11,7 @@ from lab import defects, demo, labs
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.homes import Home, home
-from lab.node import lifecycle, network
+from lab.node import lifecycle
 from lab.node.spec import Node
 
 NAME = "lab"
@@ -159,8 +159,7 @@ def _enter(where: Home, arguments: argparse.Namespace) -> int:
 def _switch(where: Home, arguments: argparse.Namespace) -> int:
     cluster = _open(where, arguments)
     node = _node(cluster, arguments.node)
-    how = network.CUT if arguments.switch == "cut" else network.REJOIN
-    cluster.exec_on_internet(network.switch(node, how))
+    (cluster.cut if arguments.switch == "cut" else cluster.rejoin)(node.number)
     return 0
 
 

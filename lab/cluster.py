@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
-from lab.node import lifecycle
+from lab.node import lifecycle, network
 from lab.node.spec import Node
 
 __all__ = ["Cluster", "LabError"]
@@ -85,6 +85,14 @@ class Cluster:
     def internet_command(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs `argv` on the "internet", for subprocess."""
         return lifecycle.enter_internet(self.home, argv)
+
+    def cut(self, node: int) -> None:
+        """Takes a node off the switch between the nodes, silently; it keeps its way to the internet."""
+        self.exec_on_internet(network.switch(Node(self.home, node), network.CUT))
+
+    def rejoin(self, node: int) -> None:
+        """Puts a node back on the switch."""
+        self.exec_on_internet(network.switch(Node(self.home, node), network.REJOIN))
 
     def environment(self) -> dict[str, str]:
         """The environment of a shell that is to have kubectl and this lab."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.cluster import Cluster
 from lab.errors import LabError
-from lab.readiness import Object, chosen, pod_state, unready
+from lab.readiness import Object, chosen, pod_state, unready, wait
 
 Step = dict[str, Any]
 
@@ -102,7 +102,8 @@ def _says(scene: Scene, value: Step) -> str:
 
 
 def _exec(scene: Scene, value: Step) -> None:
-    """exec: {labels | pod, container, run}: a shell command in each such pod."""
+    """exec: {labels | pod, container, run}: a shell command in each such pod, once they are Ready."""
+    wait(lambda: _pods(scene, {**value, "state": "Ready"}), 120)
     _run(scene, value)
 
 

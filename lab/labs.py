@@ -70,11 +70,12 @@ def up(home: Home, wanted: Wanted, say: Callable[[str], None]) -> Cluster:
                 clock.tell("copied from the golden state")
             else:
                 origin = "nothing"
-                clone.images(home.base, folder)
+                for node in spec.all_nodes:
+                    clone.images(home.base, node.folder)
         since = time.time()
         lifecycle.start(spec)
     cluster = open_lab(home, wanted.name)
-    _wait_for_nodes(cluster, since)
+    wait_for_nodes(cluster, since)
     clock.tell(f"{'API server and node' if spec.nodes == 1 else f'API server and {spec.nodes} nodes'} Ready")
     if origin == "nothing":
         addons.apply(cluster, base)
@@ -188,7 +189,8 @@ def _key(home: Home, objects: list[Object], nodes: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def _wait_for_nodes(cluster: Cluster, since: float) -> None:
+def wait_for_nodes(cluster: Cluster, since: float) -> None:
+    """Returns once every node is Ready by what it said after `since`. Raises LabError."""
     last = time.monotonic() + _NODE_TIMEOUT
     waiting = {f"node{number}" for number in range(1, cluster.nodes + 1)}
     while waiting:

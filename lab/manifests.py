@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from lab import conditions
 from lab.cluster import Cluster
 from lab.conditions import Scene
 from lab.errors import LabError
-from lab.readiness import Object, group, pod_state, unready
+from lab.readiness import Object, group, pod_state, unready, wait
 from lab.renaming import Renaming
 
 __all__ = ["Object", "apply", "pod_state", "render", "translated", "unready", "wait", "wait_ready"]
@@ -74,15 +74,6 @@ def wait_ready(cluster: Cluster, objects: Sequence[Object], since: float = 0, ti
     wait(lambda: unready(cluster, objects, since) or conditions.missing(scene, asked), timeout)
 
 
-def wait(missing: Callable[[], str], timeout: float, what: str = "not Ready") -> None:
-    """Calls `missing` until it has nothing to name. Raises LabError with what it named last."""
-    deadline = time.monotonic() + timeout
-    while text := _tried(missing):
-        if time.monotonic() > deadline:
-            raise LabError(f"{what} after {timeout:.0f} s: {text}")
-        time.sleep(0.25)
-
-
 def renamed(cluster: Cluster) -> Path | None:
     """The map of other names that this lab was made with, if it was."""
     file = cluster.home / "rename.yaml"
@@ -138,10 +129,3 @@ def _encoded(o: Object) -> Object:
 def _apply(cluster: Cluster, objects: list[Object]) -> None:
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=lab", "-f", "-", input=text)
-
-
-def _tried(missing: Callable[[], str]) -> str:
-    try:
-        return missing()
-    except LabError as error:
-        return str(error)

@@ -1,12 +1,23 @@
 """When a workload is as it is declared, with all its pods Ready."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 from lab.cluster import Cluster
+from lab.errors import LabError
 
 Object = dict[str, Any]
+
+def wait(missing: Callable[[], str], timeout: float, what: str = "not Ready") -> None:
+    """Calls `missing` until it has nothing to name. Raises LabError with what it named last."""
+    deadline = time.monotonic() + timeout
+    while text := _tried(missing):
+        if time.monotonic() > deadline:
+            raise LabError(f"{what} after {timeout:.0f} s: {text}")
+        time.sleep(0.25)
+
 
 def unready(cluster: Cluster, objects: Iterable[Object], since: float = 0) -> str:
     """What is not as declared and Ready, or an empty string."""
@@ -74,6 +85,13 @@ def collection(o: Object) -> str:
     plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}es" if kind.endswith("s") else f"{kind}s"
     space = o["metadata"].get("namespace")
     return f"{root}/namespaces/{space}/{plural}" if space else f"{root}/{plural}"
+
+
+def _tried(missing: Callable[[], str]) -> str:
+    try:
+        return missing()
+    except LabError as error:
+        return str(error)
 
 
 def _unready(declared: Object, live: Object, pods: list[Object], since: float) -> str:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from postflight.cluster.kinds import Kind
 from postflight.verdict.record import CheckMeta
 from postflight.verdict.status import Severity
 
@@ -17,13 +18,14 @@ def check(
     *,
     severity: Severity,
     finding: str = "",
+    kinds: tuple[Kind, ...] = (),
     remedy: str,
     blind_spots: str,
 ) -> Callable[[F], F]:
     """Declare a check under its stable id.
 
     The function's name is a sentence that is true when the check is green, its docstring says why
-    that matters; ``remedy`` is what helps in general, ``blind_spots`` what the check cannot see.
+    that matters; ``kinds`` are those it reads beyond the model's, ``remedy`` is what helps in general, ``blind_spots`` what the check cannot see.
     """
 
     def declare(function: F) -> F:
@@ -35,6 +37,7 @@ def check(
             finding=finding,
             remedy=remedy,
             blind_spots=blind_spots,
+            kinds=tuple(kind.name for kind in kinds),
         )
         function.__check__ = meta  # type: ignore[attr-defined]
         return function

@@ -12,27 +12,27 @@ from typing import Final
 class Limit:
     """Seconds, by what waits."""
 
-    CONNECT: Final = 4.0
+    CONNECT: Final = 6.0
     """One TCP or TLS connection, to the API server or through a tunnel."""
     REQUEST: Final = 8.0
     """One request to the API server."""
-    EXEC: Final = 8.0
+    EXEC: Final = 10.0
     """One command in a pod."""
     FILES: Final = 12.0
     """Reading configuration in all pods."""
     KUBERNETES: Final = 10.0
     """A probe that asks the API server only."""
-    SQL: Final = 3.0
+    SQL: Final = 5.0
     """One SQL statement."""
-    DATABASE: Final = 12.0
+    DATABASE: Final = 15.0
     """A probe of PostgreSQL."""
-    REDIS_COMMAND: Final = 3.0
+    REDIS_COMMAND: Final = 5.0
     """One Redis command."""
-    REDIS: Final = 10.0
+    REDIS: Final = 14.0
     """A probe of Redis."""
-    HTTP: Final = 5.0
+    HTTP: Final = 8.0
     """One HTTP request to a service."""
-    INSIDE: Final = 12.0
+    INSIDE: Final = 15.0
     """A probe from within a pod of the deployment."""
     PROBE_POD: Final = 45.0
     """A probe pod from its creation to its last answer."""

@@ -10,7 +10,7 @@ import pytest
 
 from postflight import options, present
 from postflight.check import meta_of
-from postflight.probes.probe import Unseen
+from postflight.probes.probe import NotTried, Unseen
 from postflight.probes.registry import all_probes
 from postflight.session import DESELECTED, INPUTS, Session
 from postflight.verdict.judge import Judge
@@ -37,6 +37,8 @@ def _fixture_source() -> object:
     def observation(name: str) -> Any:
         def fixture(request: pytest.FixtureRequest) -> Any:
             outcome = request.config.stash[SESSION].run.value(name)
+            if outcome.refusal:
+                return NotTried(outcome.unseen, outcome.refusal)
             if outcome.unseen:
                 raise Unseen(outcome.unseen)
             return outcome.value
@@ -112,6 +114,14 @@ def _run(state: Session, items: list[pytest.Item]) -> None:
     for position, item in enumerate(items):
         following = items[position + 1] if position + 1 < len(items) else None
         state.keep(item, runtestprotocol(item, log=False, nextitem=following), item.stash.get(JUDGE, Judge()))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Keep a check from judging what was not looked at; true when it has nothing to judge."""
+    if not _is_check(pyfuncitem) or SESSION not in pyfuncitem.config.stash:
+        return None
+    return pyfuncitem.config.stash[SESSION].cannot_judge(pyfuncitem, pyfuncitem.stash.setdefault(JUDGE, Judge()))
 
 
 @pytest.hookimpl(wrapper=True)

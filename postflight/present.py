@@ -138,9 +138,12 @@ def verdict(config: pytest.Config, state: Session) -> None:
         writer.line("postflight was interrupted: no verdict")
         return
     write_all(state.record, state.report_dir, state.run.redactor)
-    writer.line(console.render(state.record))
+    writer.line(console.render(state.run.redactor.scrub(state.record)))
     for line in state.run.redactor.weak:
         writer.line(line)
+    redacted: Any = writer
+    if isinstance(redacted._file, RedactedWriter):
+        redacted._file = redacted._file.release()
 
 
 def explain(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets as randomness
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,20 +15,23 @@ from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api
 from postflight.cluster.connection import ClusterError, connect
 from postflight.cluster.files import read_files
+from postflight.cluster.kinds import LISTED, MODEL
 from postflight.cluster.references import secret_names
 from postflight.cluster.rights import missing_rights
 from postflight.cluster.secrets import read_secrets
-from postflight.cluster.snapshot import take
+from postflight.cluster.snapshot import Snapshot, take
 from postflight.deployment.build import build, survey
 from postflight.deployment.parts import Deployment
 from postflight.deployment.synapse import holds_homeserver
-from postflight.probes.probe import FORWARD, Probe, Right, Safety
+from postflight.probes.probe import FORWARD, NotTried, Probe, Refusal, Right, Safety
 from postflight.probes.runner import Looked, Outcome, closure
 from postflight.probes.runner import run as run_probes
 from postflight.secrets import Redactor
 from postflight.settings import Settings
 from postflight.traces import Traces
 from postflight.verdict.record import ProbeTime, Scene
+
+KINDS = {kind.name: kind for kind in LISTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,9 @@ class Run:
         except ClusterError as error:
             self.dead = str(error)
             return
+        except Exception as error:
+            self.dead = f"the verifier's own fault, in {_place(error)}: {type(error).__name__}: {_line(error)}"
+            return
         wanted = closure(needed, self.probes)
         refused = self._refused(wanted)
         looks = [each for each in wanted if not each.leaves]
@@ -92,6 +99,11 @@ class Run:
         if name in self.given:
             return Outcome(self.given[name])
         return self.outcomes.get(name) or Outcome(unseen=f"{name} was not run")
+
+    def why_unseen(self, kinds: Iterable[str]) -> str:
+        """Why the model, or one of these kinds of object, is not wholly in the picture; "" when it is."""
+        snapshot: Snapshot | None = self.given.get("snapshot")
+        return snapshot.why_unseen(*MODEL, *(KINDS[name] for name in kinds)) if snapshot else ""
 
     @property
     def deployment(self) -> Deployment | None:
@@ -118,16 +130,21 @@ class Run:
         )
         api = Api(connection)
         snapshot = take(api, self.options.namespaces, holds_homeserver)
-        secrets = read_secrets(api, secret_names(snapshot), self.redactor.register)
-        surveyed = survey(snapshot, secrets)
+        named = _named_secrets(self.options.settings, snapshot.namespaces)
+        names = tuple(dict.fromkeys((*secret_names(snapshot), *named)))
+        secrets = read_secrets(api, names, self.redactor.register)
+        surveyed = survey(snapshot, secrets, self.options.settings)
         files = read_files(api, surveyed.wanted_files(), self.redactor.register)
         deployment = build(surveyed, files, self.options.settings)
+        if not deployment.synapse and (why := snapshot.why_unseen(*MODEL)):
+            raise ClusterError(f"no homeserver to be seen: {why}")
         if not deployment.synapse:
             scope = ", ".join(snapshot.namespaces)
             raise ClusterError(
                 f"no homeserver found in namespace {scope} of {connection.name}:"
                 " is this the right cluster and --namespace?"
             )
+        self.redactor.make_public(*_public_names(deployment))
         self.notes += deployment.notes
         self.given = {
             "api": api,
@@ -137,10 +154,11 @@ class Run:
             "access": Access.choose(api, self.options.way),
             "settings": self.options.settings,
             "traces": self.traces,
+            "safety": self.options.safety,
         }
 
     def _run(
-        self, wanted: Iterable[Probe], refused: Mapping[str, str], report: Callable[[str, int, int], None]
+        self, wanted: Iterable[Probe], refused: Mapping[str, NotTried], report: Callable[[str, int, int], None]
     ) -> None:
         given = {**self.given, **{name: outcome.value for name, outcome in self.outcomes.items()}}
         looked: Looked = run_probes(wanted, given, refused, report)
@@ -150,15 +168,15 @@ class Run:
             if outcome.crash:
                 self.trouble.append(f"probe {name} crashed, the verifier's own fault: {outcome.crash.splitlines()[-1]}")
 
-    def _refused(self, wanted: Iterable[Probe]) -> dict[str, str]:
+    def _refused(self, wanted: Iterable[Probe]) -> dict[str, NotTried]:
         """Why some of the probes must not run: the safety level, or rights that are missing."""
         api, namespaces = self.given["api"], self.deployment.namespaces if self.deployment else ()
         tunnels = self.given["access"].way is Way.TUNNEL
         needs: dict[str, tuple[Right, ...]] = {}
-        refused: dict[str, str] = {}
+        refused: dict[str, NotTried] = {}
         for each in wanted:
             if not self.options.safety.allows(each.safety):
-                refused[each.name] = f"needs --safety {each.safety.value}"
+                refused[each.name] = NotTried(f"needs --safety {each.safety.value}", Refusal.SAFETY)
             else:
                 needs[each.name] = (*each.rights, *((FORWARD,) if each.reaches and tunnels else ()))
         asked = {(r.verb, r.resource, r.group, ns) for rights in needs.values() for r in rights for ns in namespaces}
@@ -167,8 +185,33 @@ class Run:
             for right in rights:
                 for namespace in namespaces:
                     if (right.verb, right.resource, right.group, namespace) in missing:
-                        refused.setdefault(name, f"no right: {right} in namespace {namespace}")
+                        line = f"no right: {right} in namespace {namespace}"
+                        refused.setdefault(name, NotTried(line, Refusal.RIGHT))
         return refused
+
+
+def _place(error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _named_secrets(settings: Settings, namespaces: Iterable[str]) -> list[tuple[str, str]]:
+    names = (settings.names.redis.password_secret.partition("/")[0], settings.names.postgres.app_secret)
+    return [(namespace, name) for namespace in namespaces for name in names if name]
+
+
+def _public_names(model: Deployment) -> Iterable[str]:
+    """Names that a report must be able to say although someone keeps them in a Secret."""
+    for workload in model.workloads:
+        yield from (workload.name, workload.namespace, *(pod.name for pod in workload.pods))
+    for use in model.database_uses:
+        yield from (use.login.host, use.login.database, use.login.user)
+    for address in model.redis_endpoints:
+        yield from (address.endpoint.host, address.endpoint.service, address.server_name)
 
 
 def _summary(model: Deployment) -> str:

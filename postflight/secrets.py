@@ -193,6 +193,7 @@ class RedactedWriter(io.TextIOBase):
         self._redactor = redactor
         self._spell = spell
         self._pending = ""
+        self._released = False
         self._write_lock = threading.RLock()
 
     def write(self, text: str, /) -> int:
@@ -210,15 +211,16 @@ class RedactedWriter(io.TextIOBase):
             self._stream.flush()
 
     def release(self) -> TextIO:
-        """Send everything that is pending and give the stream back."""
+        """Send everything that is pending and give the stream back, to outlive this one."""
         with self._write_lock:
             self._send(len(self._pending))
             self._stream.flush()
+            self._released = True
             return self._stream
 
     def close(self) -> None:
         with self._write_lock:
-            if not self.closed and not self._stream.closed:
+            if not self.closed and not self._released and not self._stream.closed:
                 self.release().close()
             super().close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +14,12 @@ import pytest
 
 from postflight import __version__, options
 from postflight.check import meta_of
-from postflight.probes.probe import Unseen
+from postflight.probes.probe import NotTried, Refusal, Unseen
 from postflight.probes.registry import all_probes
 from postflight.probes.runner import closure
 from postflight.run import Run
 from postflight.secrets import Redactor
+from postflight.settings import unknown_names
 from postflight.verdict import exitcode, waivers
 from postflight.verdict.blame import resolve
 from postflight.verdict.failure import Failure
@@ -26,7 +29,10 @@ from postflight.verdict.status import Nature, Status
 from postflight.verdict.waivers import WaiverError, Waivers
 
 #: The inputs of probes that are no probes, and so fixtures too.
-INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces")
+INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety")
+IDENTITY = re.compile(r"^@check\(\s*\"([^\"]+)\"", re.MULTILINE)
+#: What ``expect`` in the settings may name.
+PART_KINDS = ("synapse", "postgresql", "redis")
 Report = Callable[[str, int, int], None]
 
 
@@ -48,15 +54,17 @@ class Session:
     @classmethod
     def begin(cls, config: pytest.Config, items: Sequence[pytest.Item]) -> Session:
         """Check everything that was given, before anything is touched."""
-        known = [meta(item).id for item in items]
+        first = Path(items[0].path)
+        checks = next((folder for folder in first.parents if folder.name == "checks"), first.parent)
+        known = all_ids(checks)
         try:
             given = waivers.load(options.waiver_file(config), known)
         except WaiverError as error:
             raise pytest.UsageError(str(error)) from error
-        first = Path(items[0].path)
-        checks = next((folder for folder in first.parents if folder.name == "checks"), first.parent)
+        run = Run(options.parse(config), all_probes(), Redactor())
+        run.trouble += unknown_names(run.options.settings, known, PART_KINDS)
         return cls(
-            run=Run(options.parse(config), all_probes(), Redactor()),
+            run=run,
             items=items,
             report_dir=options.report_dir(config),
             fail_on=config.getoption("--fail-on"),
@@ -78,6 +86,22 @@ class Session:
         leaving = {name for name, each in self.run.probes.items() if each.leaves}
         late = [item for item in self.items if leaving & set(_fixtures(item))]
         return [item for item in self.items if item not in late], late
+
+    def cannot_judge(self, item: pytest.Function, judge: Judge) -> bool | None:
+        """True when the check was answered for: a probe it cannot do without was not tried.
+
+        Raises :class:`Unseen` when a right is missing, for a probe or for a kind of object.
+        """
+        function: Any = item.function
+        if why := self.run.why_unseen(function.__check__.kinds):
+            raise Unseen(why)
+        for name, value in item.funcargs.items():
+            if isinstance(value, NotTried) and "NotTried" not in str(inspect.signature(function).parameters[name]):
+                if value.refusal is Refusal.SAFETY:
+                    judge.absent(value.reason)
+                    return True
+                raise Unseen(value.reason)
+        return None
 
     def stumbled(self, item: pytest.Item, error: BaseException) -> None:
         self.stumbles.setdefault(item.nodeid, error)
@@ -136,6 +160,13 @@ def meta(item: pytest.Item) -> CheckMeta:
 
 
 DESELECTED = pytest.StashKey[int]()
+
+
+def all_ids(checks: Path) -> frozenset[str]:
+    """The ids of all checks there are, selected for this run or not."""
+    return frozenset(
+        found for file in checks.rglob("test_*.py") for found in IDENTITY.findall(file.read_text(encoding="utf-8"))
+    )
 
 
 def _fixtures(item: pytest.Item) -> Sequence[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from postflight import strictyaml
 from postflight.strictyaml import STRICT, nearest
@@ -24,35 +24,30 @@ def _check_reference(key: str, value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SynapseNames:
-    """Names that labels do not tell; empty ones are discovered."""
+    """``workloads`` that run Synapse although neither their command nor their image says so."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 
-    main: str = ""
-    workers: tuple[str, ...] = ()
-    client_service: str = ""
-    secret: str = ""
+    workloads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresNames:
-    """``cluster`` is the CloudNativePG Cluster of the main homeserver, ``li_cluster`` that of LI."""
+    """``app_secret`` holds the login that CloudNativePG made, where it is not NAME-app."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 
-    cluster: str = ""
-    li_cluster: str = ""
     app_secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RedisNames:
-    """``password_secret`` is ``name/key``."""
+    """``workloads`` that run Redis although neither their command nor their image says so;
+    ``password_secret`` is ``<Secret>/<key>``; ``sentinel_master`` is the name that Sentinels watch."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 
-    workload: str = ""
-    service: str = ""
+    workloads: tuple[str, ...] = ()
     password_secret: str = ""
     sentinel_master: str = ""
 
@@ -61,46 +56,24 @@ class RedisNames:
 
 
 @dataclass(frozen=True, slots=True)
-class HaproxyNames:
-    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
-
-    workload: str = ""
-    client_service: str = ""
-    federation_service: str = ""
-    stats_service: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Names:
-    """Overrides of names that are otherwise discovered."""
+    """What discovery cannot tell by images, commands, ports and labels."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 
     synapse: SynapseNames = SynapseNames()
     postgres: PostgresNames = PostgresNames()
     redis: RedisNames = RedisNames()
-    haproxy: HaproxyNames = HaproxyNames()
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """Public names of the canary homeserver behind the user's own Ingress, and its TLS Secret."""
-
-    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
-
-    hosts: tuple[str, ...] = ()
-    tls_secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All settings.
 
-    ``namespaces`` is empty where the current context decides. ``federation`` is None where the
-    homeserver's configuration decides. ``out_of_reach`` maps the id of a check to the reason why the
-    one who runs it will never have the right. ``outside_hosts`` are the only hosts outside the
-    deployment that may be contacted. ``addresses_reachable`` allows connections without DNS in the
-    cluster or a tunnel. ``probe_pod`` is merged into the probe pod's manifest.
+    ``namespaces`` is empty where those that hold a homeserver are meant. ``expect`` lists the kinds
+    of part that must be there. ``out_of_reach`` maps the id of a check to the reason why the one who
+    runs it will never have the right. ``probe_image`` is the image of the probe pod (that of a Synapse
+    pod when empty), ``probe_pod`` is merged into its manifest.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
@@ -109,18 +82,8 @@ class Settings:
     names: Names = Names()
     expect: tuple[str, ...] = ()
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
-    availability: Literal["high", "normal"] = "normal"
-    federation: bool | None = None
-    eicar: bool = True
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
-    admin_token_secret: str = ""
-    canary: Canary = Canary()
-    outside_hosts: tuple[str, ...] = ()
-    addresses_reachable: bool = False
-
-    def __post_init__(self) -> None:
-        _check_reference("admin_token_secret", self.admin_token_secret)
 
 
 def load(path: Path | None) -> Settings:

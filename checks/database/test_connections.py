@@ -1,4 +1,5 @@
 from postflight.check import check
+from postflight.cluster.kinds import AUTOSCALER
 from postflight.deployment.parts import Deployment, PostgresCluster
 from postflight.probes.databases import DatabaseLogins, LoginOutcome, LoginTry, Pool
 from postflight.verdict.judge import Judge
@@ -12,6 +13,7 @@ OTHERS = 5
     "database.connections",
     severity=Severity.MAJOR,
     finding="2.3",
+    kinds=(AUTOSCALER,),
     remedy="lower cp_max or the autoscalers' maximum, or raise max_connections",
     blind_spots="connections of clients that are not part of this deployment; those of other clients in it"
     f" than Synapse count as {OTHERS} each",
@@ -75,23 +77,27 @@ def _budget(
         scaled = [w.name for w in deployment.workloads if w.id in sizes and w.maximum > w.desired]
         judge.wrong(
             cluster.id,
-            f"{cluster.name} has {limit - reserved} connections, the processes at their maximum take {total}",
+            f"{cluster.name} takes {limit - reserved} connections (max_connections {limit}), its processes at their"
+            f" maximum want {total}",
             observed=observed,
             expected="the pools of all processes at their autoscaling maximum fit max_connections",
             cause=f"cp_max {max(sizes.values())} in {len(pools)} processes"
             + (f", and autoscalers that may make more of {', '.join(scaled)}" if scaled else ""),
             remedy=f"lower cp_max or maxReplicas until the sum is at most {limit - reserved}, or raise max_connections above {total + reserved}",
         )
-    guessed = [
-        pool.process.workload_name
-        for pool in pools
-        if not pool.reported and pool.process.pod and pool.process.pod.ready
-    ]
-    if guessed:
-        judge.warn(
-            cluster.id,
-            f"pool sizes of {', '.join(sorted(set(guessed)))} are as configured, not as reported: no metrics to be had",
-        )
+    for workload in sizes:
+        own = [pool for pool in pools if pool.process.workload == workload]
+        if any(pool.reported for pool in own):
+            continue
+        first = own[0]
+        if first.problem:
+            say = judge.unknown if first.process.pod and first.process.pod.ready else judge.unavailable
+            say(first.process.id, f"{first.process.workload_name} could not be asked for its pool: {first.problem}")
+        else:
+            judge.warn(
+                first.process.id,
+                f"the pool of {first.process.workload_name} is as configured, not as reported: it serves no metrics",
+            )
 
 
 def _uses(deployment: Deployment, client: str, cluster: PostgresCluster) -> bool:

@@ -1,9 +1,11 @@
 from collections.abc import Iterable
 
 from postflight.check import check
+from postflight.cluster.secrets import SecretStore
 from postflight.deployment.parts import DatabaseUse, Deployment, Login, name_of
 from postflight.probes.databases import DatabaseLogins, LoginOutcome, LoginTry
 from postflight.probes.inside import InsideView
+from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -21,10 +23,17 @@ WRONG = (LoginOutcome.PASSWORD, LoginOutcome.NO_ROLE, LoginOutcome.NOT_ALLOWED, 
     " the connection by name from the process's own pod is tried beside it where commands in pods are allowed",
 )
 def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effect(
-    deployment: Deployment, database_logins: DatabaseLogins, inside_connections: InsideView, judge: Judge
+    deployment: Deployment,
+    secrets: SecretStore,
+    database_logins: DatabaseLogins,
+    inside_connections: InsideView | NotTried,
+    probe_pod_connections: InsideView | NotTried,
+    judge: Judge,
 ) -> None:
     """A password that is wrong in one Secret keeps every process that reads it from starting; one
     that was changed later does so at the next restart, at night."""
+    for (namespace, name), why in secrets.unseen.items():
+        judge.unknown(f"Secret {namespace}/{name}", f"logins that Secret {name} holds could not be tried: {why}")
     if not deployment.database_uses:
         judge.absent("no process names a PostgreSQL")
         return
@@ -41,7 +50,26 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
         attempt = database_logins.tries.get(login)
         if attempt and attempt.outcome in WRONG:
             _after_restart(attempt, uses, judge)
-    _from_inside(database_logins, inside_connections, judge)
+    if isinstance(inside_connections, NotTried):
+        judge.warn(
+            "the way by name",
+            f"whether the processes reach the database by name was not seen: {inside_connections.reason}",
+        )
+    else:
+        _from_inside(database_logins, inside_connections, judge)
+    if isinstance(probe_pod_connections, InsideView):
+        _from_inside(database_logins, probe_pod_connections, judge)
+    derived = [use for use in deployment.database_uses if use.derived and _runs(deployment, use)]
+    if derived:
+        judge.warn(
+            "passwords in effect",
+            f"what {_who(derived)} have in effect is taken from their specs: no file could be read in their pods",
+        )
+
+
+def _runs(deployment: Deployment, use: DatabaseUse) -> bool:
+    pod = deployment.pods.get(use.client)
+    return pod is not None and pod.ready
 
 
 def _in_effect(
@@ -64,6 +92,13 @@ def _in_effect(
             cause=cause,
             remedy=remedy,
             stops=tuple(dict.fromkeys(part for use in uses for part in (use.client, use.workload))),
+        )
+    elif attempt.outcome is LoginOutcome.NO_DATABASE:
+        judge.unavailable(
+            uses[0].client,
+            f"{who} cannot log in to {login.host.partition('.')[0]}: {attempt.outcome.value}",
+            observed=observed,
+            stops=tuple(use.client for use in uses),
         )
     elif attempt.outcome is LoginOutcome.OUTSIDE:
         judge.unknown(cluster.id, f"{login.host} is outside the cluster: no tunnel leads there (--access direct)")
@@ -129,7 +164,7 @@ def _from_inside(logins: DatabaseLogins, view: InsideView, judge: Judge) -> None
             judge.wrong(
                 each.process.id,
                 f"{each.process.workload_name} does not reach {each.host.partition('.')[0]}, which takes logins: {each.problem}",
-                observed=f"{each.problem}, connecting to {each.host}:{each.port} from {name_of(each.process.id)}",
+                observed=f"{each.problem}, connecting to {each.host}:{each.port} from {each.pod}",
                 expected="the process reaches the database by the name it has in effect",
                 cause="name resolution, the Service or a NetworkPolicy stands between",
                 stops=(each.process.id,),

@@ -38,8 +38,8 @@ def test_every_database_that_a_workload_names_exists_and_is_owned_by_its_role(
                 f"{name} names database {login.database}, which does not exist on {cluster.name}",
                 observed=f"{attempt.message} (asked {attempt.asked}); there are: {near}",
                 expected=f"a database {login.database} owned by {login.user}",
-                cause=f"{name} says {login.database}; {cluster.name} has {near}",
-                remedy=f"correct the name in {name}'s configuration, or create the database owned by {login.user}",
+                cause=f"{use.database_origin} says {login.database}; {cluster.name} has {near}",
+                remedy=f"correct {use.database_origin}, or create the database owned by {login.user}",
                 stops=tuple(dict.fromkeys(part for u in uses for part in (u.client, u.workload))),
             )
         elif attempt.outcome is LoginOutcome.ACCEPTED:

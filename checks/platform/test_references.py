@@ -64,11 +64,11 @@ def _superuser(ref: Reference, deployment: Deployment) -> tuple[str, str]:
     """CloudNativePG makes NAME-superuser only where enableSuperuserAccess is on (default off since
     1.21)."""
     for cluster in deployment.postgres:
-        if cluster.operator and ref.name == f"{cluster.name}-superuser":
-            if not cluster.raw.get("spec", {}).get("enableSuperuserAccess"):
-                return (
-                    f"CloudNativePG makes {ref.name} only with enableSuperuserAccess, which is off in Cluster {cluster.name}",
-                    f"do without a superuser: let {ref.owner} log in as a role of its own (managed.roles, Publication"
-                    f" and Subscription objects), or set enableSuperuserAccess: true in Cluster {cluster.name}",
-                )
+        switched_on = cluster.raw.get("spec", {}).get("enableSuperuserAccess")
+        if cluster.operator and ref.name == f"{cluster.name}-superuser" and not switched_on:
+            return (
+                f"CloudNativePG makes {ref.name} only with enableSuperuserAccess, which is off in Cluster {cluster.name}",
+                f"do without a superuser: let {ref.owner} log in as a role of its own (managed.roles, Publication"
+                f" and Subscription objects), or set enableSuperuserAccess: true in Cluster {cluster.name}",
+            )
     return "", ""

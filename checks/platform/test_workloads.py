@@ -1,13 +1,15 @@
 from collections.abc import Mapping
 
 from postflight.check import check
-from postflight.cluster.kinds import CLAIM, EVENT
+from postflight.cluster.kinds import CLAIM, EVENT, POD
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.parts import Container, Deployment, Pod, Workload
+from postflight.traces import MANAGED_BY
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
 RESTARTS = 3
+STARTING = ("PodInitializing", "ContainerCreating")
 
 
 @check(
@@ -25,10 +27,13 @@ def test_every_pod_is_ready_and_runs_the_image_of_its_workload(
     """A pod that is down is capacity, or a writer, that is missing; replicas on different images
     answer differently from request to request."""
     for workload in deployment.workloads:
-        if workload.kind == "Job" or not (workload.desired or workload.pods):
+        down = [pod for pod in workload.pods if not pod.ready and pod.phase != "Succeeded"]
+        if workload.kind == "Job":
+            _job(workload, down, judge)
+            continue
+        if not (workload.desired or workload.pods):
             continue
         judge.saw(workload.id)
-        down = [pod for pod in workload.pods if not pod.ready and pod.phase != "Succeeded"]
         missing = workload.desired - len(workload.pods)
         if down or missing > 0:
             pod = next(iter(down), None)
@@ -36,7 +41,7 @@ def test_every_pod_is_ready_and_runs_the_image_of_its_workload(
             ready = sum(pod.ready for pod in workload.pods)
             judge.unavailable(
                 workload.id,
-                f"{workload.name}: {ready} of {workload.desired} pods ready: {why}",
+                f"{workload.name}: {ready} of {max(workload.desired, len(workload.pods))} pods ready: {why}",
                 observed="; ".join(f"{each.name} {each.phase}" for each in down) or f"no pod for {missing} replicas",
                 expected=f"{workload.desired} pods ready",
                 cause=why,
@@ -64,13 +69,11 @@ def _why(snapshot: Snapshot, workload: Workload, pod: Pod) -> str:
         return pod.problem
     for container in (*pod.init, *pod.containers):
         if reason := _state(container):
-            return f"container {container.name} {reason}"
+            return f"{pod.name}, container {container.name}, {reason}"
     return f"{pod.name} is {pod.phase}, not Ready"
 
 
 def _waits_for(snapshot: Snapshot, pod: Pod, claim: str) -> bool:
-    from postflight.cluster.kinds import POD
-
     raw = snapshot.get(POD, pod.namespace, pod.name) or {"spec": {}}
     volumes = raw["spec"].get("volumes") or ()
     return any((each.get("persistentVolumeClaim") or {}).get("claimName") == claim for each in volumes)
@@ -80,7 +83,7 @@ def _state(container: Container) -> str:
     if container.waiting == "PodInitializing" or (container.running and container.ready):
         return ""
     if container.waiting == "CrashLoopBackOff" or (container.waiting and container.last_exit not in (0, None)):
-        return f"keeps crashing (exit code {container.last_exit}, {container.restarts} restarts)"
+        return f"keeps crashing ({container.waiting}, exit code {container.last_exit}, {container.restarts} restarts)"
     if container.waiting and container.waiting != "ContainerCreating":
         return f"waits: {container.waiting} {container.message}".strip()
     if container.last_exit not in (0, None) and not container.running:
@@ -88,6 +91,19 @@ def _state(container: Container) -> str:
     if container.running and not container.ready:
         return f"runs but is not ready ({container.restarts} restarts)"
     return ""
+
+
+def _job(workload: Workload, down: list[Pod], judge: Judge) -> None:
+    """A Job may run and end; it may not wait for what never comes."""
+    for pod in down:
+        stuck = next((c for c in (*pod.init, *pod.containers) if c.waiting not in ("", *STARTING)), None)
+        if stuck and MANAGED_BY not in pod.labels:
+            judge.unavailable(
+                workload.id,
+                f"Job {workload.name} does not start: {pod.name}, container {stuck.name}, {_state(stuck)}",
+                expected="the Job's pod starts",
+                stops=(workload.id, pod.id),
+            )
 
 
 def _events(snapshot: Snapshot, workload: Workload) -> tuple[str, ...]:

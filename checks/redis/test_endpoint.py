@@ -1,8 +1,9 @@
 from collections.abc import Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment, RedisEndpoint, name_of
+from postflight.deployment.parts import Deployment, RedisEndpoint
 from postflight.probes.inside import InsideView
+from postflight.probes.probe import NotTried
 from postflight.probes.redis import BackendRole, RedisObservation
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
@@ -21,7 +22,8 @@ def test_the_redis_address_of_synapse_leads_every_process_to_the_master(
     deployment: Deployment,
     redis_backends: Mapping[str, tuple[BackendRole, ...]],
     redis_nodes: Mapping[str, RedisObservation],
-    inside_connections: InsideView,
+    inside_connections: InsideView | NotTried,
+    probe_pod_connections: InsideView | NotTried,
     judge: Judge,
 ) -> None:
     """A publish on a replica succeeds and reaches only that replica's subscribers: workers on
@@ -35,7 +37,12 @@ def test_the_redis_address_of_synapse_leads_every_process_to_the_master(
             continue
         if _backends(address, redis_backends[address.id], judge):
             _followed(address, deployment, redis_nodes, judge)
-            _inside(address, inside_connections, judge)
+            if isinstance(inside_connections, NotTried):
+                judge.warn(address.id, f"the way by name through the Service was not seen: {inside_connections.reason}")
+            else:
+                _inside(address, inside_connections, judge)
+            if isinstance(probe_pod_connections, InsideView):
+                _inside(address, probe_pod_connections, judge)
             _subscribed(address, deployment, redis_nodes, judge)
 
 
@@ -106,7 +113,7 @@ def _inside(address: RedisEndpoint, view: InsideView, judge: Judge) -> None:
             judge.wrong(
                 each.process.id,
                 f"{name} does not reach its Redis address, which answers otherwise: {each.problem}",
-                observed=f"{each.problem}, connecting to {each.host}:{each.port} from {name_of(each.process.id)}",
+                observed=f"{each.problem}, connecting to {each.host}:{each.port} from {each.pod}",
                 cause="name resolution, the Service or a NetworkPolicy stands between",
             )
         elif set(each.seen) != {"master"}:

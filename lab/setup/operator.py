@@ -25,7 +25,7 @@ def fit(one: dict[str, Any]) -> dict[str, Any]:
             if variable["name"] == "OPERATOR_IMAGE_NAME":
                 variable["value"] = IMAGE
         for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
-            container[probe].update(periodSeconds=1, failureThreshold=60)
+            container[probe].update(periodSeconds=1, timeoutSeconds=5, failureThreshold=60)
     return one
 
 

@@ -46,6 +46,9 @@ POSTGRES_CLUSTER = Kind("Cluster", "clusters", "postgresql.cnpg.io", custom=True
 #: The kinds whose objects carry a pod template.
 WORKLOADS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB)
 
+#: Without one of these the model would be wrong, not only incomplete.
+MODEL = (POD, SERVICE, ENDPOINT_SLICE, REPLICA_SET, DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, POSTGRES_CLUSTER)
+
 #: One LIST of each, per namespace in scope.
 LISTED = (
     POD,

@@ -52,7 +52,7 @@ class Snapshot:
 
     def why_unseen(self, *kinds: Kind) -> str:
         """Why one of these kinds is not in the picture; "" when all are."""
-        return next((why for (kind, _), why in self.unseen.items() if kind in kinds), "")
+        return next((why for (kind, where), why in self.unseen.items() if where and kind in kinds), "")
 
 
 def take(api: Api, requested: Sequence[str], holds_homeserver: Callable[[Object], bool]) -> Snapshot:

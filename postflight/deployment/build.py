@@ -42,16 +42,16 @@ class Survey:
         )
 
 
-def survey(snapshot: Snapshot, secrets: SecretStore) -> Survey:
+def survey(snapshot: Snapshot, secrets: SecretStore, settings: Settings) -> Survey:
     pods = {pod.id: pod for pod in map(read_pod, snapshot.all(POD))}
     workloads = read_workloads(snapshot, pods)
     return Survey(
         snapshot,
         secrets,
         workloads,
-        synapse.find(snapshot, secrets, workloads),
+        synapse.find(snapshot, secrets, workloads, settings.names.synapse.workloads),
         databases.find_clients(snapshot, secrets, workloads),
-        redis.find(snapshot, secrets, workloads),
+        redis.find(snapshot, secrets, workloads, settings.names.redis.workloads),
     )
 
 
@@ -67,10 +67,10 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         uses += databases.uses_of_synapse(found, process, secrets)
     for client in surveyed.clients:
         uses += databases.uses_of_client(client, files, secrets)
-    uses += databases.uses_of_operator(snapshot, secrets)
+    uses += databases.uses_of_operator(snapshot, secrets, settings.names.postgres.app_secret)
     namespaces = {use.client: use.client.split("/")[1] for use in uses}
     postgres = databases.find_clusters(snapshot, pods, uses, namespaces)
-    groups = redis.find_groups(surveyed.redis, files, settings.names.redis.sentinel_master)
+    groups = redis.find_groups(surveyed.redis, files, settings.names.redis)
     endpoints = redis.find_endpoints(snapshot, pods, processes, groups)
     return Deployment(
         namespaces=snapshot.namespaces,

@@ -49,7 +49,8 @@ class Client:
 
 
 def find_clients(snapshot: Snapshot, secrets: SecretStore, workloads: Sequence[Workload]) -> tuple[Client, ...]:
-    """Containers other than Synapse's whose environment, by spec, holds a login to PostgreSQL."""
+    """Containers other than Synapse's whose environment, by spec, holds a login to PostgreSQL, or
+    may hold one in a Secret that could not be read."""
     raw_pods = {(p["metadata"]["namespace"], p["metadata"]["name"]): p for p in snapshot.all(POD)}
     found: list[Client] = []
     for workload in workloads:
@@ -61,8 +62,9 @@ def find_clients(snapshot: Snapshot, secrets: SecretStore, workloads: Sequence[W
             for container in raw.get("containers") or ():
                 if synapse.is_synapse(container):
                     continue
-                values = {name: each.value for name, each in spec.environment(container).items()}
-                if any(True for _ in logins_of(values)):
+                environment = spec.environment(container)
+                hidden = any(each.unreadable for each in environment.values())
+                if hidden or any(True for _ in logins_of(_values(environment))):
                     found.append(Client(workload, pod, spec, container))
     return tuple(found)
 
@@ -73,6 +75,10 @@ def wanted_files(clients: Sequence[Client]) -> tuple[Wanted, ...]:
         for each in clients
         if (status := each.pod.container(each.container["name"])) and status.running
     )
+
+
+def _values(environment: Mapping[str, Variable]) -> dict[str, str]:
+    return {name: each.value for name, each in environment.items() if not each.unreadable}
 
 
 def logins_of(environment: Mapping[str, str]) -> Iterator[tuple[str, Login]]:
@@ -101,7 +107,7 @@ def logins_of(environment: Mapping[str, str]) -> Iterator[tuple[str, Login]]:
 def uses_of_client(client: Client, files: Files, secrets: SecretStore) -> Iterator[DatabaseUse]:
     """The logins of a container: as frozen in its environment, and as its spec says today."""
     by_spec = client.spec.environment(client.container)
-    today = dict(logins_of({name: each.value for name, each in by_spec.items()}))
+    today = dict(logins_of(_values(by_spec)))
     read = files.of(client.pod.namespace, client.pod.name, client.container["name"])
     frozen = parse_environment(read[ENVIRONMENT]) if read and ENVIRONMENT in read else None
     effective = dict(logins_of(frozen)) if frozen is not None else today
@@ -117,6 +123,7 @@ def uses_of_client(client: Client, files: Files, secrets: SecretStore) -> Iterat
             origin_changed=changed,
             started=client.pod.started,
             derived=frozen is None,
+            database_origin=_names_database(by_spec, login.database),
         )
 
 
@@ -150,13 +157,13 @@ def uses_of_synapse(found: synapse.Found, process: SynapseProcess, secrets: Secr
         )
 
 
-def uses_of_operator(snapshot: Snapshot, secrets: SecretStore) -> Iterator[DatabaseUse]:
+def uses_of_operator(snapshot: Snapshot, secrets: SecretStore, named: str) -> Iterator[DatabaseUse]:
     """The logins that CloudNativePG keeps in the Secrets of a Cluster (its own keys, else the
     Cluster's names)."""
     for cluster in snapshot.all(POSTGRES_CLUSTER):
         namespace, name = cluster["metadata"]["namespace"], cluster["metadata"]["name"]
         initdb = (cluster["spec"].get("bootstrap") or {}).get("initdb") or {}
-        secret = cluster_secrets(cluster)[0]
+        secret = named or cluster_secrets(cluster)[0]
         held = secrets.get(namespace, secret)
         if held is None or not {"username", "password"} <= held.data.keys():
             continue
@@ -266,6 +273,13 @@ def parse_environment(body: bytes) -> dict[str, str]:
     """``/proc/PID/environ``: NAME=value, each ended by a NUL."""
     pairs = (each.partition("=") for each in body.decode("utf-8", "replace").split("\0") if "=" in each)
     return {name: value for name, _, value in pairs}
+
+
+def _names_database(by_spec: Mapping[str, Variable], database: str) -> str:
+    for name, variable in by_spec.items():
+        if variable.value == database and variable.origin and re.search(r"(NAME|DATABASE|DB)$", name):
+            return variable.origin
+    return "its configuration"
 
 
 def _at(values: Sequence[Mapping[str, Any]], index: int) -> Mapping[str, Any] | None:

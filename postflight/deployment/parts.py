@@ -113,6 +113,7 @@ class DatabaseUse:
     origin_changed: datetime | None
     started: datetime | None
     derived: bool
+    database_origin: str = "its configuration"
     pool: int | None = None
     keepalives: bool | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from postflight.deployment.parts import (
 from postflight.deployment.rendering import Spec
 from postflight.deployment.services import resolve
 from postflight.secrets import Secret
+from postflight.settings import RedisNames
 
 PORT, SENTINEL_PORT = 6379, 26379
 IMAGE = re.compile(r"(^|/)(redis|valkey|keydb|redis-sentinel|valkey-sentinel)([:@]|$)")
@@ -61,27 +62,37 @@ def role_of(container: Mapping[str, Any]) -> str:
     return SERVER if PORT in ports or not words else ""
 
 
-def find(snapshot: Snapshot, secrets: SecretStore, workloads: Sequence[Workload]) -> tuple[Found, ...]:
+def find(
+    snapshot: Snapshot, secrets: SecretStore, workloads: Sequence[Workload], named: Collection[str] = ()
+) -> tuple[Found, ...]:
+    """All containers that run a Redis server or a Sentinel. In the workloads ``named`` the first
+    container is a server whatever it looks like."""
     raw_pods = {(p["metadata"]["namespace"], p["metadata"]["name"]): p for p in snapshot.all(POD)}
     found: list[Found] = []
     for workload in workloads:
         for pod in workload.pods:
-            found += _in(snapshot, secrets, workload, pod, raw_pods[(pod.namespace, pod.name)]["spec"])
+            found += _in(snapshot, secrets, workload, pod, raw_pods[(pod.namespace, pod.name)]["spec"], named)
         if not workload.pods:
             for kind in (STATEFUL_SET, DEPLOYMENT, DAEMON_SET):
                 raw = snapshot.get(kind, workload.namespace, workload.name)
                 if raw and kind.name == workload.kind:
-                    found += _in(snapshot, secrets, workload, None, template_of(raw))
+                    found += _in(snapshot, secrets, workload, None, template_of(raw), named)
     return tuple(found)
 
 
 def _in(
-    snapshot: Snapshot, secrets: SecretStore, workload: Workload, pod: Pod | None, raw: Mapping[str, Any]
+    snapshot: Snapshot,
+    secrets: SecretStore,
+    workload: Workload,
+    pod: Pod | None,
+    raw: Mapping[str, Any],
+    named: Collection[str],
 ) -> Iterator[Found]:
     name = pod.name if pod else f"{workload.name}-0"
     spec = Spec(snapshot, secrets, workload.namespace, name, pod.ip if pod else "", raw)
-    for container in raw.get("containers") or ():
-        if role := role_of(container):
+    for index, container in enumerate(raw.get("containers") or ()):
+        role = role_of(container) or (SERVER if workload.name in named and index == 0 else "")
+        if role:
             path = next((word for word in words_of(container) if word.endswith(".conf")), "")
             yield Found(workload, pod, spec, container, role, path)
 
@@ -94,7 +105,7 @@ def wanted_files(found: Sequence[Found]) -> tuple[Wanted, ...]:
     )
 
 
-def find_groups(found: Sequence[Found], files: Files, master_name: str) -> tuple[RedisGroup, ...]:
+def find_groups(found: Sequence[Found], files: Files, names: RedisNames) -> tuple[RedisGroup, ...]:
     """One group per workload of servers; Sentinels join the group of their own workload, else the
     only group there is."""
     texts = {id(each): _config(each, files) for each in found}
@@ -108,17 +119,19 @@ def find_groups(found: Sequence[Found], files: Files, master_name: str) -> tuple
         watching = sentinels.get(identity) or (
             [s for group in sentinels.values() for s in group] if len(servers) == 1 else []
         )
-        names = [m[1] for each in watching if (m := MONITOR.search(texts[id(each)]))]
+        watched = [m[1] for each in watching if (m := MONITOR.search(texts[id(each)]))]
         groups.append(
             RedisGroup(
                 id=group_id(workload.namespace, workload.name),
                 namespace=workload.namespace,
                 name=workload.name,
                 expected=workload.desired,
-                nodes=tuple(_node(each, texts[id(each)], PORT) for each in members if each.pod),
+                nodes=tuple(_node(each, texts[id(each)], PORT, names) for each in members if each.pod),
                 expected_sentinels=watching[0].workload.desired if watching else 0,
-                sentinels=tuple(_node(each, texts[id(each)], SENTINEL_PORT) for each in watching if each.pod),
-                master_name=master_name or next(iter(names), "mymaster"),
+                sentinels=tuple(
+                    _node(each, texts[id(each)], SENTINEL_PORT, RedisNames()) for each in watching if each.pod
+                ),
+                master_name=names.sentinel_master or next(iter(watched), "mymaster"),
             )
         )
     return tuple(groups)
@@ -170,7 +183,7 @@ def _config(found: Found, files: Files) -> str:
     return found.spec.file(found.container, found.config_path) or ""
 
 
-def _node(found: Found, text: str, port: int) -> RedisNode:
+def _node(found: Found, text: str, port: int, names: RedisNames) -> RedisNode:
     assert found.pod is not None
     words = words_of(found.container)
     limits = found.pod.container(found.container["name"])
@@ -178,9 +191,14 @@ def _node(found: Found, text: str, port: int) -> RedisNode:
         pod=found.pod,
         container=found.container["name"],
         port=int(_setting(text, words, "port") or port),
-        password=_password(found, text, words),
+        password=_named_password(found, names) or _password(found, text, words),
         memory_limit=limits.memory_limit if limits else None,
     )
+
+
+def _named_password(found: Found, names: RedisNames) -> Secret | None:
+    secret, _, key = names.password_secret.partition("/")
+    return found.spec.secrets.value(found.workload.namespace, secret, key) if key else None
 
 
 def _password(found: Found, text: str, words: Sequence[str]) -> Secret | None:

@@ -18,15 +18,23 @@ COPY = re.compile(r"\bcp\s+(?:-\w+\s+)*(\S+)\s+([^\s;&|]+)")
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 REFERENCE = re.compile(r"\$\(([\w.-]+)\)")
 DEPTH = 5
+#: Stands for all variables of a Secret whose keys are not known.
+ANY = "*"
+
+
+class Unreadable(Exception):
+    """A value comes from a Secret that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """An environment variable by spec. ``origin`` names the Secret or ConfigMap key it comes from."""
+    """An environment variable by spec. ``origin`` names the Secret or ConfigMap key it comes from;
+    ``unreadable`` says why its value is not known."""
 
     value: str
     origin: str = ""
     secret: tuple[str, str] | None = None
+    unreadable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +52,14 @@ class Spec:
         return (*(self.raw.get("initContainers") or ()), *(self.raw.get("containers") or ()))
 
     def environment(self, container: Mapping[str, Any]) -> dict[str, Variable]:
-        """What the variables of a container would be if it started now."""
+        """What the variables of a container would be if it started now; those of a Secret that could
+        not be read say so (under ``ANY`` when not even their names are known)."""
         found: dict[str, Variable] = {}
         for source in container.get("envFrom") or ():
             prefix = source.get("prefix") or ""
             if ref := source.get("secretRef"):
+                if why := self._unreadable(ref["name"]):
+                    found[ANY] = Variable("", unreadable=why)
                 held = self.secrets.get(self.namespace, ref["name"])
                 for key, secret in (held.data if held else {}).items():
                     origin = f"Secret {ref['name']}/{key}"
@@ -105,7 +116,10 @@ class Spec:
             name = match[1] or match[2]
             if environment is not None and (traced := environment(name)) is not None:
                 return traced
-            return variables[name].value if name in variables else ""
+            variable = variables.get(name) or variables.get(ANY) or Variable("")
+            if variable.unreadable:
+                raise Unreadable(variable.unreadable)
+            return variable.value
 
         return PLACEHOLDER.sub(value, template)
 
@@ -146,6 +160,8 @@ class Spec:
     def _variable(self, each: Mapping[str, Any], so_far: Mapping[str, Variable]) -> Variable:
         source = each.get("valueFrom") or {}
         if ref := source.get("secretKeyRef"):
+            if why := self._unreadable(ref["name"]):
+                return Variable("", unreadable=why)
             held = self.secrets.value(self.namespace, ref["name"], ref["key"])
             origin = f"Secret {ref['name']}/{ref['key']}"
             return Variable(held.reveal() if held else "", origin, (self.namespace, ref["name"]))
@@ -161,6 +177,9 @@ class Spec:
             return known.value if known else match[0]
 
         return Variable(REFERENCE.sub(expand, str(each.get("value") or "")), "the pod's spec")
+
+    def _unreadable(self, secret: str) -> str:
+        return self.secrets.unseen.get((self.namespace, secret), "")
 
     def _config_map(self, name: str) -> Mapping[str, str]:
         found = self.snapshot.get(CONFIG_MAP, self.namespace, name)

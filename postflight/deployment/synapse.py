@@ -6,7 +6,7 @@ Which process it is: synapse/config/workers.py, synapse/app/*, 1.119 and 1.163.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.commands import words_of
 from postflight.deployment.parts import Pod, SynapseProcess, Workload
-from postflight.deployment.rendering import Spec
+from postflight.deployment.rendering import Spec, Unreadable
 
 Config = Mapping[str, Any]
 MODULE = re.compile(r"\bsynapse\.app\.\w+")
@@ -52,29 +52,38 @@ def holds_homeserver(workload: Object) -> bool:
     return any(is_synapse(each) for each in template_of(workload).get("containers") or ())
 
 
-def find(snapshot: Snapshot, secrets: SecretStore, workloads: Sequence[Workload]) -> tuple[Found, ...]:
-    """All containers that run Synapse, pod by pod; a workload without pods counts once."""
+def find(
+    snapshot: Snapshot, secrets: SecretStore, workloads: Sequence[Workload], named: Collection[str] = ()
+) -> tuple[Found, ...]:
+    """All containers that run Synapse, pod by pod; a workload without pods counts once.
+
+    In the workloads ``named`` the first container is Synapse whatever it looks like."""
     raw_pods = {(p["metadata"]["namespace"], p["metadata"]["name"]): p for p in snapshot.all(POD)}
     found: list[Found] = []
     for workload in workloads:
         if workload.pods:
             for pod in workload.pods:
-                found += _in(snapshot, secrets, workload, pod, raw_pods[(pod.namespace, pod.name)]["spec"])
+                found += _in(snapshot, secrets, workload, pod, raw_pods[(pod.namespace, pod.name)]["spec"], named)
         else:
             for kind in (STATEFUL_SET, DEPLOYMENT):
                 raw = snapshot.get(kind, workload.namespace, workload.name)
                 if raw and kind.name == workload.kind:
-                    found += _in(snapshot, secrets, workload, None, template_of(raw))
+                    found += _in(snapshot, secrets, workload, None, template_of(raw), named)
     return tuple(found)
 
 
 def _in(
-    snapshot: Snapshot, secrets: SecretStore, workload: Workload, pod: Pod | None, raw: Mapping[str, Any]
+    snapshot: Snapshot,
+    secrets: SecretStore,
+    workload: Workload,
+    pod: Pod | None,
+    raw: Mapping[str, Any],
+    named: Collection[str],
 ) -> Iterator[Found]:
     name = pod.name if pod else f"{workload.name}-0"
     spec = Spec(snapshot, secrets, workload.namespace, name, pod.ip if pod else "", raw)
-    for container in raw.get("containers") or ():
-        if is_synapse(container):
+    for index, container in enumerate(raw.get("containers") or ()):
+        if is_synapse(container) or (workload.name in named and index == 0):
             yield Found(workload, pod, spec, container, _config_paths(spec, container))
 
 
@@ -123,7 +132,10 @@ def derive(found: Found, trace: bool = False) -> tuple[Config | None, str]:
     """The configuration by spec, ConfigMap and Secret. With ``trace``, every value that comes from a
     variable is ``@@NAME@@``."""
     mark = (lambda variable: f"@@{variable}@@") if trace else None
-    texts = [found.spec.file(found.container, path, mark) for path in found.paths]
+    try:
+        texts = [found.spec.file(found.container, path, mark) for path in found.paths]
+    except Unreadable as error:
+        return None, str(error)
     missing = [path for path, text in zip(found.paths, texts, strict=True) if text is None]
     if missing:
         return None, f"{missing[0]} is not to be had from the pod's spec"

@@ -217,11 +217,13 @@ def _ask(api: Api, pod: Pod) -> DatabaseInstance:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The database pool of one Synapse process, as it reports it, else as it is configured."""
+    """The database pool of one Synapse process, as it reports it, else as it is configured.
+    ``problem`` says why it could not be asked."""
 
     process: SynapseProcess
     size: int
     reported: bool
+    problem: str = ""
 
 
 POOL = re.compile(r"^synapse_threadpool_max_threads\{([^}]*)\}\s+([0-9.e+]+)", re.MULTILINE)
@@ -242,25 +244,31 @@ def database_pools(deployment: Deployment, access: Access) -> tuple[Pool, ...]:
     outcomes = in_threads([asker(each) for each in processes], Limit.INSIDE - 1)
     found: list[Pool] = []
     for process, outcome in zip(processes, outcomes, strict=True):
-        size = outcome.result() if outcome.exception() is None else None
-        found.append(Pool(process, size or pools[process.id], reported=size is not None))
+        error = outcome.exception()
+        size = None if error else outcome.result()
+        problem = str(error) if error else ""
+        found.append(Pool(process, size or pools[process.id], reported=size is not None, problem=problem))
     return tuple(found)
 
 
 def _reported_pool(access: Access, process: SynapseProcess) -> int | None:
+    """None where the process serves no metrics. Raises OSError when it does not answer."""
     import http.client
 
     port = metrics_port(process.config or {})
-    if port is None or process.pod is None or not process.pod.ip:
-        return None
     pod = process.pod
+    status = pod.container(process.container) if pod else None
+    if pod is None or status is None or not status.running:
+        raise OSError("it does not run")
+    if port is None:
+        return None
     with access.to_pod(pod.namespace, pod.name, pod.ip, port) as (host, local):
         connection = http.client.HTTPConnection(host, local, timeout=Limit.HTTP)
         try:
             connection.request("GET", "/_synapse/metrics", headers={"Host": "localhost"})
             text = connection.getresponse().read().decode("utf-8", "replace")
-        except (OSError, http.client.HTTPException):
-            return None
+        except http.client.HTTPException as error:
+            raise OSError(f"its metrics port {port} does not speak HTTP: {type(error).__name__}") from error
         finally:
             connection.close()
     sizes = [float(value) for labels, value in POOL.findall(text) if 'name="database' in labels]

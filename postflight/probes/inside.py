@@ -2,56 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from postflight.cluster.api import Api, ApiError
-from postflight.cluster.streams import run_in_pod
+from postflight.cluster.kinds import POD
+from postflight.cluster.outposts import ask_outpost
+from postflight.cluster.probe_pod import CONTAINER, NoProbePod, start_probe_pod
+from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
 from postflight.deployment.parts import Deployment, SynapseProcess
 from postflight.limits import Limit
-from postflight.probes.probe import EXEC, probe
+from postflight.probes.own import Turn
+from postflight.probes.probe import EXEC, MAKE_JOBS, Safety, Unseen, probe
+from postflight.settings import Settings
+from postflight.traces import Traces
 
 CONNECTIONS = 6
-#: Runs in a Synapse container, whose Python is 3.9 or newer. Reads its questions from stdin.
-SCRIPT = """
-import json, socket, sys
-asks = json.loads(sys.stdin.readline())
-out = []
-for ask in asks:
-    seen, problem = [], ""
-    try:
-        for _ in range(ask["times"]):
-            with socket.create_connection((ask["host"], ask["port"]), timeout=3) as s:
-                s.settimeout(3)
-                if ask["redis"]:
-                    word = ask["password"].encode()
-                    if word:
-                        s.sendall(b"*2\\r\\n$4\\r\\nAUTH\\r\\n$%d\\r\\n%s\\r\\n" % (len(word), word))
-                        answer = s.recv(200)
-                        if not answer.startswith(b"+OK"):
-                            raise OSError(answer.decode("utf-8", "replace").strip() or "closed without an answer")
-                    s.sendall(b"*1\\r\\n$4\\r\\nROLE\\r\\n")
-                    answer = s.recv(400)
-                    if not answer:
-                        raise OSError("closed without an answer")
-                    seen.append("master" if b"master" in answer[:30] else "slave" if b"slave" in answer[:30] else "?")
-                else:
-                    seen.append("connected")
-    except OSError as error:
-        problem = str(error) or type(error).__name__
-    out.append({"seen": seen, "problem": problem})
-print(json.dumps(out))
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class InsideConnection:
-    """What several connections from one process's pod to one address met: the roles of Redis, or
-    ``connected``."""
+    """What several connections to one address met, the roles of Redis or ``connected``: from a
+    process's own pod, or from a probe pod in its stead."""
 
     process: SynapseProcess
+    pod: str
     host: str
     port: int
     seen: tuple[str, ...]
@@ -74,21 +50,11 @@ def inside_connections(deployment: Deployment, api: Api) -> InsideView:
         status = process.pod.container(process.container) if process.pod else None
         if status and status.running and process.config:
             chosen.setdefault(process.workload, process)
-    databases = {use.client: use.login for use in deployment.database_uses}
-    addresses = {user: each for each in deployment.redis_endpoints for user in each.users}
-
-    def asks(process: SynapseProcess) -> list[dict[str, object]]:
-        asked: list[dict[str, object]] = []
-        if login := databases.get(process.id):
-            asked.append({"host": login.host, "port": login.port, "times": 1, "redis": False, "password": ""})
-        if address := addresses.get(process.id):
-            password = address.password.reveal() if address.password else ""
-            where = {"host": address.endpoint.host, "port": address.endpoint.port}
-            asked.append({**where, "times": CONNECTIONS, "redis": True, "password": password})
-        return asked
 
     def asker(process: SynapseProcess) -> Callable[[], list[InsideConnection]]:
-        return lambda: _ask(api, process, asks(process))
+        assert process.pod is not None
+        pod = process.pod.name
+        return lambda: _ask(api, process, pod, process.container, _asks(deployment, process), Limit.INSIDE - 2)
 
     found: list[InsideConnection] = []
     unseen: dict[str, str] = {}
@@ -96,25 +62,56 @@ def inside_connections(deployment: Deployment, api: Api) -> InsideView:
     for process, outcome in zip(chosen.values(), outcomes, strict=True):
         try:
             found += outcome.result()
-        except (ApiError, ValueError, TimeoutError) as error:
+        except (ApiError, TimeoutError) as error:
             unseen[process.id] = str(error) or "no answer within the time limit"
     return InsideView(tuple(found), unseen)
 
 
-def _ask(api: Api, process: SynapseProcess, asks: list[dict[str, object]]) -> list[InsideConnection]:
-    assert process.pod is not None
-    answer = run_in_pod(
-        api,
-        process.namespace,
-        process.pod.name,
-        process.container,
-        ("python3", "-c", SCRIPT),
-        stdin=json.dumps(asks).encode() + b"\n",
-        limit=Limit.INSIDE - 2,
-    )
-    if answer.code != 0:
-        raise ValueError(f"python3 in {process.pod.name}: {answer.complaint}")
+@probe(limit=Limit.PROBE_POD, rights=(MAKE_JOBS, EXEC), safety=Safety.CANARY)
+def probe_pod_connections(
+    deployment: Deployment,
+    snapshot: Snapshot,
+    inside_connections: InsideView,
+    settings: Settings,
+    api: Api,
+    traces: Traces,
+    turn: Turn,
+) -> InsideView:
+    """Where no Synapse process can be asked, connect in their stead from a probe pod."""
+    mains = [each for each in deployment.synapse if each.is_main and each.pod and each.config]
+    if inside_connections.connections or not mains:
+        return InsideView((), {})
+    main = mains[0]
+    like = snapshot.get(POD, main.namespace, main.pod.name) if main.pod else None
+    if like is None:
+        return InsideView((), {main.id: "no Synapse pod to model a probe pod on"})
+    try:
+        pod = start_probe_pod(api, traces, like, settings.probe_image, settings.probe_pod, Limit.PROBE_POD / 2)
+    except NoProbePod as error:
+        raise Unseen(str(error)) from error
+    return InsideView(tuple(_ask(api, main, pod, CONTAINER, _asks(deployment, main), Limit.INSIDE)), {})
+
+
+def _asks(deployment: Deployment, process: SynapseProcess) -> list[dict[str, object]]:
+    """What a process connects to: its database once, Redis several times."""
+    asked: list[dict[str, object]] = []
+    for use in deployment.database_uses:
+        if use.client == process.id:
+            where = {"host": use.login.host, "port": use.login.port}
+            asked.append({**where, "times": 1, "redis": False, "password": ""})
+    for address in deployment.redis_endpoints:
+        if process.id in address.users:
+            password = address.password.reveal() if address.password else ""
+            where = {"host": address.endpoint.host, "port": address.endpoint.port}
+            asked.append({**where, "times": CONNECTIONS, "redis": True, "password": password})
+    return asked
+
+
+def _ask(
+    api: Api, process: SynapseProcess, pod: str, container: str, asks: list[dict[str, object]], limit: float
+) -> list[InsideConnection]:
+    answers = ask_outpost(api, process.namespace, pod, container, asks, limit=limit)
     return [
-        InsideConnection(process, str(ask["host"]), int(str(ask["port"])), tuple(said["seen"]), said["problem"])
-        for ask, said in zip(asks, json.loads(answer.stdout), strict=True)
+        InsideConnection(process, pod, str(ask["host"]), int(str(ask["port"])), tuple(said["seen"]), said["problem"])
+        for ask, said in zip(asks, answers, strict=True)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postflight.cluster import leases
 from postflight.cluster.api import Api, ApiError, Object
@@ -47,40 +47,55 @@ def turn(deployment: Deployment, api: Api, traces: Traces) -> Turn:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """An object that carries our label: ``run`` made it, ``gone`` says that it is no more."""
+    """An object that carries our label. ``earlier``: a run before this one left it; ``gone``: it is
+    no more, ``problem`` says why it still is."""
 
     path: str
     what: str
     run: str
+    earlier: bool
     gone: bool
     problem: str = ""
 
 
-@probe(limit=Limit.CLEAN_UP, safety=Safety.CANARY)
-def swept(snapshot: Snapshot, api: Api, traces: Traces, turn: Turn) -> tuple[Left, ...]:
-    """Remove what runs left that were killed: with the Lease ours, no other run is alive."""
-    return tuple(_remove(api, each) for each in _ours(snapshot, traces.run_id) if each["kind"] != LEASE.name)
-
-
 @probe(limit=Limit.CLEAN_UP, leaves=True)
-def leftovers(snapshot: Snapshot, api: Api, traces: Traces) -> tuple[Left, ...]:
-    """After clean-up, look for everything that this run made and that earlier ones had left."""
-    found = [_look(api, path, traces.run_id) for path in traces.made]
+def leftovers(snapshot: Snapshot, api: Api, traces: Traces, safety: Safety) -> tuple[Left, ...]:
+    """After clean-up, look for what this run made, and remove what runs left that were killed.
+
+    Under ``read-only`` nothing is removed, only named.
+    """
+    own = [(path, traces.run_id) for path in traces.made]
+    found = [_look(api, path, run, earlier=False) for path, run in own]
+    alive = {
+        _run_of(each)
+        for each in _ours(snapshot, traces.run_id)
+        if each["kind"] == LEASE.name and not leases.expired(each)
+    }
     for each in _ours(snapshot, traces.run_id):
-        if each["kind"] == LEASE.name and not leases.expired(each):
+        if each["kind"] == LEASE.name or _run_of(each) in alive:
             continue
-        run = (each["metadata"].get("labels") or {}).get(RUN_LABEL, "?")
-        found.append(_look(api, _path(each), run))
+        path, run = _path(each), _run_of(each)
+        problem = _remove(api, path) if safety.allows(Safety.CANARY) else "a read-only run removes nothing"
+        found.append(
+            replace(_look(api, path, run, earlier=True), problem=problem)
+            if problem
+            else _look(api, path, run, earlier=True)
+        )
     return tuple(found)
 
 
 def _ours(snapshot: Snapshot, run_id: str) -> list[Object]:
+    """What carries our label and is another run's."""
     return [
         each
         for kind in (*KINDS, LEASE)
         for each in snapshot.all(kind)
-        if (labels := each["metadata"].get("labels") or {}).get(MANAGED_BY) == NAME and labels.get(RUN_LABEL) != run_id
+        if (each["metadata"].get("labels") or {}).get(MANAGED_BY) == NAME and _run_of(each) != run_id
     ]
+
+
+def _run_of(each: Object) -> str:
+    return str((each["metadata"].get("labels") or {}).get(RUN_LABEL, "?"))
 
 
 def _path(each: Object) -> str:
@@ -88,17 +103,16 @@ def _path(each: Object) -> str:
     return kind.path(each["metadata"]["namespace"], each["metadata"]["name"])
 
 
-def _remove(api: Api, each: Object) -> Left:
-    path, run = _path(each), (each["metadata"].get("labels") or {}).get(RUN_LABEL, "?")
+def _remove(api: Api, path: str) -> str:
+    """Why it could not be removed, "" when it was (or is no more)."""
     try:
         api.request("DELETE", path, {"propagationPolicy": "Background", "gracePeriodSeconds": 0})
     except ApiError as error:
-        if error.status != 404:
-            return Left(path, _what(path), run, gone=False, problem=str(error))
-    return _look(api, path, run)
+        return "" if error.status == 404 else str(error)
+    return ""
 
 
-def _look(api: Api, path: str, run: str) -> Left:
+def _look(api: Api, path: str, run: str, *, earlier: bool) -> Left:
     def gone() -> None:
         try:
             found = api.get(path)
@@ -106,15 +120,14 @@ def _look(api: Api, path: str, run: str) -> Left:
             if error.status == 404:
                 return
             raise
-        if run != (found["metadata"].get("labels") or {}).get(RUN_LABEL):
-            return
-        raise NotYet(f"{_what(path)} is still there")
+        if _run_of(found) == run:
+            raise NotYet(f"{_what(path)} is still there")
 
     try:
         wait_for(gone, limit=5.0)
     except (TimedOut, ApiError) as error:
-        return Left(path, _what(path), run, gone=False, problem=str(error))
-    return Left(path, _what(path), run, gone=True)
+        return Left(path, _what(path), run, earlier, gone=False, problem=str(error))
+    return Left(path, _what(path), run, earlier, gone=True)
 
 
 def _what(path: str) -> str:

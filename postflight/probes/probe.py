@@ -45,6 +45,25 @@ class Unseen(Exception):
     """The probe could not look; the message is one line that says why."""
 
 
+class Refusal(StrEnum):
+    """Why a probe was not even tried."""
+
+    SAFETY = "safety"
+    RIGHT = "right"
+
+
+@dataclass(frozen=True, slots=True)
+class NotTried:
+    """Stands for the observation of a probe that must not be run.
+
+    A check that knows a weaker way takes it (``observation: Seen | NotTried``) and warns of what it
+    did not see; any other is absent (safety level) or unknown (a right that is missing).
+    """
+
+    reason: str
+    refusal: Refusal
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """A probe as the runner knows it. ``reaches`` says that it opens connections to the deployment,

@@ -11,18 +11,19 @@ from typing import Any
 
 from postflight.cluster.connection import ClusterError
 from postflight.cluster.threads import spawn
-from postflight.probes.probe import Probe, Unseen
+from postflight.probes.probe import NotTried, Probe, Refusal, Unseen
 from postflight.verdict.record import ProbeTime
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a probe came to: an observation, or one line that says why there is none. ``crash`` is
-    the traceback where that is the verifier's own fault."""
+    the traceback where that is the verifier's own fault; ``refusal`` is set where it was not tried."""
 
     value: Any = None
     unseen: str = ""
     crash: str = ""
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def closure(needed: Iterable[str], probes: Mapping[str, Probe]) -> tuple[Probe, 
 def run(
     wanted: Iterable[Probe],
     given: Mapping[str, Any],
-    refused: Mapping[str, str],
+    refused: Mapping[str, NotTried],
     report: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> Looked:
     """Run them side by side. ``given`` are the inputs that are no probes; ``refused`` says why a
@@ -67,7 +68,14 @@ def run(
         before = max((times[each].chain for each in inputs if each in times), default=0.0)
         state = "crashed" if outcome.crash else "unseen" if outcome.unseen else "seen"
         outcomes[name] = outcome
-        times[name] = ProbeTime(name, round(began, 3), round(seconds, 3), round(before + seconds, 3), state)
+        times[name] = ProbeTime(
+            name,
+            round(began, 3),
+            round(seconds, 3),
+            round(before + seconds, 3),
+            state,
+            tuple(each for each in inputs if each in times),
+        )
         report(name, len(outcomes), total)
 
     inputs_of = {each.name: each.inputs for each in pending.values()}
@@ -78,9 +86,12 @@ def run(
             if waits:
                 continue
             del pending[each.name]
-            blind = next((outcomes[n].unseen for n in each.inputs if n in outcomes and outcomes[n].unseen), "")
-            if why := refused.get(each.name) or blind:
-                finish(each.name, Outcome(unseen=why), now, each.inputs)
+            if (refusal := refused.get(each.name)) is not None:
+                finish(each.name, Outcome(unseen=refusal.reason, refusal=refusal.refusal), now, each.inputs)
+                continue
+            blind = next((outcomes[n] for n in each.inputs if n in outcomes and outcomes[n].unseen), None)
+            if blind is not None:
+                finish(each.name, Outcome(unseen=blind.unseen, refusal=blind.refusal), now, each.inputs)
                 continue
             values = {n: outcomes[n].value if n in outcomes else given[n] for n in each.inputs}
             running[each.name] = (now, now + each.limit)

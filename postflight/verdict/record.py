@@ -23,6 +23,7 @@ class CheckMeta:
     finding: str = ""
     remedy: str = ""
     blind_spots: str = ""
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

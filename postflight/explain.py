@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from postflight.probes.probe import Probe
+from postflight.probes.probe import Probe, Safety
 from postflight.verdict.record import CheckMeta
 
 
@@ -19,7 +19,7 @@ def listing(checks: Sequence[CheckMeta]) -> str:
 def page(check: CheckMeta, probes: Sequence[Probe]) -> str:
     """Everything there is to know of one check before it runs."""
     rights = sorted({str(right) for each in probes for right in each.rights})
-    safety = max((each.safety for each in probes), key=lambda s: list(type(s)).index(s), default=None)
+    safety = max((each.safety for each in probes), key=list(Safety).index, default=Safety.READ_ONLY)
     lines = [
         f"{check.id}: {check.sentence}",
         f"severity {check.severity.value}" + (f", finding {check.finding} of the review" if check.finding else ""),
@@ -30,7 +30,7 @@ def page(check: CheckMeta, probes: Sequence[Probe]) -> str:
         *(f"  {each.name}: {each.sentence}" for each in probes),
         f"needs       {', '.join(rights) or 'view'}"
         + ("; a way to the pods" if any(p.reaches for p in probes) else ""),
-        f"safety      {safety.value if safety else 'read-only'}",
+        f"safety      {safety.value}",
         f"remedy      {check.remedy}",
         f"cannot see  {check.blind_spots}",
     ]

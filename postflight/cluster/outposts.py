@@ -1,0 +1,46 @@
+"""Runs the outpost, as one zipapp sent over exec, in any container with Python."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from postflight.cluster.api import Api, ApiError
+from postflight.cluster.streams import run_in_pod
+
+#: Takes the zipapp from standard input into memory: the container's files may be read-only.
+START = (
+    "import os,runpy,sys;n=int(sys.stdin.buffer.readline());d=b''\n"
+    "while len(d)<n: d+=sys.stdin.buffer.read(n-len(d))\n"
+    "f=os.memfd_create('outpost');os.write(f,d);runpy.run_path('/proc/self/fd/%d'%f,run_name='__main__')"
+)
+
+
+@cache
+def zipapp() -> bytes:
+    """The outpost's code in one archive."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for each in resources.files("postflight.outpost").iterdir():
+            if each.name.endswith(".py"):
+                packed.writestr(zipfile.ZipInfo(each.name), each.read_bytes())
+    return archive.getvalue()
+
+
+def ask_outpost(
+    api: Api, namespace: str, pod: str, container: str, asks: Sequence[Mapping[str, Any]], *, limit: float
+) -> list[dict[str, Any]]:
+    """Put questions to the outpost; one answer each. Raises :class:`ApiError` when it cannot run."""
+    app = zipapp()
+    stdin = b"%d\n" % len(app) + app + json.dumps(list(asks)).encode() + b"\n"
+    answer = run_in_pod(api, namespace, pod, container, ("python3", "-c", START), stdin=stdin, limit=limit)
+    try:
+        answers: list[dict[str, Any]] = json.loads(answer.stdout)
+    except ValueError as error:
+        raise ApiError(0, f"python3 in {pod} did not answer: {answer.complaint}") from error
+    return answers

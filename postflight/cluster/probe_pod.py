@@ -1,0 +1,146 @@
+"""A place of its own in the cluster: a Job whose one pod takes the outpost over exec.
+
+The Job has a deadline and goes by itself, even after SIGKILL. By default it runs the image of a Synapse
+pod, which is on the nodes already and has Python, so that an air-gapped cluster needs nothing new. It
+meets Pod Security *restricted* and a ResourceQuota.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from postflight.cluster.api import Api, ApiError, Object
+from postflight.cluster.kinds import EVENT, JOB, POD
+from postflight.polling import NotYet, TimedOut, wait_for
+from postflight.traces import Traces
+
+CONTAINER = "probe"
+DEADLINE = 120
+GONE_AFTER = 10
+SIZE = {"cpu": "100m", "memory": "64Mi"}
+#: Keys of a pod's spec that say where it may run and with what.
+TAKEN = ("imagePullSecrets", "nodeSelector", "tolerations", "runtimeClassName")
+UID = 10991
+
+
+class NoProbePod(Exception):
+    """The probe pod could not be had; the message quotes why."""
+
+
+def start_probe_pod(
+    api: Api, traces: Traces, like: Object, image: str, patch: Mapping[str, object], limit: float
+) -> str:
+    """Make a probe pod beside the pod ``like`` and return its name once it runs.
+
+    ``patch`` is merged into the pod's spec and metadata (for admission policies). Raises
+    :class:`NoProbePod`, with the admission's or the kubelet's own words.
+    """
+    namespace = like["metadata"]["namespace"]
+    name = f"postflight-{traces.run_id}"
+    path = JOB.path(namespace, name)
+    traces.will_make(f"Job {name}", lambda: _delete(api, path), path)
+    try:
+        api.request("POST", JOB.path(namespace), job(name, traces.labels, like, image, patch))
+    except ApiError as error:
+        raise NoProbePod(f"the cluster refuses a probe pod: {error}") from error
+    try:
+        pod = wait_for(lambda: _running(api, namespace, name), limit=limit, every=0.2)
+    except TimedOut as error:
+        raise NoProbePod(f"the probe pod does not run: {error}") from error
+    traces.made.append(POD.path(namespace, pod))
+    return pod
+
+
+def job(name: str, labels: Mapping[str, str], like: Object, image: str, patch: Mapping[str, object]) -> dict[str, Any]:
+    """The manifest. Image digest, pull secrets, node and tolerations are those of ``like``."""
+    spec, status = like["spec"], like.get("status") or {}
+    theirs = spec.get("securityContext") or {}
+    user = theirs.get("runAsUser") or UID
+    pod: dict[str, Any] = {
+        "metadata": {
+            "labels": dict(labels),
+            "annotations": {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"},
+        },
+        "spec": {
+            **{key: spec[key] for key in TAKEN if key in spec},
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": user,
+                "runAsGroup": theirs.get("runAsGroup") or user,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": CONTAINER,
+                    "image": image or _image(spec, status),
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["python3", "-c", f"import time; time.sleep({DEADLINE})"],
+                    "resources": {"requests": SIZE, "limits": SIZE},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                }
+            ],
+        },
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": JOB.name,
+        "metadata": {"name": name, "namespace": like["metadata"]["namespace"], "labels": dict(labels)},
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": DEADLINE,
+            "ttlSecondsAfterFinished": GONE_AFTER,
+            "template": _merge(pod, patch),
+        },
+    }
+
+
+def _image(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    """By digest where the kubelet names one that a registry serves, else as the pod names it."""
+    first = spec["containers"][0]
+    reported: Mapping[str, Any] = next((s for s in status.get("containerStatuses") or () if s["name"] == first["name"]), {})
+    by_digest = str(reported.get("imageID") or "").removeprefix("docker-pullable://")
+    return by_digest if "@sha256:" in by_digest else str(first["image"])
+
+
+def _merge(base: Any, patch: Any) -> Any:
+    if isinstance(base, dict) and isinstance(patch, Mapping):
+        return {**base, **{key: _merge(base.get(key), value) for key, value in patch.items()}}
+    return patch if patch is not None else base
+
+
+def _running(api: Api, namespace: str, job_name: str) -> str:
+    pods = api.get(POD.path(namespace), labelSelector=f"batch.kubernetes.io/job-name={job_name}")["items"]
+    for pod in pods:
+        statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+        if any("running" in (each.get("state") or {}) for each in statuses):
+            return str(pod["metadata"]["name"])
+        waiting: Mapping[str, Any] = next((w for s in statuses if (w := (s.get("state") or {}).get("waiting"))), {})
+        conditions = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or ()}
+        scheduled = conditions.get("PodScheduled") or {}
+        why = waiting.get("message") or waiting.get("reason") or scheduled.get("message") or "starting"
+        raise NotYet(f"{pod['metadata']['name']}: {why}")
+    raise NotYet(_refused(api, namespace, job_name) or "no pod of its Job yet")
+
+
+def _refused(api: Api, namespace: str, job_name: str) -> str:
+    """What admission or a quota said to the Job's controller."""
+    selector = f"involvedObject.name={job_name},type=Warning"
+    events = api.get(EVENT.path(namespace), fieldSelector=selector).get("items") or ()
+    return str(events[-1].get("message") or "") if events else ""
+
+
+def _delete(api: Api, path: str) -> None:
+    try:
+        api.request("DELETE", path, {"propagationPolicy": "Background"})
+    except ApiError as error:
+        if error.status != 404:
+            raise

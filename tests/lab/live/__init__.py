@@ -1,0 +1,1 @@
+"""The verifier as its users run it, against a living lab: healthy, broken, healed."""

@@ -1,0 +1,87 @@
+"""The lab that the tests work on: one at a time, brought up when first needed, healed or replaced when spoiled."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from lab import defects, labs
+from lab.cluster import Cluster
+from lab.errors import LabError
+from lab.homes import CHECKOUT, Home
+
+Tell = Callable[[str], None]
+
+
+class Bench:
+    """Hands out a healthy lab. Whoever breaks it says so, by `broken` or `spoiled`."""
+
+    def __init__(self, home: Home, tell: Tell) -> None:
+        self.home, self._tell = home, tell
+        # Own to this checkout: a run that was killed is cleaned up by the next one, and no other's lab is touched.
+        self.name = f"tests-{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:6]}"
+        self._rename: Path | None = None
+        self._spoiled = False
+        self._cluster: Cluster | None = None
+
+    def healthy(self, rename: Path | None = None) -> Cluster:
+        """The lab, with everything in it Ready, under the names that `rename` gives. Raises LabError."""
+        if self._cluster and rename == self._rename:
+            if not self._spoiled:
+                return self._cluster
+            if self._healed(self._cluster):
+                self._spoiled = False
+                return self._cluster
+        self.close()
+        self._tell(f"lab {self.name}: up")
+        self._cluster = labs.up(self.home, labs.Wanted(self.name, rename=rename), lambda line: self._tell(f"  {line}"))
+        self._rename, self._spoiled = rename, False
+        return self._cluster
+
+    @contextlib.contextmanager
+    def broken(self, names: Sequence[str]) -> Iterator[Cluster]:
+        """The lab with these defects in it, each biting; healed at the end. Raises LabError."""
+        cluster = self.healthy()
+        self._spoiled = True
+        defects.break_(cluster, names)
+        yield cluster
+        defects.heal(cluster)
+        self._spoiled = False
+
+    @contextlib.contextmanager
+    def spoiled(self) -> Iterator[Cluster]:
+        """The lab, to do with as one likes: the next one who needs it gets it healed, or another."""
+        cluster = self.healthy()
+        self._spoiled = True
+        yield cluster
+
+    def close(self) -> None:
+        """Ends the lab and removes its state, also one that an earlier run left."""
+        self._cluster = None
+        if self.name in self.home.names():
+            labs.down(self.home, self.name, remove=True)
+
+    def _healed(self, cluster: Cluster) -> bool:
+        try:
+            defects.heal(cluster)
+        except LabError as error:
+            self._tell(f"lab {self.name} cannot be healed, another takes its place: {error}")
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def alone(bench: Bench) -> Iterator[None]:
+    """One test run at a time per checkout. Raises LabError for a second one."""
+    bench.home.labs.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(bench.home.labs / f".{bench.name}.tests", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LabError("other tests of this checkout are running: wait until they have ended") from error
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,104 @@
+"""The lab for the tests of this folder, and the order that spares it most."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import Cluster
+from lab.errors import LabError
+from lab.homes import home
+from tests.lab.live.bench import Bench, alone
+from tests.lab.live.verify import Run, Verified
+
+Verify = Callable[..., Verified]
+
+#: First what leaves the lab as it was, then what is healed, last what costs a lab.
+ORDER = (
+    "test_batches",
+    "test_bounds",
+    "test_healthy",
+    "test_requests",
+    "test_unreachable",
+    "test_rights",
+    "test_silence",
+    "test_interrupted",
+    "test_secrets",
+    "test_defects",
+    "test_deleted",
+    "test_renamed",
+    "test_restricted",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--each", action="store_true", help="try every defect alone, and write all of docs/defects.md")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    items.sort(key=lambda item: _place(item) if item.path.is_relative_to(here) else -1)
+
+
+def _place(item: pytest.Item) -> int:
+    return ORDER.index(item.path.stem) if item.path.stem in ORDER else len(ORDER)
+
+
+@pytest.fixture(scope="session")
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """The lab's keeper; what it does is shown at once."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def tell(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n{line}", end="", flush=True)
+
+    if os.geteuid() != 0:
+        pytest.skip("a lab needs root: sudo make test")
+    keeper = Bench(home(), tell)
+    with alone(keeper):
+        keeper.close()
+        yield keeper
+        keeper.close()
+
+
+@pytest.fixture
+def cluster(bench: Bench) -> Cluster:
+    """A healthy lab, to be left as it is."""
+    try:
+        return bench.healthy()
+    except LabError as error:
+        pytest.fail(f"no healthy lab: {error}", pytrace=False)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., Run]:
+    """Starts pytest with these arguments, without waiting for it."""
+    started: list[Run] = []
+
+    def run(*arguments: str | Path) -> Run:
+        started.append(Run(tmp_path / f"run{len(started) + 1}", *arguments))
+        return started[-1]
+
+    return run
+
+
+@pytest.fixture
+def verify(start: Callable[..., Run]) -> Verify:
+    """Runs all checks with a kubeconfig, and further arguments, to the end."""
+
+    def run(kubeconfig: Path, *arguments: str | Path, checks: str = "checks/") -> Verified:
+        verified: Verified = start(checks, "--kubeconfig", kubeconfig, *arguments).end()
+        return verified
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def healthy(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Verified:
+    """What a run says about the healthy lab."""
+    run = Run(tmp_path_factory.mktemp("healthy") / "run", "checks/", "--kubeconfig", bench.healthy().kubeconfig)
+    verified = run.end()
+    verified.must_be_green()
+    return verified

@@ -1,0 +1,76 @@
+"""What a defect's proof rests on: the check, the probes that it looks through, and the defect itself."""
+
+import hashlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from lab.defects import Defect
+from lab.homes import CHECKOUT
+from lab.manifests import DEFECTS
+from postflight.check import meta_of
+from postflight.probes.probe import Probe
+from postflight.probes.registry import all_probes
+from postflight.probes.runner import closure
+
+CHECKS = CHECKOUT / "checks"
+LENGTH = 12
+
+
+def digest(defect: Defect) -> str:
+    """Changes whenever one of the files does that the defect's row in the table rests on."""
+    files = {file for file in (DEFECTS / defect.name).rglob("*") if file.is_file()}
+    for check in checks_of(defect):
+        file, probes = _looks(check)
+        files |= {file, *(_module(each) for each in probes)}
+    found = hashlib.sha256()
+    for file in sorted(files):
+        found.update(f"{file.relative_to(CHECKOUT)}\0".encode())
+        found.update(hashlib.sha256(file.read_bytes()).digest())
+    return found.hexdigest()[:LENGTH]
+
+
+def checks_of(defect: Defect) -> tuple[str, ...]:
+    """The checks that a defect is there for: what it turns red, or warned."""
+    return tuple(dict.fromkeys((defect.check, *defect.failed, *defect.warned)))
+
+
+@cache
+def all_checks() -> frozenset[str]:
+    """The ids of all checks."""
+    return frozenset(id for id, _, _ in _declared())
+
+
+@cache
+def _looks(check: str) -> tuple[Path, tuple[Probe, ...]]:
+    for id, file, needs in _declared():
+        if id == check:
+            return file, closure(needs, all_probes())
+    raise ValueError(f"there is no check {check}")
+
+
+@cache
+def _declared() -> tuple[tuple[str, Path, tuple[str, ...]], ...]:
+    return tuple(each for file in sorted(CHECKS.rglob("test_*.py")) for each in _in_file(file))
+
+
+def _in_file(file: Path) -> Iterator[tuple[str, Path, tuple[str, ...]]]:
+    name = "of_checks_" + re.sub(r"\W", "_", str(file.relative_to(CHECKS)))
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for function in vars(module).values():
+        if meta := meta_of(function):
+            code = function.__code__
+            yield meta.id, file, code.co_varnames[: code.co_argcount]
+
+
+def _module(probe: Probe) -> Path:
+    file = sys.modules[probe.function.__module__].__file__
+    assert file
+    return Path(file)

@@ -1,0 +1,74 @@
+"""docs/defects.md: what every defect was seen to do, and by which content. Written here and nowhere else."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from lab.homes import CHECKOUT
+
+FILE = CHECKOUT / "docs/defects.md"
+HEAD = """\
+# What turns each check red
+
+Every defect of the lab, put into a healthy deployment, and what the verifier said. The tests write this table
+(`make test-each` all of it, `make test` the rows whose content has changed); nobody edits it. The hash is over the
+check, the probes that it looks through and the defect: where it differs from the files, the row is no proof, and
+`make test` tries the defect again. Seconds are from the break to the verdict.
+
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One defect, all as text. `blocked` are the checks that came out blocked."""
+
+    defect: str
+    check: str
+    variant: str
+    verdict: str
+    blocked: str
+    first_line: str
+    seconds: str
+    date: str
+    hash: str
+
+    def says_the_same(self, other: "Row | None") -> bool:
+        """Whether nothing but the time differs."""
+        return other is not None and self._timeless() == other._timeless()
+
+    def _timeless(self) -> tuple[str, ...]:
+        return (self.defect, self.check, self.variant, self.verdict, self.blocked, self.first_line, self.hash)
+
+
+def read(file: Path = FILE) -> dict[str, Row]:
+    """The rows by defect; what is no row of this shape is left out, and so counts as never tried."""
+    if not file.exists():
+        return {}
+    found = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        cells = [_text(cell) for cell in line.replace("\\|", "\0").strip("| ").split("|")]
+        if len(cells) == len(fields(Row)) and cells[0] not in ("defect", "---"):
+            found[cells[0]] = Row(*cells)
+    return found
+
+
+def write(rows: Mapping[str, Row], file: Path = FILE) -> None:
+    """All rows, sorted, in one step: a reader never sees half a table."""
+    names = [field.name.replace("_", " ") for field in fields(Row)]
+    lines = [names, ["---"] * len(names), *(list(astuple(rows[name])) for name in sorted(rows))]
+    text = HEAD + "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines) + "\n"
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _text(cell: str) -> str:
+    return cell.strip().replace("\0", "|").replace("&lt;", "<")

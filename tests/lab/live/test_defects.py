@@ -1,0 +1,80 @@
+"""Every defect turns its own check red, names the cause in the first line, blocks what depends on it, and nothing else."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from lab.defects import Defect, load, names
+from postflight.verdict.status import Status
+from tests.lab.live import batches, content, table
+from tests.lab.live.bench import Bench
+from tests.lab.live.expectation import differences, first_of
+from tests.lab.live.table import Row
+from tests.lab.live.verify import Verified
+
+Verify = Callable[..., Verified]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "group" in metafunc.fixturenames:
+        known = names()
+        if metafunc.config.getoption("--each", default=False):
+            groups = [(each.name,) for each in known]
+        else:
+            groups = batches.to_try(known, table.read(), batches.declared())
+        metafunc.parametrize("group", groups, ids=["+".join(group) for group in groups])
+
+
+def test_the_cause_is_red_and_healed_all_is_green_again(
+    group: tuple[str, ...], bench: Bench, healthy: Verified, verify: Verify, request: pytest.FixtureRequest
+) -> None:
+    defects = [load(name) for name in group]
+    began = time.monotonic()
+    with bench.broken(group) as cluster:
+        red = verify(cluster.kubeconfig)
+        seconds = time.monotonic() - began
+        wrong = differences(defects, healthy.statuses, red)
+        assert not wrong, "\n".join([*wrong, "", red.output])
+    green = verify(cluster.kubeconfig)
+    # What was blocked is green once nothing but its cause is healed.
+    wrong = differences([], healthy.statuses, green)
+    assert not wrong, "\n".join(["healed:", *wrong, "", green.output])
+    _keep(defects, red, seconds, always=request.config.getoption("--each", default=False))
+
+
+def test_no_row_of_the_table_is_stale() -> None:
+    known = names()
+    rows = table.read()
+    assert batches.stale(known, rows) == []
+    assert sorted(rows) == [each.name for each in known]
+
+
+def _keep(defects: Sequence[Defect], seen: Verified, seconds: float, always: bool) -> None:
+    """Writes the rows of defects that were just proven; rows of defects that no longer exist go."""
+    known = {each.name for each in names()}
+    rows = {name: row for name, row in table.read().items() if name in known}
+    for each in defects:
+        row = _row(each, seen, seconds)
+        # Without need a row keeps its date: a test run does not change the checkout.
+        if always or not row.says_the_same(rows.get(each.name)):
+            rows[each.name] = row
+    table.write(rows)
+
+
+def _row(defect: Defect, seen: Verified, seconds: float) -> Row:
+    status = seen.statuses[defect.check]
+    first = first_of(seen, defect.check, status)
+    blocked = [check for check in defect.blocked if seen.statuses.get(check) is Status.BLOCKED]
+    return Row(
+        defect=defect.name,
+        check=defect.check,
+        variant=defect.variant,
+        verdict=status.value,
+        blocked=", ".join(sorted(blocked)) or "-",
+        first_line=first.failure.headline if first else "-",
+        seconds=f"{seconds:.1f}",
+        date=datetime.now(UTC).date().isoformat(),
+        hash=content.digest(defect),
+    )
