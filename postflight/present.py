@@ -33,7 +33,8 @@ def take_over(config: pytest.Config, state: Session) -> None:
     writer: Any = config.get_terminal_writer()
     writer._file = RedactedWriter(writer._file, state.run.redactor)
     config.option.tbstyle = "no"
-    config.option.reportchars = ""
+    if reporter := config.pluginmanager.get_plugin("terminalreporter"):
+        reporter.reportchars = ""
 
 
 @contextmanager

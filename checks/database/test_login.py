@@ -39,7 +39,8 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
         return
     in_effect: dict[Login, list[DatabaseUse]] = {}
     later: dict[Login, list[DatabaseUse]] = {}
-    for use in deployment.database_uses:
+    mains = {process.workload for process in deployment.synapse if process.is_main}
+    for use in sorted(deployment.database_uses, key=lambda use: use.workload not in mains):
         judge.saw(use.client)
         in_effect.setdefault(use.login, []).append(use)
         if use.next_login and use.next_login != use.login:
@@ -59,6 +60,10 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
         _from_inside(database_logins, inside_connections, judge)
     if isinstance(probe_pod_connections, InsideView):
         _from_inside(database_logins, probe_pod_connections, judge)
+    for process in deployment.synapse:
+        if process.config is None:
+            why = process.config_problem
+            judge.unknown(process.id, f"the configuration of {process.workload_name} is not known: {why}")
     derived = [use for use in deployment.database_uses if use.derived and _runs(deployment, use)]
     if derived:
         judge.warn(

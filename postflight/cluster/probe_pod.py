@@ -106,7 +106,9 @@ def job(name: str, labels: Mapping[str, str], like: Object, image: str, patch: M
 def _image(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     """By digest where the kubelet names one that a registry serves, else as the pod names it."""
     first = spec["containers"][0]
-    reported: Mapping[str, Any] = next((s for s in status.get("containerStatuses") or () if s["name"] == first["name"]), {})
+    reported: Mapping[str, Any] = next(
+        (s for s in status.get("containerStatuses") or () if s["name"] == first["name"]), {}
+    )
     by_digest = str(reported.get("imageID") or "").removeprefix("docker-pullable://")
     return by_digest if "@sha256:" in by_digest else str(first["image"])
 

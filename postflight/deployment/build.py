@@ -127,7 +127,12 @@ def _edges(
         yield from ((address.id, pod.id) for pod, _ in address.endpoint.pods)
         if address.group:
             yield address.id, address.group
-    mains = {process.server_name: process.id for process in processes if process.is_main}
     for process in processes:
-        if not process.is_main and process.server_name in mains:
-            yield process.id, mains[process.server_name]
+        for main in processes:
+            if main.is_main and not process.is_main and _same_homeserver(process, main):
+                yield process.id, main.id
+
+
+def _same_homeserver(process: SynapseProcess, main: SynapseProcess) -> bool:
+    names = {main.server_name, ""}
+    return main.namespace == process.namespace and process.server_name in names

@@ -142,7 +142,7 @@ class SynapseProcess:
 
     @property
     def is_main(self) -> bool:
-        return self.instance == "master"
+        return self.app == "synapse.app.homeserver"
 
 
 @dataclass(frozen=True, slots=True)

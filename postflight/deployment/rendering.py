@@ -97,15 +97,22 @@ class Spec:
             target = f"{place.rstrip('/')}/{inner}"
             script = " ".join((*(maker.get("command") or ()), *(maker.get("args") or ())))
             for source, made in ENVSUBST.findall(script):
-                if made.strip("\"'") == target:
-                    template = self._file(maker, source.strip("\"'"), environment, depth - 1)
+                if self._path(made, maker) == target:
+                    template = self._file(maker, self._path(source, maker), environment, depth - 1)
                     return None if template is None else self._substitute(template, maker, environment)
             for source, made in COPY.findall(script):
-                if made.strip("\"'") in (target, target.rpartition("/")[0], target.rpartition("/")[0] + "/"):
-                    text = self._file(maker, source.strip("\"'"), environment, depth - 1)
+                folder = target.rpartition("/")[0]
+                if self._path(made, maker) in (target, folder, folder + "/"):
+                    text = self._file(maker, self._path(source, maker), environment, depth - 1)
                     if text is not None:
                         return text
         return None
+
+    def _path(self, word: str, container: Mapping[str, Any]) -> str:
+        """A path as a shell script spells it: quotes off, variables in."""
+        variables = self.environment(container)
+        bare = word.strip("\"'")
+        return PLACEHOLDER.sub(lambda m: variables.get(m[1] or m[2], Variable("")).value, bare)
 
     def _substitute(
         self, template: str, container: Mapping[str, Any], environment: Callable[[str], str | None] | None

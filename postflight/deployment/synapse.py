@@ -25,6 +25,7 @@ from postflight.deployment.rendering import Spec, Unreadable
 Config = Mapping[str, Any]
 MODULE = re.compile(r"\bsynapse\.app\.\w+")
 IMAGE = re.compile(r"(^|/)synapse(-[a-z]*worker)?([:@]|$)")
+MAIN = "synapse.app.homeserver"
 DEFAULT_PATH = "/data/homeserver.yaml"
 #: Keys of the main configuration whose value may stand in a file of its own.
 PATH_KEYS = (("redis", "password_path"),)
@@ -110,7 +111,7 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         if pod and (why := files.unseen.get((pod.namespace, pod.name, name))):
             problem = problem or f"read from the spec only: {why}"
     values = config or {}
-    app = str(values.get("worker_app") or _module(found.container) or "synapse.app.homeserver")
+    app = str(values.get("worker_app") or _module(found.container) or MAIN)
     worker = values.get("worker_name")
     return SynapseProcess(
         id=pod.id if pod else found.workload.id,
@@ -120,7 +121,7 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         pod=pod,
         container=name,
         app=app,
-        instance=str(worker) if worker else "master",
+        instance=str(worker or ("master" if app == MAIN else pod.name if pod else found.workload.name)),
         server_name=str(values.get("server_name") or ""),
         config=config,
         derived=derived,

@@ -3,8 +3,11 @@
 import json
 import socket
 import sys
+import time
 
 LIMIT = 5.0
+TRIES = 3
+PAUSE = 0.7
 
 
 def connect(ask):
@@ -15,12 +18,25 @@ def connect(ask):
     seen, problem = [], ""
     try:
         for _ in range(ask["times"]):
-            with socket.create_connection((ask["host"], ask["port"]), timeout=LIMIT) as sock:
-                sock.settimeout(LIMIT)
-                seen.append(role(sock, ask["password"].encode()) if ask["redis"] else "connected")
+            seen.append(confirmed(ask))
     except OSError as error:
         problem = str(error) or type(error).__name__
     return {"seen": seen, "problem": problem}
+
+
+def confirmed(ask):
+    """One connection; a failure that comes at once (a busy resolver, a restart) is tried again."""
+    for attempt in range(TRIES):
+        began = time.monotonic()
+        try:
+            with socket.create_connection((ask["host"], ask["port"]), timeout=LIMIT) as sock:
+                sock.settimeout(LIMIT)
+                return role(sock, ask["password"].encode()) if ask["redis"] else "connected"
+        except OSError:
+            if attempt == TRIES - 1 or time.monotonic() - began > LIMIT / 2:
+                raise
+            time.sleep(PAUSE)
+    return None
 
 
 def role(sock, password):

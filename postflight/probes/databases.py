@@ -112,24 +112,9 @@ def _try(access: Access, login: Login, endpoint: Endpoint, cluster: PostgresClus
     if not endpoint.pods and not endpoint.external:
         return LoginTry(login, LoginOutcome.UNREACHABLE, endpoint.problem, asked)
     try:
-        with (
-            _way(access, endpoint) as (address, port, through),
-            psycopg.connect(
-                host=login.host,
-                hostaddr=address,
-                port=port,
-                user=login.user,
-                password=login.password.reveal(),
-                dbname=login.database,
-                connect_timeout=int(Limit.CONNECT),
-                require_auth="scram-sha-256",
-                application_name="postflight",
-                options=f"-c default_transaction_read_only=on -c statement_timeout={int(Limit.SQL * 1000)}",
-            ) as connection,
-        ):
+        with _way(access, endpoint) as (address, port, through):
             asked = f"{asked}, {through}"
-            row = connection.execute(FACTS).fetchone()
-            return LoginTry(login, LoginOutcome.ACCEPTED, "", asked, json.loads(row[0]) if row else {})
+            return LoginTry(login, LoginOutcome.ACCEPTED, "", asked, _log_in(login, address, port))
     except (psycopg.Error, OSError) as error:
         text = " ".join(str(error).split())
         for pattern, outcome in MESSAGES:
@@ -138,9 +123,40 @@ def _try(access: Access, login: Login, endpoint: Endpoint, cluster: PostgresClus
         return LoginTry(login, LoginOutcome.UNREACHABLE, _server_words(text), asked)
 
 
+def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
+    """One login, by SCRAM, over TLS where the server has it. Raises psycopg.Error.
+
+    libpq's own ``prefer`` would try a refused password a second time without TLS.
+    """
+    import psycopg
+
+    for sslmode in ("require", "disable"):
+        try:
+            with psycopg.connect(
+                host=login.host,
+                hostaddr=address,
+                port=port,
+                user=login.user,
+                password=login.password.reveal(),
+                dbname=login.database,
+                sslmode=sslmode,
+                gssencmode="disable",
+                connect_timeout=int(Limit.CONNECT),
+                require_auth="scram-sha-256",
+                application_name="postflight",
+                options=f"-c default_transaction_read_only=on -c statement_timeout={int(Limit.SQL * 1000)}",
+            ) as connection:
+                row = connection.execute(FACTS).fetchone()
+                return dict(json.loads(row[0])) if row else {}
+        except psycopg.OperationalError as error:
+            if sslmode == "disable" or "does not support SSL" not in str(error):
+                raise
+    return {}
+
+
 def _server_words(text: str) -> str:
     """What the server said, without libpq's prefix about the address of the tunnel."""
-    return re.sub(r"^.*?(FATAL:|failed:)\s*", "", text)[:300]
+    return re.sub(r"^.*(FATAL:|failed:)\s*", "", text)[:300]
 
 
 @contextmanager
