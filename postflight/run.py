@@ -47,6 +47,22 @@ class Options:
 
 
 @dataclass(slots=True)
+class Stages:
+    """The times of what comes before the probes, one after the other, kept as theirs are."""
+
+    times: list[ProbeTime]
+    began: float = field(default_factory=time.monotonic)
+
+    def ended(self, name: str) -> None:
+        before = self.times[-1] if self.times else None
+        offset = before.chain if before else 0.0
+        end = time.monotonic() - self.began
+        self.times.append(
+            ProbeTime(name, offset, round(end - offset, 3), round(end, 3), "seen", (before.name,) if before else ())
+        )
+
+
+@dataclass(slots=True)
 class Run:
     """The state of one run. ``given`` are the inputs of probes that are no probes themselves."""
 
@@ -121,6 +137,7 @@ class Run:
         )
 
     def _read(self) -> None:
+        stage = Stages(self.times)
         connection = connect(self.options.kubeconfig, self.options.context)
         self.where = connection.name
         self.redactor.register(
@@ -130,12 +147,15 @@ class Run:
         )
         api = Api(connection)
         snapshot = take(api, self.options.namespaces, holds_homeserver)
+        stage.ended("snapshot")
         named = _named_secrets(self.options.settings, snapshot.namespaces)
         names = tuple(dict.fromkeys((*secret_names(snapshot), *named)))
         secrets = read_secrets(api, names, self.redactor.register)
+        stage.ended("secrets")
         surveyed = survey(snapshot, secrets, self.options.settings)
         files = read_files(api, surveyed.wanted_files(), self.redactor.register)
         deployment = build(surveyed, files, self.options.settings)
+        stage.ended("files")
         if not deployment.synapse and (why := snapshot.why_unseen(*MODEL)):
             raise ClusterError(f"no homeserver to be seen: {why}")
         if not deployment.synapse:
@@ -161,7 +181,8 @@ class Run:
         self, wanted: Iterable[Probe], refused: Mapping[str, NotTried], report: Callable[[str, int, int], None]
     ) -> None:
         given = {**self.given, **{name: outcome.value for name, outcome in self.outcomes.items()}}
-        looked: Looked = run_probes(wanted, given, refused, report)
+        before = next((each for each in self.times if each.name == "files"), None)
+        looked: Looked = run_probes(wanted, given, refused, report, before)
         self.outcomes |= looked.outcomes
         self.times += looked.times
         for name, outcome in looked.outcomes.items():

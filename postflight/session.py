@@ -31,8 +31,8 @@ from postflight.verdict.waivers import WaiverError, Waivers
 #: The inputs of probes that are no probes, and so fixtures too.
 INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety")
 IDENTITY = re.compile(r"^@check\(\s*\"([^\"]+)\"", re.MULTILINE)
-#: What ``expect`` in the settings may name.
-PART_KINDS = ("synapse", "postgresql", "redis")
+#: What ``expect`` in the settings may name, and which checks are about it.
+PART_KINDS = {"postgresql": "database.", "redis": "redis."}
 Report = Callable[[str, int, int], None]
 
 
@@ -129,6 +129,8 @@ class Session:
         statements = [self.said[item.nodeid] for item in self.items if item.nodeid in self.said]
         out_of_reach = self.run.options.settings.out_of_reach
         statements = [_reached(each, out_of_reach) for each in statements]
+        statements = [_expected(each, self.run.options.settings.expect) for each in statements]
+        statements.sort(key=lambda each: not each.check.id.startswith("platform."))
         verdict = resolve(statements, model.depends if model else {}, self.waivers)
         trouble = (*((self.run.dead,) if self.run.dead else ()), *verdict.trouble, *self.run.trouble)
         self.record = RunRecord(
@@ -176,6 +178,16 @@ def _fixtures(item: pytest.Item) -> Sequence[str]:
 
 def _unknown(check: CheckMeta, line: str) -> Failure:
     return Failure(Status.UNKNOWN, Nature.UNAVAILABLE, check.id, line)
+
+
+def _expected(statement: Statement, expect: Sequence[str]) -> Statement:
+    """A part that the settings promise is not absent when it is not found: it is missing."""
+    for part in expect:
+        if statement.absence and statement.check.id.startswith(PART_KINDS.get(part, "?")):
+            line = f"{part} is expected by the settings and is not part of what stands here: {statement.absence}"
+            missing = Failure(Status.FAILED, Nature.WRONG, part, line)
+            return Statement(statement.check, statement.seen, (*statement.failures, missing), "", statement.seconds)
+    return statement
 
 
 def _reached(statement: Statement, out_of_reach: Any) -> Statement:

@@ -2,9 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from stat import S_ISREG
 
 from lab.errors import LabError
 
@@ -34,18 +35,21 @@ def everything(source: Path, target: Path, freeze: AbstractContextManager[None])
 
     Raises OSError.
     """
-    folders = ["", *(p.name for p in sorted(source.glob("node[0-9]*")))]
+    nodes = ["", *(p.name for p in sorted(source.glob("node[0-9]*")))]
+    layers = {path for node in nodes for path in _layers(source / node)}
+    for path in layers:
+        _copy_tree(path, target / path.relative_to(source), link_all=True)
     since = time_ns(source) - 50_000_000  # a file's time is only as fine as the kernel's tick
-    for folder in folders:
-        for part in _parts(source / folder):
-            _copy_tree(source / folder / part, target / folder / part)
+    for path in _changing(source, nodes, layers):
+        _copy_tree(path, target / path.relative_to(source))
     with freeze:
-        for folder in folders:
-            for part in _parts(source / folder):
-                _copy_tree(source / folder / part, target / folder / part, since=since)
-    for folder in folders:
+        for path in _changing(source, nodes, layers):
+            _copy_tree(path, target / path.relative_to(source), since=since)
+        for node in nodes:
+            _drop_gone(source / node / _SNAPSHOTS, target / node / _SNAPSHOTS)
+    for node in nodes:
         for name in _OF_THIS_BOOT:
-            (target / folder / "kubelet" / name).unlink(missing_ok=True)
+            (target / node / "kubelet" / name).unlink(missing_ok=True)
 
 
 def time_ns(folder: Path) -> int:
@@ -58,15 +62,47 @@ def time_ns(folder: Path) -> int:
         probe.unlink()
 
 
-def _parts(folder: Path) -> Iterator[str]:
-    yield from (part for part in (_BLOBS, _SNAPSHOTS, *_DATABASES, *_RUNNING_STATE) if (folder / part).exists())
+def _layers(node: Path) -> Iterator[Path]:
+    """What never changes: blobs, and the snapshots whose every file has more names than one."""
+    if (node / _BLOBS).exists():
+        yield node / _BLOBS
+    yield from (snapshot for snapshot in _snapshots(node) if _is_layer(snapshot))
+
+
+def _is_layer(snapshot: Path) -> bool:
+    files = 0
+    for folder, _, names in os.walk(snapshot):
+        for name in names:
+            stat = os.lstat(f"{folder}/{name}")
+            if S_ISREG(stat.st_mode):
+                files += 1
+                if stat.st_nlink == 1:
+                    return False
+    return files > 0
+
+
+def _changing(source: Path, nodes: Iterable[str], layers: Container[Path]) -> Iterator[Path]:
+    for node in nodes:
+        yield from (path for path in _snapshots(source / node) if path not in layers)
+        parts = (source / node / part for part in (*_DATABASES, *_RUNNING_STATE))
+        yield from (path for path in parts if path.exists())
+
+
+def _snapshots(node: Path) -> list[Path]:
+    return sorted((node / _SNAPSHOTS).iterdir()) if (node / _SNAPSHOTS).exists() else []
+
+
+def _drop_gone(source: Path, target: Path) -> None:
+    if target.exists():
+        for name in set(os.listdir(target)) - set(os.listdir(source)):
+            _remove(f"{target}/{name}")
 
 
 def _copy_tree(source: Path, target: Path, link_all: bool = False, since: int | None = None) -> None:
     """Copies files, links, folders, owners, modes and times; leaves out sockets and devices.
 
-    A file with more names than one is part of an image and is linked. With `since` (ns) the target is an earlier copy
-    that is brought up to date: what changed later is copied again, what is gone is removed.
+    With `since` (ns) the target is an earlier copy that is brought up to date: what changed later is copied again,
+    what is gone is removed.
     """
     try:
         kind = source.lstat()
@@ -80,9 +116,7 @@ def _copy_tree(source: Path, target: Path, link_all: bool = False, since: int | 
     stack = [(os.fspath(source), os.fspath(target))]
     while stack:
         here, there = stack.pop()
-        names = set()
         for entry in _entries(here):
-            names.add(entry.name)
             copy = f"{there}/{entry.name}"
             try:
                 if entry.is_dir(follow_symlinks=False):
@@ -96,8 +130,7 @@ def _copy_tree(source: Path, target: Path, link_all: bool = False, since: int | 
             except FileNotFoundError:
                 continue  # gone meanwhile, which only the second pass must know
         if since is not None:
-            for gone in set(os.listdir(there)) - names:
-                _remove(f"{there}/{gone}")
+            _drop_gone(Path(here), Path(there))
         _copy_owner(here, there)
 
 
@@ -111,12 +144,9 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 def _copy_file(source: str, target: str, stat: os.stat_result, since: int | None) -> None:
     if since is not None and os.path.lexists(target):
-        if stat.st_nlink > 1 or (stat.st_mtime_ns < since and stat.st_ctime_ns < since):
+        if stat.st_mtime_ns < since and stat.st_ctime_ns < since:
             return
         os.unlink(target)
-    if stat.st_nlink > 1:
-        os.link(source, target, follow_symlinks=False)
-        return
     shutil.copy2(source, target, follow_symlinks=False)
     os.chown(target, stat.st_uid, stat.st_gid, follow_symlinks=False)
     if not os.path.islink(target):
@@ -144,4 +174,5 @@ def remove(home: Path) -> None:
     mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     if any(Path(point).is_relative_to(home) for point in mounted):
         raise LabError(f"{home} still has something mounted in it: unmount it, then try again")
-    shutil.rmtree(home, ignore_errors=False) if home.exists() else None
+    if home.exists():
+        shutil.rmtree(home)

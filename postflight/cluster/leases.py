@@ -43,8 +43,8 @@ class Lease:
         try:
             held = self._api.get(self.path)
             if held["spec"].get("holderIdentity") == self._holder:
-                version = held["metadata"]["resourceVersion"]
-                self._api.request("DELETE", self.path, {"preconditions": {"resourceVersion": version}})
+                same = {"uid": held["metadata"]["uid"]}
+                self._api.request("DELETE", self.path, {"preconditions": same})
         except ApiError as error:
             if error.status not in (404, 409):
                 raise

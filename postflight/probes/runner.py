@@ -52,29 +52,32 @@ def run(
     given: Mapping[str, Any],
     refused: Mapping[str, NotTried],
     report: Callable[[str, int, int], None] = lambda name, done, total: None,
+    before: ProbeTime | None = None,
 ) -> Looked:
     """Run them side by side. ``given`` are the inputs that are no probes; ``refused`` says why a
-    probe must not be run. A probe past its time limit is left behind and counts as unseen."""
+    probe must not be run. ``before`` is what had to end before any of them could begin. A probe past its
+    time limit is left behind and counts as unseen."""
     pending = {each.name: each for each in wanted}
     total = len(pending)
     outcomes: dict[str, Outcome] = {}
     times: dict[str, ProbeTime] = {}
     running: dict[str, tuple[float, float]] = {}
     done: queue.Queue[tuple[str, Outcome]] = queue.Queue()
+    offset = before.chain if before else 0.0
     origin = time.monotonic()
 
     def finish(name: str, outcome: Outcome, began: float, inputs: Iterable[str]) -> None:
         seconds = time.monotonic() - origin - began
-        before = max((times[each].chain for each in inputs if each in times), default=0.0)
+        earlier = max((times[each].chain for each in inputs if each in times), default=offset)
         state = "crashed" if outcome.crash else "unseen" if outcome.unseen else "seen"
         outcomes[name] = outcome
         times[name] = ProbeTime(
             name,
-            round(began, 3),
+            round(offset + began, 3),
             round(seconds, 3),
-            round(before + seconds, 3),
+            round(earlier + seconds, 3),
             state,
-            tuple(each for each in inputs if each in times),
+            tuple(each for each in inputs if each in times) or ((before.name,) if before else ()),
         )
         report(name, len(outcomes), total)
 

@@ -93,8 +93,13 @@ def run_pods(cluster: Cluster, eventually: Eventually, **nodes: str) -> dict[str
         cluster.kubectl("apply", "-f", "-", input=PODS.format(name=name, node=node))
     for name in nodes:
         eventually(lambda name=name: answers(cluster, name, "127.0.0.1"))
-    pods = {name: cluster.get(f"/api/v1/namespaces/default/pods/{name}") for name in nodes}
-    return {name: pod["status"]["podIP"] for name, pod in pods.items()}
+    eventually(lambda: all(address_of(cluster, name) for name in nodes))
+    return {name: address_of(cluster, name) for name in nodes}
+
+
+def address_of(cluster: Cluster, pod: str) -> str:
+    """Empty until the API server knows it, up to a second after the pod runs."""
+    return str(cluster.get(f"/api/v1/namespaces/default/pods/{pod}")["status"].get("podIP", ""))
 
 
 def answers(cluster: Cluster, pod: str, address: str) -> bool:

@@ -7,11 +7,16 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from lab import defects, labs
+from lab import defects, labs, manifests
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.homes import CHECKOUT, Home
+from lab.node import lifecycle
 
+#: For whoever works on the tests: the lab stays up after them, and the next ones take it.
+KEEP = bool(os.environ.get("POSTFLIGHT_KEEP_LAB"))
+#: Own to this checkout: a run that was killed is cleaned up by the next one, and no other's lab is touched.
+NAME = f"tests-{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:6]}"
 Tell = Callable[[str], None]
 
 
@@ -20,11 +25,14 @@ class Bench:
 
     def __init__(self, home: Home, tell: Tell) -> None:
         self.home, self._tell = home, tell
-        # Own to this checkout: a run that was killed is cleaned up by the next one, and no other's lab is touched.
-        self.name = f"tests-{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:6]}"
         self._rename: Path | None = None
         self._spoiled = False
         self._cluster: Cluster | None = None
+        if KEEP and lifecycle.running(home.lab(NAME)):
+            self._cluster, self._spoiled = labs.open_lab(home, NAME), True
+            self._rename = manifests.renamed(self._cluster)
+        else:
+            self._remove()
 
     def healthy(self, rename: Path | None = None) -> Cluster:
         """The lab, with everything in it Ready, under the names that `rename` gives. Raises LabError."""
@@ -34,9 +42,9 @@ class Bench:
             if self._healed(self._cluster):
                 self._spoiled = False
                 return self._cluster
-        self.close()
-        self._tell(f"lab {self.name}: up")
-        self._cluster = labs.up(self.home, labs.Wanted(self.name, rename=rename), lambda line: self._tell(f"  {line}"))
+        self._remove()
+        self._tell(f"lab {NAME}: up")
+        self._cluster = labs.up(self.home, labs.Wanted(NAME, rename=rename), lambda line: self._tell(f"  {line}"))
         self._rename, self._spoiled = rename, False
         return self._cluster
 
@@ -58,25 +66,29 @@ class Bench:
         yield cluster
 
     def close(self) -> None:
-        """Ends the lab and removes its state, also one that an earlier run left."""
+        """Ends the lab and removes its state, unless it is to be kept."""
+        if not KEEP:
+            self._remove()
+
+    def _remove(self) -> None:
         self._cluster = None
-        if self.name in self.home.names():
-            labs.down(self.home, self.name, remove=True)
+        if NAME in self.home.names():
+            labs.down(self.home, NAME, remove=True)
 
     def _healed(self, cluster: Cluster) -> bool:
         try:
             defects.heal(cluster)
         except LabError as error:
-            self._tell(f"lab {self.name} cannot be healed, another takes its place: {error}")
+            self._tell(f"lab {NAME} cannot be healed, another takes its place: {error}")
             return False
         return True
 
 
 @contextlib.contextmanager
-def alone(bench: Bench) -> Iterator[None]:
+def alone(home: Home) -> Iterator[None]:
     """One test run at a time per checkout. Raises LabError for a second one."""
-    bench.home.labs.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(bench.home.labs / f".{bench.name}.tests", os.O_RDWR | os.O_CREAT, 0o600)
+    home.labs.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(home.labs / f".{NAME}.tests", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -56,9 +56,8 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 
     if os.geteuid() != 0:
         pytest.skip("a lab needs root: sudo make test")
-    keeper = Bench(home(), tell)
-    with alone(keeper):
-        keeper.close()
+    with alone(home()):
+        keeper = Bench(home(), tell)
         yield keeper
         keeper.close()
 

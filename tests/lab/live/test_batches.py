@@ -34,7 +34,9 @@ def test_every_check_has_a_defect() -> None:
 
 
 def test_what_is_tried_holds_each_check_and_all_that_is_stale() -> None:
-    rows = {name: Row(name, each.check, "", "", "", "", "1.0", "", content.digest(each)) for name, each in KNOWN.items()}
+    rows = {
+        name: Row(name, each.check, "", "", "", "", "1.0", "", content.digest(each)) for name, each in KNOWN.items()
+    }
     del rows["redis-fixed-node"]
     rows["database-name"] = replace(rows["database-name"], hash="old")
     tried = batches.to_try(list(KNOWN.values()), rows, batches.declared())

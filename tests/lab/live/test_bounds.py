@@ -1,0 +1,57 @@
+"""What a run may cost."""
+
+from collections.abc import Callable
+
+import pytest
+
+from lab.cluster import Cluster
+from tests.lab.live.verify import Run, Verified
+
+Verify = Callable[..., Verified]
+
+#: Other work on the machine only ever makes a run slower: the best of a few is nearest to the truth.
+TRIES = 3
+MIB = 150
+
+
+def _holds(tries: Callable[[], Verified], bound: Callable[[Verified], str]) -> None:
+    told = []
+    for _ in range(TRIES):
+        seen = tries()
+        told.append(bound(seen))
+        if not told[-1]:
+            return
+    pytest.fail(f"{'; '.join(told)}\n{seen.output}", pytrace=False)
+
+
+def test_a_whole_run_costs_its_slowest_chain(cluster: Cluster, verify: Verify) -> None:
+    def bound(seen: Verified) -> str:
+        seen.must_be_green()
+        assert seen.record
+        chain = max(each.chain for each in seen.record.probes)
+        if seen.seconds <= min(15.0, chain + 1.0):
+            return ""
+        return f"{seen.seconds:.2f} s, slowest chain {chain:.2f} s"
+
+    _holds(lambda: verify(cluster.kubeconfig), bound)
+
+
+def test_a_run_needs_little_memory(healthy: Verified) -> None:
+    assert healthy.peak <= MIB
+
+
+def test_the_redis_checks_alone_take_three_seconds(cluster: Cluster, verify: Verify) -> None:
+    def bound(seen: Verified) -> str:
+        seen.must_be_green()
+        return "" if seen.seconds <= 3.0 else f"{seen.seconds:.2f} s"
+
+    _holds(lambda: verify(cluster.kubeconfig, checks="checks/redis"), bound)
+
+
+@pytest.mark.parametrize("option", ["--collect-only", "--list-checks"])
+def test_what_needs_no_cluster_is_there_at_once(option: str, start: Callable[..., Run]) -> None:
+    def bound(seen: Verified) -> str:
+        assert seen.code == 0, seen.output
+        return "" if seen.seconds <= 0.8 else f"{seen.seconds:.2f} s"
+
+    _holds(lambda: start("checks/", option).end(), bound)

@@ -1,0 +1,32 @@
+"""The healthy lab is green, every time, in time."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from lab.cluster import Cluster
+from tests.lab.live.verify import Verified
+
+Verify = Callable[..., Verified]
+
+#: Twenty in a row are the bar; three of them are proven with every test run.
+RUNS = int(os.environ.get("POSTFLIGHT_TEST_RUNS", "3"))
+
+
+@pytest.mark.parametrize("number", range(1, RUNS + 1))
+def test_a_healthy_lab_is_green_without_warnings(number: int, cluster: Cluster, verify: Verify) -> None:
+    verify(cluster.kubeconfig).must_be_green()
+
+
+def test_every_check_has_its_say(healthy: Verified) -> None:
+    from tests.lab.live.content import all_checks
+
+    assert set(healthy.statuses) == all_checks()
+    assert healthy.left_behind() == []
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(cluster: Cluster, start: Callable[..., object]) -> None:
+    runs = [start("checks/", "--kubeconfig", cluster.kubeconfig) for _ in range(2)]
+    for run in runs:
+        run.end().must_be_green()  # type: ignore[attr-defined]

@@ -1,0 +1,61 @@
+"""With one right missing nothing is green that rests on it, and the line names the right."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import Cluster
+from postflight.verdict.status import Status
+from tests.lab.live import kubeconfigs
+from tests.lab.live.kubeconfigs import Account
+from tests.lab.live.plain import must_be_plain
+from tests.lab.live.verify import Verified
+
+Verify = Callable[..., Verified]
+
+#: What is lacking, and the checks that must not be green without it.
+LACKING = {
+    "pods": {"platform.workloads", "redis.replication", "database.replication", "database.login"},
+    "services": {"database.login", "redis.endpoint"},
+    "endpointslices": {"database.login", "redis.endpoint"},
+    "configmaps": {"platform.references"},
+    "secrets": {"platform.references", "database.login"},
+    "clusters": {"platform.operators", "database.replication"},
+    "horizontalpodautoscalers": {"database.connections"},
+    "pods/exec": {"database.replication"},
+    "pods/portforward": {"database.login", "redis.replication", "redis.endpoint", "redis.memory"},
+}
+
+
+@pytest.fixture
+def account(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Account]:
+    lacks = request.param
+    made = Account(cluster, f"verifier-lacks-{lacks.replace('/', '-') or 'nothing'}", lacks)
+    made.create()
+    yield made
+    made.remove()
+
+
+@pytest.mark.parametrize("account", [""], indirect=True, ids=["nothing"])
+def test_the_rights_that_a_run_asks_for_are_enough(account: Account, tmp_path: Path, verify: Verify) -> None:
+    verify(kubeconfigs.with_token(account.cluster, account.token(), tmp_path / "config")).must_be_green()
+
+
+@pytest.mark.parametrize("account", LACKING, indirect=True)
+def test_a_right_that_is_missing_is_never_green(account: Account, tmp_path: Path, verify: Verify) -> None:
+    seen = verify(kubeconfigs.with_token(account.cluster, account.token(), tmp_path / "config"))
+    assert seen.code in (1, 6), seen.output
+    blind = {Status.UNKNOWN, Status.BLOCKED}
+    for check in LACKING[account.lacks]:
+        assert seen.statuses[check] in blind, f"{check} is {seen.statuses[check]}\n{seen.output}"
+    # What cannot be seen is no finding.
+    assert Status.FAILED not in seen.statuses.values(), seen.output
+    resource = account.lacks.rpartition("/")[2]
+    assert any("no right" in line and resource in line for line in _statements(seen)), seen.output
+    must_be_plain(seen)
+
+
+def _statements(seen: Verified) -> list[str]:
+    lines = [each.failure.headline for result in seen.results.values() for each in result.judged]
+    return [*lines, *(seen.record.trouble if seen.record else ())]
