@@ -12,11 +12,13 @@ RUN_LABEL = "postflight/run"
 
 @dataclass(slots=True)
 class Traces:
-    """Registered before it is made, removed last first."""
+    """Registered before it is made, removed last first. ``buried`` are the runs whose Lease was taken
+    over because it had expired: they are dead."""
 
     run_id: str
     removals: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
+    buried: set[str] = field(default_factory=set)
 
     @property
     def labels(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -16,6 +17,7 @@ from postflight.limits import Limit
 
 Object = Mapping[str, Any]
 PAGE = 500
+CHUNK = 2**20
 
 
 class ApiError(ClusterError):
@@ -107,14 +109,19 @@ class Api:
     def _request(self, method: str, url: str, body: Any, limit: float, content_type: str) -> Any:
         data = self._send(method, url, body, limit, content_type)
         try:
-            return json.loads(data) if data else {}
-        except ValueError as error:
-            line = f"{self.server} answers {method} {urlsplit(url).path} with something that is not JSON"
-            raise ApiError(200, f"{line}: is it an API server?") from error
+            found = json.loads(data) if data else {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            what = "not JSON" if found is None else "no object"
+            line = f"{self.server} answers {method} {urlsplit(url).path} with something that is {what}"
+            raise ApiError(200, f"{line}: is it an API server?")
+        return found
 
     def _send(self, method: str, url: str, body: Any, limit: float, content_type: str) -> bytes:
         import urllib3
 
+        deadline = time.monotonic() + limit
         headers = {"Accept": "application/json, */*", "User-Agent": "postflight"}
         if token := self.authorization():
             headers["Authorization"] = token
@@ -129,12 +136,21 @@ class Api:
                 timeout=urllib3.Timeout(connect=min(limit, Limit.CONNECT), read=limit),
                 retries=False,
                 redirect=False,
+                preload_content=False,
             )
+            data = bytearray()
+            # The library's own limit holds for each read, not for an answer that comes in drops.
+            while piece := answer.read1(CHUNK):
+                data += piece
+                if time.monotonic() > deadline:
+                    answer.close()
+                    raise Unreachable(f"API server {self.server} does not answer within its time limit")
+            answer.release_conn()
         except urllib3.exceptions.HTTPError as error:
             raise self._unreachable(error) from error
         if answer.status >= 300:
-            raise ApiError(answer.status, self._refusal(method, url, answer.status, answer.data))
-        return bytes(answer.data)
+            raise ApiError(answer.status, self._refusal(method, url, answer.status, bytes(data)))
+        return bytes(data)
 
     def _unreachable(self, error: Exception) -> ApiError:
         text = str(error)

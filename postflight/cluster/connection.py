@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,15 +58,20 @@ def _from_file(files: str, source: str, context: str | None) -> Connection:
     from kubernetes.config import ConfigException
     from kubernetes.config.kube_config import _get_kube_config_loader
 
-    configuration = Configuration()
+    configuration = Configuration(host="")
     try:
-        loader = _get_kube_config_loader(filename=files, active_context=context, persist_config=False)
+        chosen = context or _first_context(files)
+        loader = _get_kube_config_loader(filename=files, active_context=chosen, persist_config=False)
         current: Mapping[str, Any] = loader.current_context
-        loader.load_and_set(configuration)
+        with _complaints() as complaints:
+            loader.load_and_set(configuration)
     except (ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError) as error:
         raise ClusterError(f"{source} cannot be used: {_one_line(error)}") from error
     if not configuration.host:
         raise ClusterError(f"{source} names no server for context {current.get('name')}")
+    if "exec" in (loader._user or ()) and not (configuration.api_key or configuration.cert_file):
+        why = " ".join(" ".join(complaints).split())[:300]
+        raise ClusterError(f"{source}: its exec plug-in gives no credentials: {why}")
     configuration.connection_pool_maxsize = POOL
     details: Mapping[str, Any] = current.get("context") or {}
     return Connection(
@@ -73,6 +80,30 @@ def _from_file(files: str, source: str, context: str | None) -> Connection:
         namespace=str(details.get("namespace") or ""),
         in_cluster=False,
     )
+
+
+def _first_context(files: str) -> str | None:
+    """The first current-context of a list of files, as kubectl has it (the library takes the last)."""
+    import yaml
+
+    for each in map(Path, filter(None, files.split(os.pathsep))):
+        document = yaml.safe_load(each.read_text(encoding="utf-8")) if each.is_file() else None
+        if isinstance(document, dict) and document.get("current-context"):
+            return str(document["current-context"])
+    return None
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What the library only logs: it goes on without credentials where an exec plug-in fails."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def _from_pod() -> Connection:

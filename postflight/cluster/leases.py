@@ -22,12 +22,15 @@ class Held(Exception):
 
 
 class Lease:
-    """Held from :meth:`acquire` to :meth:`release`, renewed in the background."""
+    """Held from :meth:`acquire` to :meth:`release`, renewed in the background.
+
+    ``predecessor`` is the expired Lease that was taken over, empty when there was none."""
 
     def __init__(self, api: Api, namespace: str, holder: str, labels: Mapping[str, str]) -> None:
         self.path = LEASE.path(namespace, NAME)
         self._api, self._namespace, self._holder, self._labels = api, namespace, holder, dict(labels)
         self._over = threading.Event()
+        self.predecessor: Mapping[str, Any] = {}
 
     def acquire(self, limit: float) -> None:
         """Wait until it is ours. Raises :class:`Held` after ``limit`` seconds, ApiError when refused."""
@@ -62,6 +65,7 @@ class Lease:
         left = renewed + timedelta(seconds=spec.get("leaseDurationSeconds") or SECONDS) - datetime.now(UTC)
         if left > timedelta(0) and spec.get("holderIdentity") != self._holder:
             raise NotYet(f"held by {spec.get('holderIdentity')}, renewed {spec['renewTime']}")
+        self.predecessor = held
         self._write("PUT", self.path, self._body({"resourceVersion": held["metadata"]["resourceVersion"]}))
 
     def _write(self, method: str, path: str, body: Mapping[str, Any]) -> None:
@@ -96,11 +100,11 @@ class Lease:
                 continue
 
 
-def expired(raw: Mapping[str, Any]) -> bool:
-    """Whether the run that held a Lease is over."""
+def expired(raw: Mapping[str, Any], now: datetime) -> bool:
+    """Whether the run that held a Lease had ended, in whatever way, by then."""
     spec = raw.get("spec") or {}
     try:
         renewed = datetime.strptime(spec["renewTime"], FORMAT).replace(tzinfo=UTC)
     except (KeyError, ValueError):
         return True
-    return renewed + timedelta(seconds=spec.get("leaseDurationSeconds") or SECONDS) < datetime.now(UTC)
+    return renewed + timedelta(seconds=spec.get("leaseDurationSeconds") or SECONDS) < now

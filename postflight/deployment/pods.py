@@ -23,6 +23,8 @@ from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.parts import Container, Pod, Workload, pod_id, workload_id
 
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "m": 1e-3}
+#: Controllers that put another pod in the place of one that is going or was evicted.
+REPLACED = (DEPLOYMENT.name, STATEFUL_SET.name, DAEMON_SET.name)
 QUANTITY = re.compile(r"([0-9.]+(?:e[0-9]+)?)([A-Za-z]*)")
 
 
@@ -93,7 +95,10 @@ def read_workloads(snapshot: Snapshot, pods: Mapping[str, Pod]) -> tuple[Workloa
         owner_kind, name = _owner(raw)
         if owner_kind == REPLICA_SET.name:
             owner_kind, name = replica_sets.get((namespace, name)) or (DEPLOYMENT.name, name.rpartition("-")[0])
-        owned.setdefault((namespace, owner_kind, name), []).append(pods[pod_id(namespace, raw["metadata"]["name"])])
+        pod = pods[pod_id(namespace, raw["metadata"]["name"])]
+        if owner_kind in REPLACED and (pod.deleting or pod.phase in ("Failed", "Succeeded")):
+            continue
+        owned.setdefault((namespace, owner_kind, name), []).append(pod)
     maxima = {
         (hpa["metadata"]["namespace"], ref["kind"], ref["name"]): int(hpa["spec"]["maxReplicas"])
         for hpa in snapshot.all(AUTOSCALER)

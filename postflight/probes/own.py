@@ -5,12 +5,14 @@ from __future__ import annotations
 import getpass
 import socket
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from postflight.cluster import leases
 from postflight.cluster.api import Api, ApiError, Object
 from postflight.cluster.kinds import CONFIG_MAP, JOB, LEASE, POD, SERVICE
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.parts import Deployment
+from postflight.deployment.pods import instant
 from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.probe import Right, Safety, Unseen, probe
@@ -22,6 +24,7 @@ LEASES = (
     Right("delete", "leases", "coordination.k8s.io"),
 )
 KINDS = (POD, JOB, SERVICE, CONFIG_MAP)
+JUST_BEGUN = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ def turn(deployment: Deployment, api: Api, traces: Traces) -> Turn:
         lease.acquire(Limit.LEASE - 1)
     except leases.Held as error:
         raise Unseen(f"another run is at work in namespace {namespace}: {error}") from error
+    if lease.predecessor:
+        traces.buried.add(_run_of(lease.predecessor))
     return Turn(namespace)
 
 
@@ -64,24 +69,33 @@ def leftovers(snapshot: Snapshot, api: Api, traces: Traces, safety: Safety) -> t
 
     Under ``read-only`` nothing is removed, only named.
     """
-    own = [(path, traces.run_id) for path in traces.made]
-    found = [_look(api, path, run, earlier=False) for path, run in own]
-    alive = {
-        _run_of(each)
-        for each in _ours(snapshot, traces.run_id)
-        if each["kind"] == LEASE.name and not leases.expired(each)
-    }
+    found = [_look(api, path, traces.run_id, earlier=False) for path in traces.made]
     for each in _ours(snapshot, traces.run_id):
-        if each["kind"] == LEASE.name or _run_of(each) in alive:
+        if each["kind"] == LEASE.name or not _is_dead(each, snapshot, traces):
             continue
         path, run = _path(each), _run_of(each)
-        problem = _remove(api, path) if safety.allows(Safety.CANARY) else "a read-only run removes nothing"
-        found.append(
-            replace(_look(api, path, run, earlier=True), problem=problem)
-            if problem
-            else _look(api, path, run, earlier=True)
-        )
+        if not safety.allows(Safety.CANARY):
+            found.append(
+                Left(path, _what(path), run, earlier=True, gone=False, problem="a read-only run removes nothing")
+            )
+            continue
+        problem = _remove(api, path)
+        left = _look(api, path, run, earlier=True)
+        found.append(replace(left, problem=problem or left.problem))
     return tuple(found)
+
+
+def _is_dead(each: Object, snapshot: Snapshot, traces: Traces) -> bool:
+    """Whether the run that made an object is over. One that is alive holds the Lease; one that has
+    just begun may not have it in the picture yet."""
+    run = _run_of(each)
+    if run in traces.buried:
+        return True
+    held = [lease for lease in _ours(snapshot, traces.run_id) if lease["kind"] == LEASE.name and _run_of(lease) == run]
+    if held:
+        return all(leases.expired(lease, snapshot.taken) for lease in held)
+    made = instant(each["metadata"].get("creationTimestamp"))
+    return made is None or snapshot.taken - made > JUST_BEGUN
 
 
 def _ours(snapshot: Snapshot, run_id: str) -> list[Object]:
