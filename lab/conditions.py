@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ def steps(given: Any, known: Mapping[str, object], where: str) -> list[Step]:
     return list(given or [])
 
 
-def missing(scene: Scene, conditions: list[Step]) -> str:
+def missing(scene: Scene, conditions: Iterable[Step]) -> str:
     """The first condition that does not hold and what was seen instead, or an empty string."""
     for step in conditions:
         ((kind, value),) = step.items()
@@ -50,7 +50,7 @@ def missing(scene: Scene, conditions: list[Step]) -> str:
     return ""
 
 
-def perform(scene: Scene, actions: list[Step]) -> None:
+def perform(scene: Scene, actions: Iterable[Step]) -> None:
     """Does each action. Raises LabError with the first refusal."""
     for step in actions:
         ((kind, value),) = step.items()
@@ -66,9 +66,10 @@ def _pods(scene: Scene, value: Step) -> str:
     return "" if enough else f"wanted {wanted}, seen {states or 'no pod'}"
 
 
-def _ready(scene: Scene, value: Any) -> str:
-    """ready: true: every workload is as it is declared now, with all its pods."""
-    return unready(scene.cluster, scene.objects)
+def _ready(scene: Scene, value: dict[str, str]) -> str:
+    """ready: {label: value}: every workload whose pods carry these labels is as declared now, with all its pods."""
+    mine = _workloads(scene, value)
+    return unready(scene.cluster, mine) if mine else f"no workload has {value}"
 
 
 def _get(scene: Scene, value: Step) -> str:
@@ -103,7 +104,8 @@ def _says(scene: Scene, value: Step) -> str:
 
 def _exec(scene: Scene, value: Step) -> None:
     """exec: {labels | pod, container, run}: a shell command in each such pod, once they are Ready."""
-    wait(lambda: _pods(scene, {**value, "state": "Ready"}), 120)
+    workloads = _workloads(scene, value.get("labels", {}))
+    wait(lambda: unready(scene.cluster, workloads) or _pods(scene, {**value, "state": "Ready"}), 120)
     _run(scene, value)
 
 
@@ -133,6 +135,11 @@ def _kubectl(scene: Scene, value: list[str]) -> None:
     scene.cluster.kubectl(*value)
 
 
+def _workloads(scene: Scene, labels: dict[str, str]) -> list[Object]:
+    declared = [o for o in scene.objects if o["kind"] in ("Deployment", "StatefulSet")]
+    return [o for o in declared if labels and chosen([o["spec"]["template"]], labels)]
+
+
 def _named(pods: list[Object], name: str) -> list[Object]:
     return [pod for pod in pods if pod["metadata"]["name"] == name]
 
@@ -144,4 +151,9 @@ CONDITIONS: dict[str, Callable[[Scene, Any], str]] = {
     "answers": _answers,
     "says": _says,
 }
-ACTIONS: dict[str, Callable[[Scene, Any], None]] = {"exec": _exec, "restart": _restart, "touch": _touch, "kubectl": _kubectl}
+ACTIONS: dict[str, Callable[[Scene, Any], None]] = {
+    "exec": _exec,
+    "restart": _restart,
+    "touch": _touch,
+    "kubectl": _kubectl,
+}

@@ -1,9 +1,9 @@
 """The defects: each a folder with what it changes and the verdicts that this must cause. Put in, and taken out again."""
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from lab.cluster import Cluster
 from lab.conditions import ACTIONS, CONDITIONS, Scene, Step
 from lab.errors import LabError
 from lab.manifests import DEFECTS, Object
-from lab.readiness import chosen, collection, selector
+from lab.readiness import chosen, path, selector
 
 # What holds references to ConfigMaps and Secrets in a pod template, and under which key the name stands.
 REFERENCES = {
@@ -38,7 +38,7 @@ class Defect:
     check: str
     variant: str
     failed: dict[str, list[str]]
-    bites: list[Step]
+    bites: tuple[Step, ...]
     blocked: tuple[str, ...] = ()
     warned: tuple[str, ...] = ()
     touches: tuple[str, ...] = ()
@@ -69,24 +69,20 @@ def break_(cluster: Cluster, names: Sequence[str]) -> None:
     if record.exists():
         broken = ", ".join(json.loads(record.read_text())["defects"])
         raise LabError(f"lab {cluster.name} is broken already ({broken}): `make lab-heal` first")
-    chosen_ = [_translated(cluster, name) for name in names]
-    _must_not_meet(chosen_)
+    wanted = [_translated(cluster, name) for name in names]
+    _must_not_meet(wanted)
     healthy, now = _rendered(cluster), _rendered(cluster, names)
-    record.write_text(json.dumps({"defects": list(names), "removed": _removed(cluster, chosen_)}))
-    still = _change(cluster, healthy, now, restart=all(d.restart for d in chosen_))
-    for defect in chosen_:
-        for resource in defect.remove:
-            cluster.kubectl("delete", *resource.split(), "--wait=false", "--ignore-not-found")
+    record.write_text(json.dumps({"defects": list(names), "removed": _removed(cluster, wanted)}))
+    ending = _change(cluster, healthy, now, restart=all(d.restart for d in wanted))
+    for resource in (r for d in wanted for r in d.remove):
+        cluster.kubectl("delete", *resource.split(), "--wait=false", "--ignore-not-found")
+    manifests.wait(lambda: _still_there(cluster, ending), BITE_TIMEOUT, "old pods are not gone")
     scene = Scene(cluster, now)
-    for defect in chosen_:
-        conditions.perform(scene, list(defect.actions))
-    for defect in chosen_:
-        asked = defect.bites
-        manifests.wait(
-            lambda: _there(cluster, still) or conditions.missing(scene, asked),  # noqa: B023 (called before the next turn)
-            BITE_TIMEOUT,
-            f"{defect.name} does not bite",
-        )
+    for defect in wanted:
+        conditions.perform(scene, defect.actions)
+    for defect in wanted:
+        missing = partial(conditions.missing, scene, defect.bites)
+        manifests.wait(missing, BITE_TIMEOUT, f"{defect.name} does not bite")
 
 
 def heal(cluster: Cluster) -> None:
@@ -98,31 +94,35 @@ def heal(cluster: Cluster) -> None:
     if known["removed"]:
         manifests.apply(cluster, known["removed"])
     for defect in taken:
-        conditions.perform(Scene(cluster, now), list(defect.undo))
-    still = _change(cluster, now, healthy, restart=all(d.restart for d in taken))
+        conditions.perform(Scene(cluster, now), defect.undo)
+    ending = _change(cluster, now, healthy, restart=all(d.restart for d in taken))
     # Whatever else was changed by hand goes too.
     manifests.apply(cluster, healthy)
+    manifests.wait(lambda: _still_there(cluster, ending), HEAL_TIMEOUT, "old pods are not gone")
     for defect in taken:
-        conditions.perform(Scene(cluster, healthy), list(defect.finish))
-    manifests.wait(lambda: _there(cluster, still), HEAL_TIMEOUT, "old pods are still there")
+        conditions.perform(Scene(cluster, healthy), defect.finish)
     manifests.wait_ready(cluster, healthy, 0, HEAL_TIMEOUT)
     record.unlink(missing_ok=True)
 
 
 def _change(cluster: Cluster, before: list[Object], after: list[Object], restart: bool) -> dict[str, str]:
-    """Makes of one deployment the other. Returns the pods (API path and uid) that have to go for it."""
+    """Makes of one deployment the other. Returns what has to go for it: API paths, and the uid behind each."""
     old, new = {_id(o): o for o in before}, {_id(o): o for o in after}
-    changed = [o for key, o in new.items() if old.get(key) != o]
     pods = _pods_to_end(cluster, old, new) if restart else []
-    manifests.apply(cluster, changed)
-    for key in old.keys() - new.keys():
-        _, kind, space, name = key
-        where = ["-n", space] if space else []
-        cluster.kubectl("delete", kind, name, *where, "--ignore-not-found", "--wait=false", "--cascade=foreground")
+    manifests.apply(cluster, [o for key, o in new.items() if old.get(key) != o])
+    ending = {}
+    for o in (old[key] for key in old.keys() - new.keys()):
+        status, live = cluster.request("GET", path(o))
+        if status == 200:
+            ending[path(o)] = live["metadata"]["uid"]
+            where = ["-n", o["metadata"]["namespace"]] if "namespace" in o["metadata"] else []
+            # In the foreground: what it owns goes first.
+            cluster.kubectl("delete", o["kind"], o["metadata"]["name"], *where, "--wait=false", "--cascade=foreground")
     for space in {p["metadata"]["namespace"] for p in pods}:
-        gone = [p["metadata"]["name"] for p in pods if p["metadata"]["namespace"] == space]
-        cluster.kubectl("delete", "pod", "-n", space, *gone, "--grace-period=1", "--wait=false", "--ignore-not-found")
-    return {f"{collection(p | {'kind': 'Pod', 'apiVersion': 'v1'})}/{p['metadata']['name']}": p["metadata"]["uid"] for p in pods}
+        names = [p["metadata"]["name"] for p in pods if p["metadata"]["namespace"] == space]
+        cluster.kubectl("delete", "pod", "-n", space, *names, "--grace-period=1", "--wait=false", "--ignore-not-found")
+    # A list leaves out what its items are.
+    return ending | {path(p | {"apiVersion": "v1", "kind": "Pod"}): p["metadata"]["uid"] for p in pods}
 
 
 def _pods_to_end(cluster: Cluster, old: dict[Any, Object], new: dict[Any, Object]) -> list[Object]:
@@ -152,13 +152,13 @@ def _references(value: Any) -> set[tuple[str, str]]:
     return found
 
 
-def _there(cluster: Cluster, pods: dict[str, str]) -> str:
-    """The first of these pods that is still there, or an empty string."""
-    for path, uid in list(pods.items()):
-        status, pod = cluster.request("GET", path)
-        if status == 200 and pod["metadata"]["uid"] == uid:
-            return f"{path.rpartition('/')[2]} is still there"
-        del pods[path]
+def _still_there(cluster: Cluster, ending: dict[str, str]) -> str:
+    """The first of these that is still there, or an empty string."""
+    for where, uid in list(ending.items()):
+        status, found = cluster.request("GET", where)
+        if status == 200 and found["metadata"]["uid"] == uid:
+            return f"{where.rpartition('/')[2]} is still there"
+        del ending[where]
     return ""
 
 
@@ -187,7 +187,7 @@ def _defect(name: str, given: dict[str, Any]) -> Defect:
         raise LabError(f"{file}: unknown {', '.join(wrong)}; known are {', '.join(sorted(known))}")
     try:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-        values["bites"] = conditions.steps(given["bites"], CONDITIONS, str(file))
+        values["bites"] = tuple(conditions.steps(given["bites"], CONDITIONS, str(file)))
         for word in ("actions", "undo", "finish"):
             values[word] = tuple(conditions.steps(given.get(word), ACTIONS, str(file)))
         return Defect(name=name, **values)

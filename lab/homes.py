@@ -62,7 +62,8 @@ class Home:
 
     def names(self) -> list[str]:
         """Every lab that has a folder, running or not."""
-        return sorted(p.name for p in self.labs.iterdir() if p.is_dir()) if self.labs.is_dir() else []
+        folders = self.labs.iterdir() if self.labs.is_dir() else ()
+        return sorted(p.name for p in folders if p.is_dir() and not p.name.startswith("."))
 
 
 def home() -> Home:

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,7 @@ from lab.node import clone, lifecycle
 from lab.node.spec import Spec, load
 
 Object = dict[str, Any]
-_NODE_TIMEOUT, _READY_TIMEOUT = 60.0, 300.0
+_NODE_TIMEOUT, _READY_TIMEOUT = 120.0, 420.0
 _GOLDEN_KEPT = 3
 
 
@@ -48,10 +48,9 @@ class Clock:
 def up(home: Home, wanted: Wanted, say: Callable[[str], None]) -> Cluster:
     """Brings a lab up and waits until everything in it is Ready. Raises LabError."""
     clock = Clock(say)
-    _must_be_set_up(home)
     folder = home.lab(wanted.name)
-    if lifecycle.running(folder):
-        raise LabError(f"lab {wanted.name} is up already: `make lab-down NAME={wanted.name}` ends it")
+    _must_be_set_up(home)
+    _must_be_down(folder)
     base = addons.objects(home, wanted.nodes)
     deployed = manifests.render(home.bin / "kubectl", (), wanted.rename)
     golden = home.golden / _key(home, [*base, *deployed], wanted.nodes)
@@ -59,14 +58,14 @@ def up(home: Home, wanted: Wanted, say: Callable[[str], None]) -> Cluster:
     if origin == "golden" and not golden.exists():
         clock.tell("no golden state for this content yet: from nothing, then kept")
     with lifecycle.locked(folder):
+        _must_be_down(folder)
         if origin == "stopped":
             spec = _stopped(home, folder)
         else:
             lifecycle.stop(folder)
             clone.remove(folder)
             spec = Spec(folder, home.bin, wanted.nodes)
-            if origin == "golden" and golden.exists():
-                clone.everything(golden, folder, nullcontext())
+            if origin == "golden" and _copied(golden, folder):
                 clock.tell("copied from the golden state")
             else:
                 origin = "nothing"
@@ -78,8 +77,9 @@ def up(home: Home, wanted: Wanted, say: Callable[[str], None]) -> Cluster:
     wait_for_nodes(cluster, since)
     clock.tell(f"{'API server and node' if spec.nodes == 1 else f'API server and {spec.nodes} nodes'} Ready")
     if origin == "nothing":
-        addons.apply(cluster, base)
-        manifests.apply(cluster, deployed)
+        with ThreadPoolExecutor(2) as pool:  # only the PostgreSQL clusters wait for the operator
+            for applied in (pool.submit(addons.apply, cluster, base), pool.submit(manifests.apply, cluster, deployed)):
+                applied.result()
         clock.tell("everything applied")
     manifests.wait_ready(cluster, [*base, *deployed], since, _READY_TIMEOUT)
     clock.tell("everything Ready")
@@ -155,9 +155,7 @@ def _copy(source: Path, target: Path) -> None:
     part = target.with_name(f".{target.name}.part")
     clone.remove(part)
     clone.everything(source, part, lifecycle.frozen(source))
-    Spec(target, load(source).bin, load(source).nodes).save()
-    shutil.move(target / "spec.json", part / "spec.json")
-    target.rmdir()
+    Spec(part, load(source).bin, load(source).nodes).save()
     part.rename(target)
 
 
@@ -165,6 +163,14 @@ def _stopped(home: Home, folder: Path) -> Spec:
     if not (folder / "spec.json").exists():
         _unknown(home, folder.name)
     return Spec(folder, home.bin, load(folder).nodes)
+
+
+def _copied(golden: Path, folder: Path) -> bool:
+    with lifecycle.locked(golden):
+        if golden.exists():
+            clone.everything(golden, folder, nullcontext())
+            return True
+    return False
 
 
 def _keep(home: Home, cluster: Cluster, golden: Path) -> None:
@@ -178,7 +184,8 @@ def _keep(home: Home, cluster: Cluster, golden: Path) -> None:
         part.rename(golden)
         kept = sorted((p for p in home.golden.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
         for old in kept[:-_GOLDEN_KEPT]:
-            clone.remove(old)
+            with lifecycle.locked(old):  # not under the hands of who copies it
+                clone.remove(old)
 
 
 def _key(home: Home, objects: list[Object], nodes: int) -> str:
@@ -218,6 +225,11 @@ def _ready(node: Object, since: float) -> bool:
 def _must_be_set_up(home: Home) -> None:
     if not (home.root / "stamps/base").exists():
         raise LabError("the lab is not set up: run `make setup`")
+
+
+def _must_be_down(folder: Path) -> None:
+    if lifecycle.running(folder):
+        raise LabError(f"lab {folder.name} is up already: `make lab-down NAME={folder.name}` ends it")
 
 
 def _unknown(home: Home, name: str) -> None:

@@ -114,7 +114,9 @@ def _edit(objects: list[Object], folder: Path) -> None:
         maps = [o for o in objects if o["kind"] == "ConfigMap" and o["metadata"]["name"] == edit["configmap"]]
         text = maps[0]["data"].get(edit["key"], "") if maps else ""
         if text.count(edit["from"]) != 1:
-            raise LabError(f"defect {folder.name}: {edit['configmap']}/{edit['key']} does not hold {edit['from']!r} exactly once")
+            raise LabError(
+                f"defect {folder.name}: {edit['configmap']}/{edit['key']} does not hold {edit['from']!r} exactly once"
+            )
         maps[0]["data"][edit["key"]] = text.replace(edit["from"], edit["to"])
 
 

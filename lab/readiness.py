@@ -10,6 +10,7 @@ from lab.errors import LabError
 
 Object = dict[str, Any]
 
+
 def wait(missing: Callable[[], str], timeout: float, what: str = "not Ready") -> None:
     """Calls `missing` until it has nothing to name. Raises LabError with what it named last."""
     deadline = time.monotonic() + timeout
@@ -26,13 +27,13 @@ def unready(cluster: Cluster, objects: Iterable[Object], since: float = 0) -> st
         if o["kind"] not in ("Deployment", "StatefulSet", "Cluster"):
             continue
         space = o["metadata"]["namespace"]
-        path = collection(o)
-        if path not in lists:
-            lists[path] = cluster.get(path)["items"]
+        mine = collection(o)
+        if mine not in lists:
+            lists[mine] = cluster.get(mine)["items"]
         pods = f"/api/v1/namespaces/{space}/pods"
         if pods not in lists:
             lists[pods] = cluster.get(pods)["items"]
-        live = next((x for x in lists[path] if x["metadata"]["name"] == o["metadata"]["name"]), None)
+        live = next((x for x in lists[mine] if x["metadata"]["name"] == o["metadata"]["name"]), None)
         if text := "not there" if live is None else _unready(o, live, lists[pods], since):
             return f"{o['kind']} {o['metadata']['name']}: {text}"
     return ""
@@ -76,6 +77,11 @@ def chosen(pods: Iterable[Object], labels: dict[str, str]) -> list[Object]:
 def group(o: Object) -> str:
     """The API group of an object, empty for the core."""
     return str(o["apiVersion"]).rpartition("/")[0]
+
+
+def path(o: Object) -> str:
+    """The API path of an object."""
+    return f"{collection(o)}/{o['metadata']['name']}"
 
 
 def collection(o: Object) -> str:
@@ -124,7 +130,11 @@ def _ready_since(pod: Object) -> float:
 def _crashing(container: Object) -> bool:
     waiting = container.get("state", {}).get("waiting", {}).get("reason") == "CrashLoopBackOff"
     failed = container.get("state", {}).get("terminated", {}).get("exitCode", 0) != 0
-    return waiting or failed or (container.get("restartCount", 0) > 0 and not container.get("ready") and _failed_before(container))
+    return (
+        waiting
+        or failed
+        or (container.get("restartCount", 0) > 0 and not container.get("ready") and _failed_before(container))
+    )
 
 
 def _failed_before(container: Object) -> bool:

@@ -36,7 +36,8 @@ class Renaming:
         names = given.get("names", {})
         # A name of several words is one wherever it stands; a single word only in an address. The longest comes first.
         parts = [
-            re.escape(n) + (r"(?![A-Za-z0-9])" if "-" in n else IN_ADDRESS) for n in sorted(names, key=len, reverse=True)
+            re.escape(n) + (r"(?![A-Za-z0-9])" if "-" in n else IN_ADDRESS)
+            for n in sorted(names, key=len, reverse=True)
         ]
         pattern = re.compile(rf"(?<![A-Za-z0-9-])({'|'.join(parts)})" if parts else r"(?!)")
         return cls(given.get("namespaces", {}), names, given.get("labels", {}), pattern)
@@ -48,15 +49,14 @@ class Renaming:
             new["metadata"]["name"] = self.spaces.get(o["metadata"]["name"], o["metadata"]["name"])
         return dict(new)
 
-    def text(self, text: str) -> str:
-        """A text, such as a configuration or a command, with the names in it replaced."""
-        for old, new in self.spaces.items():
-            text = re.sub(rf"\.{re.escape(old)}\.svc\b", f".{new}.svc", text)
-        return self.pattern.sub(lambda found: self.names[found[1]], text)
-
     def value(self, value: Any) -> Any:
         """Any YAML value with the names in it replaced."""
         return self._value(value)
+
+    def _text(self, text: str) -> str:
+        for old, new in self.spaces.items():
+            text = re.sub(rf"\.{re.escape(old)}\.svc\b", f".{new}.svc", text)
+        return self.pattern.sub(lambda found: self.names[found[1]], text)
 
     def _value(self, value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
@@ -69,4 +69,6 @@ class Renaming:
             return self.spaces.get(value, value)
         if key in self.labels:
             return self.labels[key].get(value, value)
-        return self.names.get(value) or self.text(value)
+        if (pod := re.fullmatch(r"(.+)(-\d+)", value)) and pod[1] in self.names:
+            return self.names[pod[1]] + pod[2]
+        return self.names.get(value) or self._text(value)

@@ -31,7 +31,7 @@ def test_the_database_has_connections_for_every_process_at_its_autoscaling_maxim
         if not pools:
             continue
         if attempt is None:
-            judge.unavailable(
+            judge.unknown(
                 cluster.id,
                 f"the connections of {cluster.name} cannot be counted: no login works",
                 needs=(cluster.id, *(pool.process.id for pool in pools)),

@@ -105,9 +105,15 @@ def _in_effect(
             observed=observed,
             stops=tuple(use.client for use in uses),
         )
+    elif attempt.outcome is LoginOutcome.TIMED_OUT and any(pod.ready for pod in cluster.pods):
+        judge.unknown(
+            cluster.id,
+            f"{login.host.partition('.')[0]} did not answer in time, though its pods are Ready: {attempt.message}",
+            observed=observed,
+        )
     elif attempt.outcome is LoginOutcome.OUTSIDE:
         judge.unknown(cluster.id, f"{login.host} is outside the cluster: no tunnel leads there (--access direct)")
-    elif attempt.outcome in (LoginOutcome.UNREACHABLE, LoginOutcome.FULL):
+    elif attempt.outcome in (LoginOutcome.UNREACHABLE, LoginOutcome.TIMED_OUT, LoginOutcome.FULL):
         missing = cluster.missing or attempt.message
         judge.unavailable(
             cluster.id,

@@ -44,12 +44,8 @@ def test_every_database_that_a_workload_names_exists_and_is_owned_by_its_role(
             )
         elif attempt.outcome is LoginOutcome.ACCEPTED:
             _owner(attempt, use, name, judge)
-        elif attempt.outcome in (LoginOutcome.UNREACHABLE, LoginOutcome.FULL):
-            judge.unavailable(
-                cluster.id,
-                f"whether database {login.database} exists cannot be seen: {attempt.message}",
-                stops=(),
-            )
+        elif attempt.outcome in (LoginOutcome.UNREACHABLE, LoginOutcome.TIMED_OUT, LoginOutcome.FULL):
+            judge.unknown(cluster.id, f"whether database {login.database} exists could not be seen: {attempt.message}")
         elif known and login.database not in known:
             judge.wrong(
                 use.client,
@@ -60,7 +56,7 @@ def test_every_database_that_a_workload_names_exists_and_is_owned_by_its_role(
         elif known:
             judge.saw(use.client)
         else:
-            judge.unavailable(
+            judge.unknown(
                 use.client, f"{name} cannot log in, so its database cannot be seen", needs=(use.client, cluster.id)
             )
 

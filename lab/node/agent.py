@@ -14,7 +14,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import NoReturn
 
-from lab.node import policy, volumes
+from lab.node import kernel, policy, volumes
 from lab.node.api import Api, Object, Watch
 
 _CNI_RESULTS = Path("/var/lib/cni/results")
@@ -36,15 +36,14 @@ class Addresses:
         return tuple(a for pod, addresses in list(self._by_file.values()) if pod == uid for a in addresses)
 
     def _run(self) -> NoReturn:
+        _CNI_RESULTS.mkdir(parents=True, exist_ok=True)
+        changes = kernel.watch_folder(str(_CNI_RESULTS))
         while True:
             self._look()
-            time.sleep(0.02)
+            os.read(changes, 65536)
 
     def _look(self) -> None:
-        try:
-            now = set(os.listdir(_CNI_RESULTS))
-        except FileNotFoundError:
-            now = set()
+        now = set(os.listdir(_CNI_RESULTS))
         fresh = {}
         for name in now - self._by_file.keys():
             try:
@@ -52,7 +51,7 @@ class Addresses:
                 uid = dict(result.get("cniArgs") or []).get("K8S_POD_UID", "")
                 fresh[name] = uid, tuple(ip["address"].split("/")[0] for ip in result["result"]["ips"])
             except (OSError, ValueError, KeyError):
-                continue  # half written: the next look reads it
+                continue  # half written: it is looked at again when it is whole
         if fresh or self._by_file.keys() - now:
             # One assignment: readers see the old or the new, never a change under way.
             self._by_file = {name: known for name, known in self._by_file.items() if name in now} | fresh

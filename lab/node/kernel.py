@@ -8,6 +8,7 @@ NEWNS, NEWPID, NEWNET, NEWUTS, NEWIPC = 0x20000, 0x20000000, 0x40000000, 0x40000
 NEW_NODE = NEWNS | NEWPID | NEWNET | NEWUTS | NEWIPC
 MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 4096, 16384, 1 << 18, 1 << 20
 _MNT_DETACH, _PR_SET_PDEATHSIG = 2, 1
+_IN_CLOSE_WRITE, _IN_MOVED_TO, _IN_DELETE = 0x8, 0x80, 0x200
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -32,6 +33,14 @@ def unshare(flags: int) -> None:
 def die_with_parent() -> None:
     """The kernel kills this process when its parent ends, however that ends."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+
+
+def watch_folder(path: str) -> int:
+    """A descriptor that can be read after a file in the folder was written, moved in or removed. Raises OSError."""
+    descriptor: int = _libc.inotify_init1(os.O_CLOEXEC)
+    added: int = _libc.inotify_add_watch(descriptor, path.encode(), _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_DELETE)
+    _check(0 if descriptor >= 0 and added >= 0 else -1, f"inotify of {path}")
+    return descriptor
 
 
 def _check(result: int, what: str) -> None:

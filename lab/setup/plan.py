@@ -17,13 +17,13 @@ def steps(home: Home) -> list[Step]:
     """All steps, each after those that it needs."""
     return [
         Step("host", "packages of this machine", apt.install, "", (), usual=20, holds=lambda: not apt.missing()),
-        Step("venv", "virtual environment", python.make_venv, _versions(), (python.PYTHON,), ("host",), 5),
+        Step("venv", "virtual environment", python.make_venv, _versions(), (python.made(),), ("host",), 5),
         Step(
             "requirements",
             "Python packages",
             python.install,
             _content(python.requirements()),
-            (python.PYTHON,),
+            (python.installed(),),
             ("venv",),
             30,
         ),

@@ -1,5 +1,6 @@
 """The checkout's virtual environment, and packages from the index that pip is configured for."""
 
+import hashlib
 import platform
 import shutil
 from pathlib import Path
@@ -20,15 +21,27 @@ def requirements() -> Path:
     return own if own.exists() else Path(__file__).with_name("requirements.txt")
 
 
+def made() -> Path:
+    """There once the environment is whole. In it, because checkouts that share a cache have each their own."""
+    return VENV / ".made"
+
+
+def installed() -> Path:
+    """There once exactly these requirements are installed."""
+    return VENV / f".requirements-{hashlib.sha256(requirements().read_bytes()).hexdigest()[:12]}"
+
+
 def make_venv(work: Work) -> None:
     """An empty environment with pip. Raises LabError."""
     shutil.rmtree(VENV, ignore_errors=True)
     work.run("python3", "-m", "venv", VENV)
+    made().touch()
 
 
 def install(work: Work) -> None:
     """Exactly the locked requirements. Raises LabError."""
     work.run(*_pip("install"), "--require-hashes", "-r", requirements())
+    installed().touch()
 
 
 def download_for_image(work: Work, locked: Path, target: Path) -> None:

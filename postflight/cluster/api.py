@@ -35,6 +35,21 @@ class Unreachable(ApiError):
         super().__init__(0, line)
 
 
+def _tls(configuration: Any) -> ssl.SSLContext:
+    """The context for streams, made once: loading the certificates costs more than a handshake."""
+    try:
+        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+        if not configuration.verify_ssl:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if configuration.cert_file:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    except OSError as error:
+        why = " ".join(str(error).split())
+        raise ClusterError(f"the CA or the client certificate of the kubeconfig cannot be used: {why}") from error
+    return context
+
+
 class Api:
     """One API server, safe to use from many threads."""
 
@@ -44,6 +59,7 @@ class Api:
         self.connection = connection
         self._client = ApiClient(connection.configuration)
         self.host: str = connection.configuration.host.rstrip("/")
+        self.tls = _tls(connection.configuration)
 
     @property
     def server(self) -> str:
@@ -82,7 +98,11 @@ class Api:
         more: dict[str, str] = {"limit": str(PAGE), **query}
         while True:
             page = self.get(kind.path(namespace), **more)
-            yield from page.get("items") or ()
+            items = page.get("items") or ()
+            if str(page.get("kind", "")).removesuffix("List") != kind.name or not isinstance(items, list | tuple):
+                line = f"{self.server} answers a LIST of {kind.plural} with something else"
+                raise ApiError(200, f"{line}: is it an API server?")
+            yield from items
             token = (page.get("metadata") or {}).get("continue")
             if not token:
                 return

@@ -61,9 +61,7 @@ class Lease:
             self._write("POST", LEASE.path(self._namespace), self._body({}))
             return
         spec = held["spec"]
-        renewed = datetime.strptime(spec["renewTime"], FORMAT).replace(tzinfo=UTC)
-        left = renewed + timedelta(seconds=spec.get("leaseDurationSeconds") or SECONDS) - datetime.now(UTC)
-        if left > timedelta(0) and spec.get("holderIdentity") != self._holder:
+        if not expired(held, datetime.now(UTC)) and spec.get("holderIdentity") != self._holder:
             raise NotYet(f"held by {spec.get('holderIdentity')}, renewed {spec['renewTime']}")
         self.predecessor = held
         self._write("PUT", self.path, self._body({"resourceVersion": held["metadata"]["resourceVersion"]}))
@@ -105,6 +103,6 @@ def expired(raw: Mapping[str, Any], now: datetime) -> bool:
     spec = raw.get("spec") or {}
     try:
         renewed = datetime.strptime(spec["renewTime"], FORMAT).replace(tzinfo=UTC)
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return True
     return renewed + timedelta(seconds=spec.get("leaseDurationSeconds") or SECONDS) < now

@@ -114,8 +114,16 @@ def _image(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
 
 
 def _merge(base: Any, patch: Any) -> Any:
+    """Key by key; containers, and whatever else has names, name by name; all other lists as given."""
     if isinstance(base, dict) and isinstance(patch, Mapping):
         return {**base, **{key: _merge(base.get(key), value) for key, value in patch.items()}}
+    if (
+        isinstance(base, list)
+        and isinstance(patch, list)
+        and all(isinstance(each, Mapping) and "name" in each for each in (*base, *patch))
+    ):
+        named = {each["name"]: each for each in base}
+        return list((named | {each["name"]: _merge(named.get(each["name"]), each) for each in patch}).values())
     return patch if patch is not None else base
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -72,6 +73,8 @@ def take(api: Api, requested: Sequence[str], holds_homeserver: Callable[[Object]
             if error.status != 403:
                 raise
             unseen[(kind, "")] = str(error)
+        except TimeoutError as error:
+            raise ClusterError(f"API server {api.server} does not list {kind.plural} within its time limit") from error
     namespaces = tuple(requested) or _scope(api, controllers, unseen, holds_homeserver)
     wanted = [
         (kind, namespace) for namespace in namespaces for kind in LISTED if kind not in WIDE or (kind, "") in unseen
@@ -82,7 +85,8 @@ def take(api: Api, requested: Sequence[str], holds_homeserver: Callable[[Object]
     works += [_exists(api, namespace) for namespace in requested]
     outcomes = in_threads(works, Limit.REQUEST * 3)
     for outcome in outcomes[len(wanted) :]:
-        outcome.result()
+        with suppress(TimeoutError):
+            outcome.result()
     for key, outcome in zip(wanted, outcomes, strict=False):
         try:
             objects[key] = tuple(outcome.result())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -84,6 +83,8 @@ def _exit_code(status: bytes) -> int | None:
         verdict = json.loads(status)
     except ValueError:
         return None
+    if not isinstance(verdict, dict):
+        return None
     if verdict.get("status") == "Success":
         return 0
     for cause in (verdict.get("details") or {}).get("causes") or ():
@@ -100,65 +101,69 @@ def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
     passes NetworkPolicies, Services and rules by address: it is no proof of them.
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    open_sockets: set[socket.socket] = {listener}
+    accepted: list[socket.socket] = [listener]
 
     def accept() -> None:
-        while True:
-            try:
-                local, _ = listener.accept()
-            except OSError:
-                return
-            open_sockets.add(local)
-            threading.Thread(target=_carry, args=(api, namespace, pod, port, local), daemon=True).start()
+        with listener:
+            while True:
+                try:
+                    local, _ = listener.accept()
+                except OSError:
+                    return
+                accepted.append(local)
+                threading.Thread(target=_carry, args=(api, namespace, pod, port, local), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     try:
         yield listener.getsockname()[1]
     finally:
-        for each in list(open_sockets):
-            _end(each)
+        for each in list(accepted):
+            _shut(each)
 
 
-def _end(sock: socket.socket) -> None:
+def _shut(sock: socket.socket) -> None:
+    """End a connection without closing its descriptor: the number would be another thread's at once,
+    while the one that reads here still holds it. Past ``SSLSocket.shutdown``, which forgets its TLS."""
     with suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
-    sock.close()
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _carry(api: Api, namespace: str, pod: str, port: int, local: socket.socket) -> None:
-    """Pump one connection both ways until either side ends it."""
-    try:
-        path = POD.path(namespace, pod, "portforward")
-        stream = _open(api, path, [("ports", str(port))], ("v4.channel.k8s.io",))
-    except ApiError:
-        _end(local)
-        return
-
-    def upwards() -> None:
+    """Pump one connection both ways until either side ends it; this thread alone closes both."""
+    with local:
         try:
-            while data := local.recv(CHUNK):
-                stream.send_binary(b"\x00" + data)
+            path = POD.path(namespace, pod, "portforward")
+            stream = _open(api, path, [("ports", str(port))], ("v4.channel.k8s.io",))
+        except ApiError:
+            return
+        stream.settimeout(None)
+        upwards = threading.Thread(target=_upwards, args=(local, stream), daemon=True)
+        upwards.start()
+        opened: set[int] = set()
+        try:
+            while frame := stream.recv():
+                data = frame.encode() if isinstance(frame, str) else bytes(frame)
+                if data[0] not in opened:
+                    opened.add(data[0])
+                elif data[0] == 0:
+                    local.sendall(data[1:])
+                else:
+                    break
         except (OSError, websocket.WebSocketException):
             pass
-        finally:
-            _end(stream.sock) if stream.sock else None
+        _shut(local)
+        upwards.join()
+        stream.shutdown()
 
-    stream.settimeout(None)
-    threading.Thread(target=upwards, daemon=True).start()
-    opened: set[int] = set()
+
+def _upwards(local: socket.socket, stream: websocket.WebSocket) -> None:
     try:
-        while frame := stream.recv():
-            data = frame.encode() if isinstance(frame, str) else bytes(frame)
-            if data[0] not in opened:
-                opened.add(data[0])
-            elif data[0] == 0:
-                local.sendall(data[1:])
-            else:
-                break
+        while data := local.recv(CHUNK):
+            stream.send_binary(b"\x00" + data)
     except (OSError, websocket.WebSocketException):
         pass
-    finally:
-        _end(local)
+    if stream.sock:
+        _shut(stream.sock)
 
 
 def _open(api: Api, path: str, query: Sequence[tuple[str, str]], protocols: Sequence[str]) -> websocket.WebSocket:
@@ -166,11 +171,7 @@ def _open(api: Api, path: str, query: Sequence[tuple[str, str]], protocols: Sequ
     parts = urlsplit(api.host)
     scheme = "wss" if parts.scheme == "https" else "ws"
     url = f"{scheme}://{parts.netloc}{parts.path}{path}?{urlencode(query)}"
-    secure: dict[str, object] = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": configuration.ssl_ca_cert}
-    if not configuration.verify_ssl:
-        secure = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
-    if configuration.cert_file:
-        secure |= {"certfile": configuration.cert_file, "keyfile": configuration.key_file}
+    secure: dict[str, object] = {"context": api.tls}
     if configuration.tls_server_name:
         secure["server_hostname"] = configuration.tls_server_name
     proxy = urlsplit(configuration.proxy or "")

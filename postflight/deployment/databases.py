@@ -26,12 +26,13 @@ from postflight.deployment.parts import (
     Workload,
     pod_id,
 )
+from postflight.deployment.pods import number
 from postflight.deployment.rendering import Spec, Variable
 from postflight.deployment.services import resolve
 from postflight.secrets import Secret
 
 PORT = 5432
-TRACE = re.compile(r"@@(\w+)@@")
+TRACE = re.compile(synapse.TRACED.format(r"(\w+)"))
 #: PREFIX_HOST, with PREFIX_USER and PREFIX_PASSWORD beside it, where the prefix speaks of a database.
 HOST = re.compile(r"^((?:\w*_)?(?:DB|DATABASE|PG|POSTGRES(?:QL)?|POSTGRES_DB)_?)HOST$|^(PG)HOST$")
 URL = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
@@ -93,15 +94,23 @@ def logins_of(environment: Mapping[str, str]) -> Iterator[tuple[str, Login]]:
             user, password = get("USER", "USERNAME"), get("PASSWORD", "PASS")
             database = get("NAME", "DATABASE", "DB", "DBNAME") or user
             if value and user and password:
-                port = int(get("PORT") or PORT) if (get("PORT") or "0").isdigit() else PORT
                 variable = prefix + ("PASSWORD" if environment.get(prefix + "PASSWORD") else "PASS")
-                yield variable, Login(value, port or PORT, database, user, Secret(password))
-        elif URL.match(value):
-            parts = urlsplit(value)
-            if parts.hostname and parts.username and parts.password:
-                database = parts.path.lstrip("/") or unquote(parts.username)
-                secret = Secret(unquote(parts.password))
-                yield name, Login(parts.hostname, parts.port or PORT, database, unquote(parts.username), secret)
+                yield variable, Login(value, number(get("PORT"), PORT), database, user, Secret(password))
+        elif URL.match(value) and (login := _login_of_url(value)):
+            yield name, login
+
+
+def _login_of_url(url: str) -> Login | None:
+    """None for one without a login, or that is no URL (a password that is not encoded)."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or PORT
+    except ValueError:
+        return None
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if not (host and user and password):
+        return None
+    return Login(host, port, parts.path.lstrip("/") or user, user, Secret(password))
 
 
 def uses_of_client(client: Client, files: Files, secrets: SecretStore) -> Iterator[DatabaseUse]:
@@ -152,7 +161,7 @@ def uses_of_synapse(found: synapse.Found, process: SynapseProcess, secrets: Secr
             origin_changed=changed,
             started=process.pod.started if process.pod else None,
             derived=process.derived,
-            pool=int(args.get("cp_max") or 10),
+            pool=number(args.get("cp_max"), 10),
             keepalives=_keepalives(args),
         )
 
@@ -205,7 +214,7 @@ def find_clusters(
             missing = "" if endpoint.external else endpoint.problem
             members = tuple(pod for pod, _ in endpoint.pods)
             primary = members[0] if len(members) == 1 else None
-            name = endpoint.service or endpoint.host
+            name = identity.rpartition("/")[2]
             found[identity] = PostgresCluster(
                 identity, endpoint.namespace, name, "", len(members), members, primary, (), missing=missing
             )
@@ -242,7 +251,8 @@ def _owner_of(endpoint: Endpoint, clusters: Mapping[str, PostgresCluster]) -> st
 def _databases(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     several = config.get("databases")
     each = list(several.values()) if isinstance(several, dict) else [config.get("database")]
-    return [d.get("args") or {} for d in each if isinstance(d, dict) and d.get("name") == "psycopg2"]
+    found = [d.get("args") for d in each if isinstance(d, dict) and d.get("name") == "psycopg2"]
+    return [args for args in found if isinstance(args, dict)]
 
 
 def _login(args: Mapping[str, Any]) -> Login | None:
@@ -251,7 +261,7 @@ def _login(args: Mapping[str, Any]) -> Login | None:
     database = str(args.get("dbname") or args.get("database") or user)
     if not host or not user:
         return None
-    return Login(host, int(args.get("port") or PORT), database, user, Secret(str(args.get("password") or "")))
+    return Login(host, number(args.get("port"), PORT), database, user, Secret(str(args.get("password") or "")))
 
 
 def _keepalives(args: Mapping[str, Any]) -> bool:
@@ -259,7 +269,7 @@ def _keepalives(args: Mapping[str, Any]) -> bool:
     which waits two hours (libpq, Parameter Key Words: keepalives_idle)."""
     if str(args.get("keepalives", 1)) == "0":
         return False
-    return 0 < int(args.get("keepalives_idle") or 0) <= 300 or int(args.get("tcp_user_timeout") or 0) > 0
+    return 0 < number(args.get("keepalives_idle"), 0) <= 300 or number(args.get("tcp_user_timeout"), 0) > 0
 
 
 def _origin(variable: Variable | None, secrets: SecretStore) -> tuple[str, datetime | None]:

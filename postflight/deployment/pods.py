@@ -34,6 +34,14 @@ def quantity(text: Any) -> int | None:
     return int(float(match[1]) * UNITS.get(match[2], 1)) if match else None
 
 
+def number(value: Any, default: int) -> int:
+    """A number from some configuration; the default where it is none (an unrendered placeholder)."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return default
+
+
 def instant(text: Any) -> datetime | None:
     """A timestamp of the API server, in UTC."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) if text else None

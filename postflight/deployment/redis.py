@@ -21,6 +21,7 @@ from postflight.deployment.parts import (
     SynapseProcess,
     Workload,
 )
+from postflight.deployment.pods import number
 from postflight.deployment.rendering import Spec
 from postflight.deployment.services import resolve
 from postflight.secrets import Secret
@@ -147,9 +148,9 @@ def find_endpoints(
     proxy's) belongs to the only group there is."""
     grouped: dict[tuple[str, int, str, str], list[SynapseProcess]] = {}
     for process in processes:
-        config = (process.config or {}).get("redis") or {}
-        if config.get("enabled"):
-            host, port = str(config.get("host") or "localhost"), int(config.get("port") or PORT)
+        config = (process.config or {}).get("redis")
+        if isinstance(config, dict) and config.get("enabled"):
+            host, port = str(config.get("host") or "localhost"), number(config.get("port"), PORT)
             grouped.setdefault((host, port, str(config.get("password") or ""), process.namespace), []).append(process)
     found: list[RedisEndpoint] = []
     for (host, port, password, namespace), users in grouped.items():
@@ -190,7 +191,7 @@ def _node(found: Found, text: str, port: int, names: RedisNames) -> RedisNode:
     return RedisNode(
         pod=found.pod,
         container=found.container["name"],
-        port=int(_setting(text, words, "port") or port),
+        port=number(_setting(text, words, "port"), port),
         password=_named_password(found, names) or _password(found, text, words),
         memory_limit=limits.memory_limit if limits else None,
     )

@@ -16,7 +16,8 @@ from postflight.cluster.snapshot import Snapshot
 ENVSUBST = re.compile(r"envsubst(?:\s+'[^']*')?\s*<\s*(\S+?)\s*>\s*([^\s;&|]+)")
 COPY = re.compile(r"\bcp\s+(?:-\w+\s+)*(\S+)\s+([^\s;&|]+)")
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}|\$(\w+)")
-REFERENCE = re.compile(r"\$\(([\w.-]+)\)")
+#: ``$$`` is a dollar of its own: ``$$(NAME)`` is no reference.
+REFERENCE = re.compile(r"\$\$|\$\(([\w.-]+)\)")
 DEPTH = 5
 #: Stands for all variables of a Secret whose keys are not known.
 ANY = "*"
@@ -100,10 +101,12 @@ class Spec:
                 if self._path(made, maker) == target:
                     template = self._file(maker, self._path(source, maker), environment, depth - 1)
                     return None if template is None else self._substitute(template, maker, environment)
+            folder, _, name = target.rpartition("/")
             for source, made in COPY.findall(script):
-                folder = target.rpartition("/")[0]
-                if self._path(made, maker) in (target, folder, folder + "/"):
-                    text = self._file(maker, self._path(source, maker), environment, depth - 1)
+                origin, made = self._path(source, maker), self._path(made, maker)
+                into = made.rstrip("/") == folder and origin.rpartition("/")[2] == name
+                if made == target or into:
+                    text = self._file(maker, origin, environment, depth - 1)
                     if text is not None:
                         return text
         return None
@@ -180,6 +183,8 @@ class Spec:
             return Variable(fields.get(ref["fieldPath"], ""))
 
         def expand(match: re.Match[str]) -> str:
+            if match[0] == "$$":
+                return "$"
             known = so_far.get(match[1])
             return known.value if known else match[0]
 

@@ -10,26 +10,24 @@ from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.parts import Endpoint, Pod, pod_id
 
 SERVICE_LABEL = "kubernetes.io/service-name"
+SUFFIXES = (".svc.cluster.local", ".svc")
 
 
-def split_host(host: str, namespace: str) -> tuple[str, str, str] | None:
-    """Namespace, Service and pod host name ("" for the Service itself) that a name means when asked
-    from ``namespace``; None where it is no name within the cluster."""
-    for suffix in (".svc.cluster.local", ".svc"):
-        if host.rstrip(".").endswith(suffix):
-            inner = host.rstrip(".")[: -len(suffix)].split(".")
-            break
-    else:
-        inner = host.split(".")
-        if len(inner) > 2:
-            return None
-    if len(inner) == 1:
-        return namespace, inner[0], ""
-    if len(inner) == 2:
-        return inner[1], inner[0], ""
-    if len(inner) == 3:
-        return inner[2], inner[1], inner[0]
-    return None
+def meanings(host: str, namespace: str) -> tuple[tuple[str, str, str], ...]:
+    """Namespace, Service and pod host name ("" for the Service itself) that a name may mean when asked
+    from ``namespace``, in the order of a pod's search list; none where it is no name within the cluster."""
+    name = host.rstrip(".")
+    inner = next((name.removesuffix(each) for each in SUFFIXES if name.endswith(each)), name)
+    match inner.split("."):
+        case [service]:
+            return ((namespace, service, ""),)
+        case [first, second] if inner == name:
+            return ((namespace, second, first), (second, first, ""))
+        case [service, where]:
+            return ((where, service, ""),)
+        case [pod, service, where]:
+            return ((where, service, pod),)
+    return ()
 
 
 def resolve(snapshot: Snapshot, pods: Mapping[str, Pod], host: str, port: int, namespace: str) -> Endpoint:
@@ -44,19 +42,18 @@ def resolve(snapshot: Snapshot, pods: Mapping[str, Pod], host: str, port: int, n
         pass
     else:
         return _by_address(snapshot, pods, host, port)
-    parts = split_host(host, namespace)
-    if parts is None:
+    known = meanings(host, namespace)
+    if not known:
         return Endpoint(host, port, "", "", (), external=True)
-    where, name, single = parts
+    where, name, single = next((each for each in known if snapshot.get(SERVICE, *each[:2])), known[-1])
     service = snapshot.get(SERVICE, where, name)
     if service is None:
-        if not single and "." in host and not host.endswith(".svc") and where not in snapshot.namespaces:
+        if where in snapshot.namespaces:
+            return Endpoint(host, port, where, name, (), problem=f"no Service {name} in namespace {where}")
+        if "." in host and not host.rstrip(".").endswith(SUFFIXES):
             return Endpoint(host, port, "", "", (), external=True)
-        if where not in snapshot.namespaces:
-            problem = f"namespace {where} is not among those looked at"
-            return Endpoint(host, port, where, name, (), external=True, problem=problem)
-        problem = f"no Service {name} in namespace {where}"
-        return Endpoint(host, port, where, name, (), problem=problem)
+        problem = f"namespace {where} is not among those looked at"
+        return Endpoint(host, port, where, name, (), external=True, problem=problem)
     spec = service["spec"]
     if spec.get("type") == "ExternalName":
         return Endpoint(host, port, where, name, (), external=True)

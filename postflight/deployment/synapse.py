@@ -26,6 +26,10 @@ Config = Mapping[str, Any]
 MODULE = re.compile(r"\bsynapse\.app\.\w+")
 IMAGE = re.compile(r"(^|/)synapse(-[a-z]*worker)?([:@]|$)")
 MAIN = "synapse.app.homeserver"
+#: Where a value comes from; YAML takes it as a plain word wherever a value may stand.
+TRACED = "x--{}--x"
+#: A shell's own ``-c`` takes a script, not a configuration.
+SHELLS = ("sh", "bash", "ash", "dash")
 DEFAULT_PATH = "/data/homeserver.yaml"
 #: Keys of the main configuration whose value may stand in a file of its own.
 PATH_KEYS = (("redis", "password_path"),)
@@ -44,9 +48,11 @@ class Found:
 
 def is_synapse(container: Mapping[str, Any]) -> bool:
     """By its command first, then by its image."""
-    if MODULE.search(" ".join(words_of(container))):
+    words = words_of(container)
+    if MODULE.search(" ".join(words)):
         return True
-    return bool(IMAGE.search(container.get("image") or "")) and not container.get("command")
+    own = not container.get("command") or any(word.rpartition("/")[2] == "start.py" for word in words)
+    return own and bool(IMAGE.search(container.get("image") or ""))
 
 
 def holds_homeserver(workload: Object) -> bool:
@@ -131,8 +137,8 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
 
 def derive(found: Found, trace: bool = False) -> tuple[Config | None, str]:
     """The configuration by spec, ConfigMap and Secret. With ``trace``, every value that comes from a
-    variable is ``@@NAME@@``."""
-    mark = (lambda variable: f"@@{variable}@@") if trace else None
+    variable is ``TRACED`` with its name."""
+    mark = TRACED.format if trace else None
     try:
         texts = [found.spec.file(found.container, path, mark) for path in found.paths]
     except Unreadable as error:
@@ -168,10 +174,11 @@ def _config_paths(spec: Spec, container: Mapping[str, Any]) -> tuple[str, ...]:
     words = words_of(container)
     paths: list[str] = []
     for index, word in enumerate(words):
-        if word in ("--config-path", "-c") and index + 1 < len(words):
+        shell = word == "-c" and index > 0 and words[index - 1].rpartition("/")[2] in SHELLS
+        if word in ("--config-path", "-c") and not shell and index + 1 < len(words):
             paths.append(words[index + 1].rstrip(";"))
         elif word.startswith("--config-path="):
-            paths.append(word.partition("=")[2])
+            paths.append(word.partition("=")[2].rstrip(";"))
     if paths:
         return tuple(paths)
     environment = spec.environment(container)

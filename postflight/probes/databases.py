@@ -28,6 +28,7 @@ class LoginOutcome(StrEnum):
     NOT_ALLOWED = "refused by pg_hba.conf"
     FULL = "too many connections"
     UNREACHABLE = "unreachable"
+    TIMED_OUT = "no answer in time"
     OUTSIDE = "outside the cluster"
 
 
@@ -38,6 +39,7 @@ MESSAGES = (
     (r'database ".*" does not exist', LoginOutcome.NO_DATABASE),
     (r'role ".*" does not exist|is not permitted to log in', LoginOutcome.NO_ROLE),
     (r"no pg_hba.conf entry|pg_hba.conf rejects", LoginOutcome.NOT_ALLOWED),
+    (r"timeout expired|timed out", LoginOutcome.TIMED_OUT),
     (r"too many clients|remaining connection slots|too many connections", LoginOutcome.FULL),
 )
 
@@ -90,7 +92,7 @@ def database_logins(deployment: Deployment, access: Access) -> DatabaseLogins:
 
     def trier(login: Login) -> Callable[[], LoginTry]:
         where = (login.host, login.port)
-        return lambda: _try(access, login, endpoints[where], clusters[where])
+        return lambda: _tried(access, login, endpoints[where])
 
     tries: dict[Login, LoginTry] = {}
     outcomes = in_threads([trier(each) for each in logins], Limit.DATABASE - 1)
@@ -99,11 +101,17 @@ def database_logins(deployment: Deployment, access: Access) -> DatabaseLogins:
             tries[login] = outcome.result()
         except TimeoutError:
             asked = f"{login.host}:{login.port}"
-            tries[login] = LoginTry(login, LoginOutcome.UNREACHABLE, "no answer within the time limit", asked)
+            tries[login] = LoginTry(login, LoginOutcome.TIMED_OUT, "no answer within the time limit", asked)
     return DatabaseLogins(tries, clusters)
 
 
-def _try(access: Access, login: Login, endpoint: Endpoint, cluster: PostgresCluster) -> LoginTry:
+def _tried(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
+    """One login; one that gets no answer in time is tried once more before it is believed."""
+    first = _try(access, login, endpoint)
+    return _try(access, login, endpoint) if first.outcome is LoginOutcome.TIMED_OUT else first
+
+
+def _try(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
     import psycopg
 
     asked = f"{login.host}:{login.port}"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from postflight.cluster.access import Access
 from postflight.cluster.threads import in_threads
@@ -19,6 +19,8 @@ from postflight.traces import Traces
 
 if TYPE_CHECKING:
     from redis import Redis
+
+A = TypeVar("A", "RedisAnswer", "SentinelAnswer")
 
 #: One fixed key: a run that was killed leaves at most this one, and the next run takes it over.
 KEY = "postflight:canary"
@@ -68,10 +70,10 @@ def redis_nodes(deployment: Deployment, access: Access) -> Mapping[str, RedisObs
     channels = tuple(sorted({each.server_name for each in deployment.redis_endpoints if each.server_name}))
 
     def server(node: RedisNode, password: Secret | None) -> Callable[[], RedisAnswer]:
-        return lambda: _ask_server(access, node, password, channels)
+        return lambda: _confirmed(lambda: _ask_server(access, node, password, channels))
 
     def sentinel(node: RedisNode, group: RedisGroup) -> Callable[[], SentinelAnswer]:
-        return lambda: _ask_sentinel(access, node, group.master_name)
+        return lambda: _confirmed(lambda: _ask_sentinel(access, node, group.master_name))
 
     works: list[Callable[[], RedisAnswer | SentinelAnswer]] = []
     for group in deployment.redis:
@@ -93,6 +95,12 @@ def redis_nodes(deployment: Deployment, access: Access) -> Mapping[str, RedisObs
             sentinels.append(said if isinstance(said, SentinelAnswer) else SentinelAnswer(node, problem=late))
         found[group.id] = RedisObservation(group, tuple(answers), tuple(sentinels))
     return found
+
+
+def _confirmed(ask: Callable[[], A]) -> A:
+    """An answer; silence is asked once more before it is believed."""
+    first = ask()
+    return ask() if first.problem and not first.refused else first
 
 
 def _ask_server(access: Access, node: RedisNode, password: Secret | None, channels: tuple[str, ...]) -> RedisAnswer:

@@ -61,8 +61,18 @@ def header(record: RunRecord) -> str:
 
 
 def _blocks(results: Sequence[CheckResult], width: int) -> list[str]:
-    groups = [*_groups(results, Status.FAILED), *_groups(results, Status.UNKNOWN)]
-    return [_block(result, group, width) for result, group in groups]
+    blocks = [_block(result, group, width) for result, group in _groups(results, Status.FAILED)]
+    unknown = _groups(results, Status.UNKNOWN)
+    ids: dict[str, dict[str, None]] = {}
+    for result, group in unknown:
+        ids.setdefault(group[0].failure.headline, {})[result.check.id] = None
+    for headline, checks in ids.items():
+        if len(checks) > 1:
+            first = _line("UNKNOWN", f"{len(checks)} checks  {headline}", width)
+            blocks.append(f"{first}\n{_line('  checks', ', '.join(checks), width)}")
+    return blocks + [
+        _block(result, group, width) for result, group in unknown if len(ids[group[0].failure.headline]) == 1
+    ]
 
 
 def _groups(results: Sequence[CheckResult], status: Status) -> list[tuple[CheckResult, list[Judged]]]:
@@ -126,8 +136,10 @@ def _short(record: RunRecord, width: int) -> Iterable[str]:
             subjects = [judged.failure.subject for judged in result.judged if judged.blocked_by]
             text = f"{result.check.id}  {', '.join(subjects)} blocked by {', '.join(causes)}"
             yield _line("BLOCKED", text, width)
+    told = {judged.failure.headline for result in record.results for judged in result.judged}
     for line in record.trouble:
-        yield _line("TROUBLE", line, width)
+        if line not in told:
+            yield _line("TROUBLE", line, width)
     if why := unexplained(record.results, record.trouble, record.exit_code):
         yield _line("RED", why, width)
     for line in record.notes:

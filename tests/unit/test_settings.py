@@ -36,25 +36,17 @@ def test_a_file(file: Callable[[str], Path]) -> None:
     text = """
         namespaces: [matrix]
         names:
-          redis: {workload: redis-ha, password_secret: redis-password/password}
+          redis: {workloads: [redis-ha], password_secret: redis-password/password}
         expect: [redis, postgres]
         out_of_reach: {security.network_policy: the customer runs the network}
-        availability: high
-        federation: off
-        eicar: on
         probe_pod: {spec: {priorityClassName: low}}
-        admin_token_secret: admin/token
     """
     assert load(file(text)) == Settings(
         namespaces=("matrix",),
-        names=Names(redis=RedisNames(workload="redis-ha", password_secret="redis-password/password")),
+        names=Names(redis=RedisNames(workloads=("redis-ha",), password_secret="redis-password/password")),
         expect=("redis", "postgres"),
         out_of_reach={"security.network_policy": "the customer runs the network"},
-        availability="high",
-        federation=False,
-        eicar=True,
         probe_pod={"spec": {"priorityClassName": "low"}},
-        admin_token_secret="admin/token",
     )
 
 
@@ -64,7 +56,7 @@ def test_a_file(file: Callable[[str], Path]) -> None:
         ("namspaces: [a]", "settings.yaml:1: unknown key 'namspaces'; nearest is 'namespaces'"),
         (
             "names:\n  redis:\n    workloud: x",
-            "settings.yaml:3: names.redis: unknown key 'workloud'; nearest is 'workload'",
+            "settings.yaml:3: names.redis: unknown key 'workloud'; nearest is 'workloads'",
         ),
         (
             "names: {radis: {}}",
@@ -72,16 +64,9 @@ def test_a_file(file: Callable[[str], Path]) -> None:
         ),
         ("namespaces: matrix", "settings.yaml:1: namespaces: must be a list"),
         ("namespaces: [a, 1]", "settings.yaml:1: namespaces[1]: must be text, not 1"),
-        ("\nfederation: 'off'", "settings.yaml:2: federation: must be on or off, without quotes"),
-        ("eicar: 1", "settings.yaml:1: eicar: must be on or off, without quotes, not 1"),
-        ("availability: hi", "settings.yaml:1: availability: must be 'high' or 'normal'"),
         ("out_of_reach: {a.b: no}", "settings.yaml:1: out_of_reach.a.b: must be text, not False"),
         ("names: on", "settings.yaml:1: names: must be keys with values, not True"),
         ("probe_pod: []", "settings.yaml:1: probe_pod: must be keys with values"),
-        (
-            "admin_token_secret: token",
-            "settings.yaml:1: admin_token_secret must be <Secret>/<key>, not 'token'",
-        ),
         (
             "names: {redis: {password_secret: a/}}",
             "settings.yaml:1: names.redis: password_secret must be <Secret>/<key>, not 'a/'",

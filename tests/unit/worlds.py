@@ -59,9 +59,7 @@ def endpoints(service_name: str, *pods: str, port: int = 80, ready: bool = True)
         "kind": "EndpointSlice",
         "metadata": {"name": f"{service_name}-x", "namespace": NAMESPACE, "labels": labels},
         "ports": [{"name": "one", "port": port}],
-        "endpoints": [
-            {"conditions": {"ready": ready}, "targetRef": {"kind": "Pod", "name": name}} for name in pods
-        ],
+        "endpoints": [{"conditions": {"ready": ready}, "targetRef": {"kind": "Pod", "name": name}} for name in pods],
     }
 
 

@@ -49,9 +49,9 @@ class Bench:
         return self._cluster
 
     @contextlib.contextmanager
-    def broken(self, names: Sequence[str]) -> Iterator[Cluster]:
+    def broken(self, names: Sequence[str], rename: Path | None = None) -> Iterator[Cluster]:
         """The lab with these defects in it, each biting; healed at the end. Raises LabError."""
-        cluster = self.healthy()
+        cluster = self.healthy(rename)
         self._spoiled = True
         defects.break_(cluster, names)
         yield cluster

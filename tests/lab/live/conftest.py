@@ -25,10 +25,10 @@ ORDER = (
     "test_silence",
     "test_interrupted",
     "test_secrets",
+    "test_probe_pod",
     "test_defects",
     "test_deleted",
     "test_renamed",
-    "test_restricted",
 )
 
 

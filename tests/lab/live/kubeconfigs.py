@@ -61,7 +61,12 @@ class Account:
         self._apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}},
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": self.name, "namespace": SPACE}},
-            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": self.name}, "rules": rules},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": {"name": self.name},
+                "rules": rules,
+            },
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "ClusterRoleBinding",
@@ -117,7 +122,9 @@ def with_server(cluster: Cluster, server: str, file: Path) -> Path:
 def with_other_ca(cluster: Cluster, pem: bytes, file: Path) -> Path:
     """The lab's kubeconfig with a CA that did not sign its API server's certificate."""
     return _changed(
-        cluster, file, cluster_part=_cluster_part(cluster) | {"certificate-authority-data": base64.b64encode(pem).decode()}
+        cluster,
+        file,
+        cluster_part=_cluster_part(cluster) | {"certificate-authority-data": base64.b64encode(pem).decode()},
     )
 
 
@@ -143,4 +150,3 @@ def _packed(data: bytes) -> str:
 
 def _unpacked(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-

@@ -34,11 +34,11 @@ class Row:
     hash: str
 
     def says_the_same(self, other: "Row | None") -> bool:
-        """Whether nothing but the time differs."""
-        return other is not None and self._timeless() == other._timeless()
+        """Whether it proves what the other does: times, and generated names in a first line, differ every time."""
+        return other is not None and self._proof() == other._proof()
 
-    def _timeless(self) -> tuple[str, ...]:
-        return (self.defect, self.check, self.variant, self.verdict, self.blocked, self.first_line, self.hash)
+    def _proof(self) -> tuple[str, ...]:
+        return (self.defect, self.check, self.variant, self.verdict, self.blocked, self.hash)
 
 
 def read(file: Path = FILE) -> dict[str, Row]:
@@ -58,6 +58,7 @@ def write(rows: Mapping[str, Row], file: Path = FILE) -> None:
     names = [field.name.replace("_", " ") for field in fields(Row)]
     lines = [names, ["---"] * len(names), *(list(astuple(rows[name])) for name in sorted(rows))]
     text = HEAD + "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines) + "\n"
+    file.parent.mkdir(exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         part.write_text(text, encoding="utf-8")

@@ -21,7 +21,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "group" in metafunc.fixturenames:
         known = names()
         if metafunc.config.getoption("--each", default=False):
-            groups = [(each.name,) for each in known]
+            groups: list[tuple[str, ...]] = [(each.name,) for each in known]
         else:
             groups = batches.to_try(known, table.read(), batches.declared())
         metafunc.parametrize("group", groups, ids=["+".join(group) for group in groups])

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from lab.cluster import Cluster
-from tests.lab.live.verify import Verified
+from tests.lab.live.content import all_checks
+from tests.lab.live.verify import Run, Verified
 
 Verify = Callable[..., Verified]
 
@@ -20,13 +21,11 @@ def test_a_healthy_lab_is_green_without_warnings(number: int, cluster: Cluster, 
 
 
 def test_every_check_has_its_say(healthy: Verified) -> None:
-    from tests.lab.live.content import all_checks
-
     assert set(healthy.statuses) == all_checks()
     assert healthy.left_behind() == []
 
 
-def test_two_runs_at_once_do_not_disturb_each_other(cluster: Cluster, start: Callable[..., object]) -> None:
+def test_two_runs_at_once_do_not_disturb_each_other(cluster: Cluster, start: Callable[..., Run]) -> None:
     runs = [start("checks/", "--kubeconfig", cluster.kubeconfig) for _ in range(2)]
     for run in runs:
-        run.end().must_be_green()  # type: ignore[attr-defined]
+        run.end().must_be_green()

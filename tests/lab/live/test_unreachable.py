@@ -64,7 +64,9 @@ def test_something_that_is_no_api_server(
 
 
 def test_a_namespace_that_does_not_exist(cluster: Cluster, verify: Verify) -> None:
-    must_not_be_green(verify(cluster.kubeconfig, "--namespace", "matrx"), "namespace matrx does not exist in lab", WITHIN)
+    must_not_be_green(
+        verify(cluster.kubeconfig, "--namespace", "matrx"), "namespace matrx does not exist in lab", WITHIN
+    )
 
 
 def test_a_namespace_without_a_homeserver(cluster: Cluster, verify: Verify) -> None:
@@ -112,6 +114,8 @@ def _authority() -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "another-ca")])
     now = datetime.now(UTC)
-    built = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+    built = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1)
+    )
     built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     return built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

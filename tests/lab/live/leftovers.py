@@ -1,0 +1,44 @@
+"""Whatever a run makes in a lab, looked for from outside."""
+
+from lab.cluster import Cluster
+from lab.errors import LabError
+
+LABEL = "app.kubernetes.io/managed-by=postflight"
+KINDS = "pods,jobs,services,configmaps,secrets,leases,networkpolicies,serviceaccounts"
+SCAN = 'redis-cli -a "$REDIS_PASSWORD" --no-auth-warning --scan --pattern "*postflight*"'
+
+
+def objects(cluster: Cluster) -> list[str]:
+    """Objects of a run, in every namespace."""
+    return cluster.kubectl("get", KINDS, "-A", "-l", LABEL, "-o", "name").split()
+
+
+def redis_keys(cluster: Cluster, namespace: str = "matrix") -> list[str]:
+    """Keys of a run, in any Redis node."""
+    labels = "app.kubernetes.io/name=redis"
+    pods = cluster.kubectl("get", "pods", "-n", namespace, "-l", labels, "-o", "name").split()
+    found = [cluster.kubectl("exec", "-n", namespace, pod, "-c", "redis", "--", "sh", "-c", SCAN) for pod in pods]
+    return [key for said in found for key in said.split()]
+
+
+def sessions(cluster: Cluster, namespace: str = "matrix") -> list[str]:
+    """Sessions of a run, in any PostgreSQL instance."""
+    asked = "select usename || ' on ' || datname from pg_stat_activity where application_name = 'postflight'"
+    labels = "cnpg.io/podRole=instance"
+    pods = cluster.kubectl("get", "pods", "-n", namespace, "-l", labels, "-o", "name").split()
+    psql = ["-c", "postgres", "--", "psql", "-XAtqc", asked]
+    return [line for pod in pods for line in cluster.kubectl("exec", "-n", namespace, pod, *psql).splitlines()]
+
+
+def everything(cluster: Cluster) -> list[str]:
+    """All of it. Raises LabError."""
+    return [*objects(cluster), *redis_keys(cluster), *sessions(cluster)]
+
+
+def lease_held(cluster: Cluster, namespace: str = "matrix") -> bool:
+    """Whether a run has begun to make something."""
+    try:
+        status, _ = cluster.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/postflight")
+    except LabError:
+        return False
+    return status == 200

@@ -1,0 +1,42 @@
+"""A part that is referred to and was deleted whole is red, not absent."""
+
+from collections.abc import Callable
+
+import pytest
+
+from postflight.verdict.status import Status
+from tests.lab.live.bench import Bench
+from tests.lab.live.plain import must_be_plain
+from tests.lab.live.verify import Verified
+
+Verify = Callable[..., Verified]
+
+#: What goes, and the checks of which at least one must stand for it; none of them may be green or absent.
+DELETED = {
+    "key-vault": (
+        ["deployment/key-vault", "service/key-vault", "secret/key-vault-secrets"],
+        {"platform.references"},
+    ),
+    "redis": (
+        ["statefulset/redis", "service/redis", "service/redis-headless", "configmap/redis-config"],
+        {"redis.replication", "redis.endpoint", "redis.memory"},
+    ),
+    # Last: what it held is gone, and no heal brings it back.
+    "postgresql": (
+        ["clusters.postgresql.cnpg.io/matrix-postgresql"],
+        {"database.login", "database.names", "database.connections", "database.replication"},
+    ),
+}
+
+
+@pytest.mark.parametrize("part", DELETED)
+def test_a_part_that_was_deleted_whole_is_red(part: str, bench: Bench, verify: Verify) -> None:
+    objects, checks = DELETED[part]
+    with bench.spoiled() as cluster:
+        cluster.kubectl("delete", "-n", "matrix", *objects, "--ignore-not-found", "--wait=true", "--cascade=foreground")
+        seen = verify(cluster.kubeconfig)
+    assert seen.code == 1, seen.output
+    green = {check: seen.statuses[check] for check in checks}
+    assert not set(green.values()) & {Status.PASSED, Status.WARNED, Status.ABSENT}, seen.output
+    assert Status.FAILED in green.values(), seen.output
+    must_be_plain(seen)

@@ -1,0 +1,293 @@
+"""Who logs in to which PostgreSQL: every spelling of a login, and the server that it leads to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from postflight.cluster.files import ENVIRONMENT
+from postflight.cluster.kinds import POSTGRES_CLUSTER
+from postflight.deployment.databases import logins_of, parse_environment
+from postflight.deployment.parts import DatabaseUse, Login, PostgresCluster
+from postflight.secrets import Secret
+from tests.unit import recorded
+from tests.unit.recorded import item
+from tests.unit.worlds import (
+    NO_SECRETS,
+    Json,
+    container,
+    deployment,
+    endpoints,
+    files,
+    pod,
+    secrets,
+    service,
+    snapshot,
+    thing,
+)
+
+HOST = "pg-rw"
+
+
+def login(password: str = "hunter2", host: str = HOST, port: int = 5432, database: str = "d", user: str = "u") -> Login:
+    return Login(host, port, database, user, Secret(password))
+
+
+class TestLoginsOfAnEnvironment:
+    @pytest.mark.parametrize(
+        ("prefix", "names"),
+        [
+            ("DB_", ("HOST", "USER", "PASSWORD", "NAME")),
+            ("DB_", ("HOST", "USERNAME", "PASS", "DATABASE")),
+            ("PG", ("HOST", "USER", "PASSWORD", "DATABASE")),
+            ("POSTGRES_", ("HOST", "USER", "PASSWORD", "DB")),
+            ("POSTGRESQL_", ("HOST", "USERNAME", "PASSWORD", "DATABASE")),
+            ("DATABASE_", ("HOST", "USER", "PASSWORD", "NAME")),
+            ("MAIN_DB_", ("HOST", "USER", "PASSWORD", "NAME")),
+            ("LI_POSTGRES_", ("HOST", "USER", "PASSWORD", "DBNAME")),
+        ],
+    )
+    def test_by_variables_of_one_prefix(self, prefix: str, names: tuple[str, ...]) -> None:
+        environment = dict(zip((prefix + name for name in names), (HOST, "u", "hunter2", "d"), strict=True))
+        assert list(logins_of(environment)) == [(prefix + names[2], login())]
+
+    def test_several_prefixes_are_several_logins(self) -> None:
+        environment = {
+            f"{prefix}{name}": f"{prefix}{value}"
+            for prefix in ("MAIN_DB_", "LI_DB_")
+            for name, value in (("HOST", "h"), ("USER", "u"), ("PASSWORD", "p"), ("NAME", "d"))
+        }
+        assert dict(logins_of(environment)) == {
+            "MAIN_DB_PASSWORD": login("MAIN_DB_p", "MAIN_DB_h", 5432, "MAIN_DB_d", "MAIN_DB_u"),
+            "LI_DB_PASSWORD": login("LI_DB_p", "LI_DB_h", 5432, "LI_DB_d", "LI_DB_u"),
+        }
+
+    @pytest.mark.parametrize(
+        ("url", "found"),
+        [
+            ("postgres://u:hunter2@pg-rw/d", login()),
+            ("postgresql://u:hunter2@pg-rw:5433/d?sslmode=require", login(port=5433)),
+            ("postgresql+psycopg2://u:hunter2@pg-rw/d", login()),
+            ("postgres://u:p%40ss%2Fw@pg-rw/d", login("p@ss/w")),
+            ("postgres://u:hunter2@pg-rw", login(database="u")),
+        ],
+    )
+    def test_by_a_url_under_any_name(self, url: str, found: Login) -> None:
+        assert list(logins_of({"SYNC_TARGET": url})) == [("SYNC_TARGET", found)]
+
+    @pytest.mark.parametrize(
+        "environment",
+        [
+            {"DB_HOST": HOST, "DB_USER": "u"},
+            {"DB_HOST": "", "DB_USER": "u", "DB_PASSWORD": "p"},
+            {"REDIS_HOST": HOST, "REDIS_USER": "u", "REDIS_PASSWORD": "p"},
+            {"SMTP_HOST": HOST, "SMTP_USER": "u", "SMTP_PASSWORD": "p"},
+            {"URL": "mysql://u:p@h/d"},
+            {"URL": "postgres://h/d"},
+            {"URL": "postgres://u@h/d"},
+            {"URL": "postgres://u:p[a@h/d"},
+            {"URL": "postgres://u:p@h:${PORT}/d"},
+            {"URL": "postgres://u:p#a@h/d"},
+        ],
+    )
+    def test_anything_else_is_none(self, environment: dict[str, str]) -> None:
+        assert list(logins_of(environment)) == []
+
+    @pytest.mark.parametrize(("port", "number"), [("5433", 5433), ("", 5432), ("${DB_PORT}", 5432), ("tcp://x", 5432)])
+    def test_the_port_is_a_number_or_the_usual_one(self, port: str, number: int) -> None:
+        environment = {"DB_HOST": HOST, "DB_USER": "u", "DB_PASSWORD": "hunter2", "DB_NAME": "d", "DB_PORT": port}
+        assert [found.port for _, found in logins_of(environment)] == [number]
+
+
+def test_an_environment_is_read_as_the_kernel_keeps_it() -> None:
+    assert parse_environment(b"A=b\0URL=a=b\0broken\0E=\0\xff=x\0") == {"A": "b", "URL": "a=b", "E": "", "\ufffd": "x"}
+
+
+def synapse_args(**args: Any) -> DatabaseUse:
+    """The use of a Synapse process with these ``database.args``."""
+    base = {"host": HOST, "user": "u", "password": "hunter2", "dbname": "d"}
+    config = {"database": {"name": "psycopg2", "args": base | args}}
+    world = snapshot(pod("one", container(image="matrixdotorg/synapse:1")))
+    (found,) = deployment(world, read=files(**{"/data/homeserver.yaml": yaml.safe_dump(config)})).database_uses
+    return found
+
+
+class TestUsesOfSynapse:
+    def test_the_login_is_the_one_in_the_pods_file(self) -> None:
+        found = synapse_args()
+        assert (found.login, found.pool, found.derived) == (login(), 10, False)
+
+    def test_pool_and_port_may_be_said_as_text(self) -> None:
+        found = synapse_args(cp_max="25", port="5433")
+        assert (found.pool, found.login.port) == (25, 5433)
+
+    def test_database_is_another_word_for_dbname(self) -> None:
+        assert synapse_args(dbname=None, database="other").login.database == "other"
+
+    @pytest.mark.parametrize(
+        ("args", "noticed"),
+        [
+            ({}, False),
+            ({"keepalives": 1}, False),
+            ({"keepalives_idle": 10}, True),
+            ({"keepalives_idle": 300}, True),
+            ({"keepalives_idle": 7200}, False),
+            ({"keepalives": 0, "keepalives_idle": 10}, False),
+            ({"tcp_user_timeout": 30000}, True),
+            ({"keepalives_idle": "10"}, True),
+        ],
+    )
+    def test_keepalives_are_those_that_notice_a_dead_peer_within_minutes(self, args: Json, noticed: bool) -> None:
+        assert synapse_args(**args).keepalives is noticed
+
+    def test_several_databases_are_several_uses(self) -> None:
+        base = {"host": HOST, "user": "u", "password": "p"}
+        config = {
+            "databases": {
+                "main": {"name": "psycopg2", "args": base | {"dbname": "a"}},
+                "state": {"name": "psycopg2", "args": base | {"dbname": "b"}},
+            }
+        }
+        world = snapshot(pod("one", container(image="matrixdotorg/synapse:1")))
+        model = deployment(world, read=files(**{"/data/homeserver.yaml": yaml.safe_dump(config)}))
+        assert [each.login.database for each in model.database_uses] == ["a", "b"]
+
+    def test_sqlite_is_no_use_of_postgresql(self) -> None:
+        world = snapshot(pod("one", container(image="matrixdotorg/synapse:1")))
+        text = "server_name: a.test\ndatabase: {name: sqlite3, args: {database: /data/db}}\n"
+        model = deployment(world, read=files(**{"/data/homeserver.yaml": text}))
+        assert (model.database_uses, model.postgres) == ((), ())
+
+
+def test_every_process_of_the_lab_says_which_secret_its_password_comes_from() -> None:
+    uses = recorded.model().database_uses
+    assert len(uses) == 17
+    origins = {each.workload.rpartition("/")[2]: each.origin for each in uses}
+    assert origins.pop("key-vault") == "Secret key-vault-secrets/DB_PASSWORD"
+    assert origins.pop("matrix-postgresql") == "Secret matrix-postgresql-app/password"
+    assert set(origins.values()) == {"Secret synapse-secrets/DB_PASSWORD"}
+    assert all(each.next_login == each.login for each in uses if each.client.startswith("pod/"))
+    assert all(each.origin_changed for each in uses)
+
+
+def test_a_secret_changed_after_the_pod_started_is_what_a_restart_would_take() -> None:
+    def change(raw: Json) -> None:
+        held = next(each for each in raw["secrets"] if each["name"] == "synapse-secrets")
+        held["data"]["DB_PASSWORD"] = "another-password"
+
+    uses = [each for each in recorded.changed(change).deployment().database_uses if each.pool]
+    assert len(uses) == 15
+    for use in uses:
+        assert use.next_login
+        assert use.next_login.password.reveal() == "another-password"
+        assert use.login.password != use.next_login.password
+
+
+class TestUsesOfOthers:
+    CLIENT = container(envFrom=[{"secretRef": {"name": "app"}}])
+    HELD: dict[str, str] = {"DB_HOST": HOST, "DB_USER": "u", "DB_PASSWORD": "new", "DB_NAME": "d"}  # noqa: RUF012
+
+    def test_the_environment_is_frozen_when_the_pod_starts(self) -> None:
+        frozen = "\0".join(f"{name}={value}" for name, value in (self.HELD | {"DB_PASSWORD": "old"}).items())
+        model = deployment(snapshot(pod("one", self.CLIENT)), secrets(app=self.HELD), files(**{ENVIRONMENT: frozen}))
+        (use,) = model.database_uses
+        assert (use.login, use.next_login, use.derived) == (login("old"), login("new"), False)
+        assert (use.origin, use.database_origin) == ("Secret app/DB_PASSWORD", "Secret app/DB_NAME")
+
+    def test_a_pod_that_cannot_be_asked_is_taken_by_its_spec(self) -> None:
+        (use,) = deployment(snapshot(pod("one", self.CLIENT)), secrets(app=self.HELD)).database_uses
+        assert (use.login, use.derived) == (login("new"), True)
+
+    def test_one_whose_secret_cannot_be_read_is_known_by_its_environment(self) -> None:
+        frozen = "\0".join(f"{name}={value}" for name, value in self.HELD.items())
+        held = secrets(unseen={"app": "no right"})
+        model = deployment(snapshot(pod("one", self.CLIENT)), held, files(**{ENVIRONMENT: frozen}))
+        (use,) = model.database_uses
+        assert (use.login, use.next_login) == (login("new"), None)
+        assert model.notes == ("no right",)
+
+    def test_one_that_has_ended_uses_nothing(self) -> None:
+        ended = pod("one", self.CLIENT)
+        ended["status"]["phase"] = "Succeeded"
+        assert deployment(snapshot(ended), secrets(app=self.HELD)).database_uses == ()
+
+
+def servers(host: str, *objects: Json) -> tuple[PostgresCluster, ...]:
+    """The PostgreSQL servers there are, beside a client that names ``host``."""
+    values = {"PGHOST": host, "PGUSER": "u", "PGPASSWORD": "p"}
+    client = container(env=[{"name": name, "value": value} for name, value in values.items()])
+    return deployment(snapshot(pod("client", client), *objects), NO_SECRETS).postgres
+
+
+def operated(primary: str = "pg-1", instances: int = 2) -> tuple[Json, ...]:
+    labels = {"cnpg.io/cluster": "pg", "cnpg.io/podRole": "instance"}
+    job = pod("pg-2-join", container("join"), labels={"cnpg.io/cluster": "pg", "job-name": "pg-2-join"})
+    return (
+        thing(POSTGRES_CLUSTER, "pg", spec={"instances": instances}, status={"currentPrimary": primary}),
+        pod("pg-1", container("postgres"), labels=labels),
+        pod("pg-2", container("postgres"), labels=labels),
+        job,
+        service("pg-rw", 5432),
+        endpoints("pg-rw", "pg-1", port=5432),
+        service("pg-ro", 5432),
+        endpoints("pg-ro", "pg-2", port=5432),
+    )
+
+
+class TestServers:
+    @pytest.mark.parametrize("host", ["pg-rw", "pg-ro", "pg-rw.matrix.svc", "pg-rw.matrix.svc.cluster.local"])
+    def test_a_cluster_is_known_by_its_operators_services(self, host: str) -> None:
+        (found,) = servers(host, *operated())
+        assert (found.id, found.operator, found.instances, found.missing) == ("postgresql/matrix/pg", "cnpg", 2, "")
+        assert [each.name for each in found.pods] == ["pg-1", "pg-2"]
+        assert found.primary
+        assert found.primary.name == "pg-1"
+        assert [each.host for each in found.endpoints] == [host]
+
+    def test_it_is_known_by_a_service_of_ones_own_too(self) -> None:
+        own = (service("database", 5432), endpoints("database", "pg-1", port=5432))
+        (found,) = servers("database", *operated(), *own)
+        assert (found.operator, found.endpoints[0].service) == ("cnpg", "database")
+
+    def test_its_service_may_be_missing(self) -> None:
+        without = [each for each in operated() if each["metadata"]["name"] not in ("pg-rw", "pg-rw-x")]
+        (found,) = servers("pg-rw", *without)
+        assert (found.operator, found.missing) == ("cnpg", "")
+        assert found.endpoints[0].problem == "no Service pg-rw in namespace matrix"
+
+    def test_one_without_an_operator_is_its_pods(self) -> None:
+        plain = (pod("db-0", container("postgres")), service("db", 5432), endpoints("db", "db-0", port=5432))
+        (found,) = servers("db", *plain)
+        assert (found.id, found.operator, found.missing) == ("postgresql/matrix/db", "", "")
+        assert found.primary
+        assert found.primary.name == "db-0"
+
+    def test_one_that_is_named_and_not_there_is_missing(self) -> None:
+        (found,) = servers("pg-rw.matrix.svc.cluster.local")
+        assert (found.id, found.name) == ("postgresql/matrix/pg", "pg")
+        assert found.missing == "no Service pg-rw in namespace matrix"
+        assert (found.pods, found.primary) == ((), None)
+
+    def test_one_outside_is_not_missing(self) -> None:
+        (found,) = servers("db.example.com")
+        assert (found.id, found.missing) == ("postgresql/outside/db.example.com", "")
+        assert found.endpoints[0].external
+
+    def test_a_primary_that_is_no_pod_is_none(self) -> None:
+        (found,) = servers("pg-rw", *operated(primary="pg-9"))
+        assert found.primary is None
+
+    def test_the_labs_cluster_has_all_its_uses(self) -> None:
+        (found,) = recorded.model().postgres
+        assert {each.service for each in found.endpoints} == {"matrix-postgresql-rw"}
+        beneath = recorded.model().depends
+        assert all(found.id in beneath[use.client] for use in recorded.model().database_uses if use.client != found.id)
+
+    def test_without_its_service_the_labs_cluster_leads_nowhere(self) -> None:
+        def change(raw: Json) -> None:
+            item(raw, "Service", "matrix-postgresql-rw")["metadata"]["name"] = "renamed"
+
+        (found,) = recorded.changed(change).deployment().postgres
+        assert {each.problem for each in found.endpoints} == {"no Service matrix-postgresql-rw in namespace matrix"}

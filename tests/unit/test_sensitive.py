@@ -1,0 +1,92 @@
+"""What must never be printed: found in Secrets, files and environments, and names are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from postflight.cluster import sensitive
+from tests.unit import recorded
+
+
+def of_secret(key: str, value: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part, name in sensitive.of_secret("app", key, value):
+        found[part] = found.get(part) or name
+    return found
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["host", "DB_HOST", "db.host", "port", "username", "POSTGRES_USER", "dbname", "ca.crt", "tls.crt", "DB_NAME"],
+)
+def test_names_are_not_hidden(key: str) -> None:
+    assert of_secret(key, "matrix-postgresql-rw") == {}
+
+
+@pytest.mark.parametrize("key", ["password", "DB_PASSWORD", "api_key", "signing.key", "DATABASE_URL", "token", "dsn"])
+def test_a_value_that_is_a_secret_by_its_key_has_a_name_to_be_reported_by(key: str) -> None:
+    assert of_secret(key, "short")["short"] == f"app/{key}"
+
+
+def test_any_other_value_is_hidden_and_never_reported_as_weak() -> None:
+    assert of_secret("LOG_LEVEL", "info") == {"info": ""}
+
+
+def test_the_lines_and_long_words_of_a_file_are_hidden_one_by_one() -> None:
+    found = of_secret("homeserver.yaml", "macaroon_secret_key: 0123456789abcdef0123\nshort: x\n")
+    assert {"0123456789abcdef0123", "macaroon_secret_key: 0123456789abcdef0123", "short: x"} <= found.keys()
+    assert "short:" not in found
+
+
+def test_the_frame_of_a_pem_file_is_no_secret() -> None:
+    pem = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49\n-----END PRIVATE KEY-----\n"
+    found = of_secret("tls.key", pem)
+    assert "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49" in found
+    assert "-----BEGIN PRIVATE KEY-----" not in found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "password: hunter2hunter2",
+        "    password: 'hunter2hunter2'",
+        'registration_shared_secret: "hunter2hunter2"',
+        "macaroon_secret_key: hunter2hunter2",
+        "requirepass hunter2hunter2",
+        "masterauth hunter2hunter2",
+        "sentinel auth-pass mymaster hunter2hunter2",
+        "access_key_id = hunter2hunter2",
+        "DB_PASSWORD=hunter2hunter2",
+        '{"password": "hunter2hunter2", "user": "x"}',
+        "args: {user: synapse, password: hunter2hunter2}",
+        "worker_replication_secret: hunter2hunter2 # the one",
+    ],
+)
+def test_secrets_are_found_in_configuration_as_people_write_it(line: str) -> None:
+    assert list(sensitive.of_file("/data/homeserver.yaml", f"a: b\n{line}\nc: d\n".encode())) == ["hunter2hunter2"]
+
+
+def test_of_an_environment_only_values_with_a_secrets_name_are_hidden() -> None:
+    body = b"PATH=/bin\0DB_PASSWORD=hunter2hunter2\0DB_HOST=pg\0API_TOKEN=t\xff=x\0DATABASE_URL=postgres://u:p@h/d\0"
+    found = list(sensitive.of_file("/proc/1/environ", body))
+    assert found == ["hunter2hunter2", "t\ufffd=x", "postgres://u:p@h/d"]
+
+
+def test_bytes_that_are_no_text_are_no_trouble() -> None:
+    assert list(sensitive.of_file("/data/x", bytes(range(256)))) == []
+
+
+def test_every_secret_of_the_lab_is_found_in_the_files_that_hold_it() -> None:
+    lab = recorded.healthy()
+    values = {
+        value.reveal().strip()
+        for held in lab.secrets.found.values()
+        for key, value in held.data.items()
+        if dict(sensitive.of_secret(held.name, key, value.reveal()))
+    }
+    assert len(values) > 8
+    for paths in lab.files.content.values():
+        for path, body in paths.items():
+            text = body.decode()
+            hidden = set(sensitive.of_file(path, body))
+            assert {value for value in values if value in text} <= hidden

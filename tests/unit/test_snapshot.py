@@ -1,0 +1,128 @@
+"""One picture of the cluster: what is in scope, what is not to be seen, what does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from postflight.cluster.connection import ClusterError
+from postflight.cluster.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    EVENT,
+    LISTED,
+    POD,
+    POSTGRES_CLUSTER,
+    STATEFUL_SET,
+)
+from postflight.cluster.snapshot import Snapshot, take
+from postflight.deployment.synapse import holds_homeserver
+from tests.unit import recorded
+from tests.unit.loopback import RecordedApi, Reply, Request, answering, api_to
+
+LAB = recorded.healthy().snapshot
+
+
+def look(
+    answer: Callable[[Request], Reply], *requested: str, namespace: str = "", seen: list[Request] | None = None
+) -> Snapshot:
+    with answering(answer) as (port, asked):
+        try:
+            return take(api_to(port, namespace=namespace), requested, holds_homeserver)
+        finally:
+            if seen is not None:
+                seen += asked
+
+
+def refusal(answer: Callable[[Request], Reply], *requested: str) -> str:
+    with pytest.raises(ClusterError) as caught:
+        look(answer, *requested)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def names(snapshot: Snapshot) -> dict[str, list[str]]:
+    return {kind.name: sorted(each["metadata"]["name"] for each in snapshot.all(kind)) for kind in LISTED}
+
+
+class TestScope:
+    def test_a_namespace_with_a_homeserver_is_found_and_seen_whole(self) -> None:
+        seen: list[Request] = []
+        found = look(RecordedApi(LAB, namespaces=("default", "matrix")), seen=seen)
+        assert found.namespaces == ("matrix",)
+        assert names(found) == names(LAB)
+        assert not found.unseen
+        assert not any("/namespaces/default/" in each.path for each in seen)
+        assert len(seen) == len({each.path for each in seen}), "one LIST per kind"
+
+    def test_pages_make_no_difference(self) -> None:
+        assert names(look(RecordedApi(LAB, page=3))) == names(LAB)
+
+    def test_objects_of_lists_know_their_kind(self) -> None:
+        found = look(RecordedApi(LAB), "matrix")
+        assert {each["kind"] for kind in LISTED for each in found.all(kind)} <= {kind.name for kind in LISTED}
+        assert all(each["kind"] == "Pod" for each in found.all(POD))
+
+    def test_the_namespace_of_the_context_is_taken_where_no_homeserver_is_found(self) -> None:
+        empty = replace(LAB, objects={})
+        assert look(RecordedApi(empty), namespace="matrix").namespaces == ("matrix",)
+
+    def test_nowhere_a_homeserver(self) -> None:
+        empty = replace(LAB, objects={})
+        assert refusal(RecordedApi(empty)).startswith("no homeserver found in any namespace")
+
+    def test_a_namespace_that_does_not_exist(self) -> None:
+        assert refusal(RecordedApi(LAB), "matrixx") == "namespace matrixx does not exist in test"
+
+    def test_the_recording_has_no_events_of_ordinary_life(self) -> None:
+        assert {each["type"] for each in look(RecordedApi(LAB), "matrix").all(EVENT)} == {"Warning"}
+
+
+class TestWhatIsNotToBeSeen:
+    @pytest.mark.parametrize("kind", [POD, CONFIG_MAP, POSTGRES_CLUSTER], ids=lambda kind: kind.name)
+    def test_a_kind_without_the_right_is_unseen_with_the_servers_words(self, kind: object) -> None:
+        assert isinstance(kind, type(POD))
+        found = look(RecordedApi(LAB, forbidden=[kind.path("matrix")]), "matrix")
+        assert list(found.unseen) == [(kind, "matrix")]
+        assert found.why_unseen(kind).startswith("no right: ")
+        assert "is forbidden" in found.why_unseen(kind)
+        assert not list(found.all(kind))
+        assert found.why_unseen(STATEFUL_SET) == ""
+
+    def test_workloads_are_listed_in_the_namespace_where_the_whole_cluster_is_not_to_be_seen(self) -> None:
+        found = look(RecordedApi(LAB, forbidden=[DEPLOYMENT.path(), STATEFUL_SET.path()]), "matrix")
+        assert names(found) == names(LAB)
+        assert set(found.unseen) == {(DEPLOYMENT, ""), (STATEFUL_SET, "")}
+        assert found.why_unseen(DEPLOYMENT, STATEFUL_SET) == "", "in scope they are seen"
+        assert found.controllers == ()
+
+    def test_without_a_namespace_it_must_then_be_named(self) -> None:
+        line = refusal(RecordedApi(LAB, forbidden=[DEPLOYMENT.path(), STATEFUL_SET.path()]))
+        assert line == "no right to list workloads in all namespaces: name the deployment's by --namespace"
+
+    def test_a_namespace_that_may_not_be_read_itself_is_still_in_scope(self) -> None:
+        def answer(asked: Request) -> Reply:
+            forbidden = ["/api/v1/namespaces/matrix"] if asked.path == "/api/v1/namespaces/matrix" else []
+            return RecordedApi(LAB, forbidden=forbidden)(asked)
+
+        assert names(look(answer, "matrix")) == names(LAB)
+
+    def test_a_custom_kind_that_is_not_served_is_no_gap(self) -> None:
+        found = look(RecordedApi(LAB, served=False), "matrix")
+        assert (found.served, found.unseen) == (frozenset(), {})
+        assert not list(found.all(POSTGRES_CLUSTER))
+
+    def test_an_api_server_that_fails_is_no_missing_right(self) -> None:
+        assert "with 500" in refusal(lambda asked: (500, {"message": "etcd is gone"}), "matrix")
+
+    def test_credentials_that_are_refused_are_one_line(self) -> None:
+        assert "refuses the credentials (401)" in refusal(lambda asked: (401, {}), "matrix")
+
+
+def test_managed_fields_are_left_out() -> None:
+    pod = {"metadata": {"name": "a", "namespace": "matrix", "managedFields": [{"manager": "x"}]}, "spec": {}}
+    world = replace(LAB, objects={(POD, "matrix"): (pod,)})
+    (found,) = look(RecordedApi(world), "matrix").all(POD)
+    assert found["metadata"] == {"name": "a", "namespace": "matrix"}

@@ -1,0 +1,121 @@
+"""Commands in pods: how they ended, and what is said where they could not be started.
+
+The two protocols themselves are proved on a real kubelet (tests/lab/live)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from postflight.cluster.api import ApiError
+from postflight.cluster.streams import Answer, _exit_code, run_in_pod
+from tests.unit.loopback import Refused, Reply, Request, answering, api_to, closed_port, head, talking
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ({"status": "Success"}, 0),
+        ({"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "3"}]}}, 3),
+        (
+            {
+                "status": "Failure",
+                "details": {"causes": [{"reason": "Other"}, {"reason": "ExitCode", "message": "137"}]},
+            },
+            137,
+        ),
+        ({"status": "Failure", "message": "container not found"}, 1),
+        ({"status": "Failure", "details": {"causes": None}}, 1),
+        ({"status": "Failure", "details": None}, 1),
+    ],
+)
+def test_the_exit_code_is_the_one_in_the_status(status: object, code: int) -> None:
+    assert _exit_code(json.dumps(status).encode()) == code
+
+
+@pytest.mark.parametrize("status", [b"", b"{", b"command terminated", b"\xff", b"null", b"[]", b"3"])
+def test_without_a_status_it_is_not_known_how_a_command_ended(status: bytes) -> None:
+    assert _exit_code(status) is None
+
+
+def test_a_complaint_is_one_line_of_what_the_command_said_last() -> None:
+    assert Answer(b"", b"sh: base64:\n  not found\n", 127).complaint == "sh: base64: not found"
+    assert Answer(b"", b"x" * 1000, 1).complaint == "x" * 300
+    assert Answer(b"", b"", 7).complaint == "exit code 7"
+
+
+def run(port: int) -> Answer:
+    return run_in_pod(api_to(port, token="t"), "matrix", "redis-0", "redis", ("true",), limit=2)
+
+
+def refusal(port: int) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        run(port)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def refuse(status: int, message: str) -> Callable[[Request], Reply]:
+    def answer(asked: Request) -> Reply:
+        raise Refused(status, message)
+
+    return answer
+
+
+class TestACommandThatCannotBeStarted:
+    def test_for_want_of_a_right(self) -> None:
+        with answering(refuse(403, 'pods "redis-0" is forbidden')) as (port, seen):
+            error = refusal(port)
+        assert (error.status, str(error)) == (403, 'no right: pods "redis-0" is forbidden')
+        assert seen[0].path == "/api/v1/namespaces/matrix/pods/redis-0/exec"
+        assert seen[0].authorization == "Bearer t"
+
+    def test_for_want_of_the_container(self) -> None:
+        with answering(refuse(400, "container redis is not valid")) as (port, _):
+            error = refusal(port)
+        assert str(error) == "exec into redis-0 was refused (400): container redis is not valid"
+
+    @pytest.mark.parametrize("body", [b"<html>\nBad gateway</html>", b"[]", b"{}", b""])
+    def test_for_a_proxy_on_the_way_that_says_something_else(self, body: bytes) -> None:
+        with answering(lambda asked: (502, body)) as (port, _):
+            assert refusal(port).status == 502
+
+    def test_for_want_of_a_server(self) -> None:
+        assert str(refusal(closed_port())).startswith("API server 127.0.0.1:")
+
+    def test_for_a_server_that_speaks_something_else(self) -> None:
+        def talk(connection: socket.socket) -> None:
+            head(connection)
+            connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        with talking(talk) as port:
+            assert str(refusal(port)).startswith("API server 127.0.0.1:")
+
+
+def upgraded(*frames: bytes) -> Callable[[socket.socket], None]:
+    """A WebSocket that sends these messages and is gone."""
+
+    def talk(connection: socket.socket) -> None:
+        match = re.search(rb"Sec-WebSocket-Key: (\S+)", head(connection), re.IGNORECASE)
+        assert match
+        accepted = base64.b64encode(hashlib.sha1(match[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Protocol: v5.channel.k8s.io\r\nSec-WebSocket-Accept: " + accepted + b"\r\n\r\n"
+        )
+        for frame in frames:
+            connection.sendall(bytes([0x82, len(frame)]) + frame)
+
+    return talk
+
+
+def test_a_connection_that_breaks_leaves_what_was_said_and_no_exit_code() -> None:
+    with talking(upgraded(b"\x01half a li", b"\x02oh")) as port:
+        answer = run(port)
+    assert (answer.stdout, answer.stderr, answer.code) == (b"half a li", b"oh", None)

@@ -1,0 +1,257 @@
+"""Synapse processes: which they are, and the configuration that each has in effect."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from postflight.cluster.files import ENVIRONMENT, Files
+from postflight.cluster.kinds import STATEFUL_SET
+from postflight.deployment import synapse
+from postflight.deployment.build import survey
+from postflight.deployment.parts import SynapseProcess
+from postflight.settings import Settings
+from tests.unit import recorded
+from tests.unit.recorded import Json
+from tests.unit.worlds import NO_SECRETS, config_map, container, deployment, files, pod, snapshot, thing
+
+IMAGE = "matrixdotorg/synapse:v1.163.2"
+MAIN = "server_name: a.test\n"
+WORKER = "worker_app: synapse.app.generic_worker\nworker_name: worker1\n"
+
+
+def paths(**fields: Any) -> tuple[str, ...]:
+    """Where a container's configuration is, by its command line and environment."""
+    world = snapshot(pod("one", container(image=IMAGE, **fields)))
+    (found,) = survey(world, NO_SECRETS, Settings()).synapse
+    return found.paths
+
+
+MODULE = ["python", "-m", "synapse.app.generic_worker"]
+BOTH = ("/a/homeserver.yaml", "/a/worker.yaml")
+
+
+class TestWhereTheConfigurationIs:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"command": [*MODULE, "--config-path", BOTH[0], "--config-path", BOTH[1]]},
+            {"command": [*MODULE, f"--config-path={BOTH[0]}", f"--config-path={BOTH[1]}"]},
+            {"command": [*MODULE, "-c", BOTH[0], "-c", BOTH[1]]},
+            {"command": MODULE, "args": ["--config-path", BOTH[0], "-c", BOTH[1]]},
+            {"args": ["run", "-m", "synapse.app.generic_worker", f"--config-path={BOTH[0]}", "-c", BOTH[1]]},
+            {"command": ["sh", "-c", f"exec {' '.join(MODULE)} --config-path {BOTH[0]} -c {BOTH[1]}"]},
+            {"command": ["/bin/bash", "-c"], "args": [f"sleep 1; {' '.join(MODULE)} -c {BOTH[0]} -c {BOTH[1]}; echo"]},
+            {"command": ["sh", "-ec", f"set -x\n{' '.join(MODULE)} -c '{BOTH[0]}' --config-path={BOTH[1]};\n"]},
+        ],
+    )
+    def test_the_command_line_says_in_every_spelling(self, fields: dict[str, Any]) -> None:
+        assert paths(**fields) == BOTH
+
+    @pytest.mark.parametrize(
+        ("environment", "path"),
+        [
+            ({}, "/data/homeserver.yaml"),
+            ({"SYNAPSE_CONFIG_DIR": "/conf/"}, "/conf/homeserver.yaml"),
+            ({"SYNAPSE_CONFIG_DIR": "/conf", "SYNAPSE_CONFIG_PATH": "/b/h.yaml"}, "/b/h.yaml"),
+        ],
+    )
+    def test_else_the_image_says(self, environment: dict[str, str], path: str) -> None:
+        assert paths(env=[{"name": name, "value": value} for name, value in environment.items()]) == (path,)
+
+
+class TestWhatIsSynapse:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"image": IMAGE},
+            {"image": "registry.test/mirror/synapse@sha256:00"},
+            {"image": "element-hq/synapse"},
+            {"image": "registry.test/own:1", "command": ["python3", "-m", "synapse.app.homeserver"]},
+            {"image": "registry.test/own:1", "command": ["sh", "-c", "exec python -m synapse.app.generic_worker"]},
+            {"image": IMAGE, "args": ["run"]},
+            {"image": IMAGE, "command": ["/start.py"]},
+        ],
+    )
+    def test_is_told_by_its_command_then_by_its_image(self, fields: dict[str, Any]) -> None:
+        assert synapse.is_synapse(container(**fields))
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"image": "registry.test/synapse-admin:1"},
+            {"image": "registry.test/synapse-s3-storage-provider:1"},
+            {"image": IMAGE, "command": ["python", "/app/key_vault.py"]},
+            {"image": "nginx:1", "args": ["synapse"]},
+        ],
+    )
+    def test_what_only_has_its_name_is_not(self, fields: dict[str, Any]) -> None:
+        assert not synapse.is_synapse(container(**fields))
+
+    def test_the_settings_may_say_it(self) -> None:
+        odd: dict[str, Any] = {"image": "registry.test/odd:1", "command": ["/run"]}
+        world = snapshot(thing(STATEFUL_SET, "hs", spec={"template": {"spec": {"containers": [container(**odd)]}}}))
+        assert not survey(world, NO_SECRETS, Settings()).synapse
+        named = Settings(names=dataclasses.replace(Settings().names, synapse=named_workload("hs")))
+        assert [each.workload.name for each in survey(world, NO_SECRETS, named).synapse] == ["hs"]
+
+
+def named_workload(name: str) -> Any:
+    return dataclasses.replace(Settings().names.synapse, workloads=(name,))
+
+
+def process(*texts: str, command: str = "synapse.app.homeserver") -> SynapseProcess:
+    """One process with these configuration files."""
+    names = [f"/c/{number}.yaml" for number in range(len(texts))]
+    words = ["python", "-m", command, *(f"--config-path={name}" for name in names)]
+    world = snapshot(pod("one", container(command=words)))
+    read = files(**dict(zip(names, texts, strict=True)))
+    (found,) = deployment(world, read=read).synapse
+    return found
+
+
+class TestMerged:
+    def test_later_top_level_keys_replace_earlier_ones_whole(self) -> None:
+        found = process("a: {x: 1, y: 2}\nb: 1\n", "a: {x: 3}\n", WORKER)
+        assert found.config == {"a": {"x": 3}, "b": 1, **yaml.safe_load(WORKER)}
+
+    def test_a_file_of_comments_changes_nothing(self) -> None:
+        assert process(MAIN, "# nothing yet\n").config == {"server_name": "a.test"}
+
+    @pytest.mark.parametrize(("text", "problem"), [("", "empty"), ("{", "not YAML: "), ("- a\n", "not a mapping")])
+    def test_what_is_no_configuration_is_none_with_the_reason(self, text: str, problem: str) -> None:
+        found = process(text)
+        assert found.config is None
+        assert found.config_problem.startswith(problem)
+        assert "\n" not in found.config_problem
+
+    def test_a_path_that_is_not_there_is_taken_from_the_spec(self) -> None:
+        world = snapshot(
+            pod(
+                "one",
+                container(image=IMAGE, volumeMounts=[{"name": "v", "mountPath": "/data"}]),
+                volumes=[{"name": "v", "configMap": {"name": "conf"}}],
+            ),
+            config_map("conf", homeserver__yaml=MAIN),
+        )
+        (found,) = deployment(world, read=files(**{ENVIRONMENT: "A=b"})).synapse
+        assert (found.server_name, found.derived) == ("a.test", True)
+
+
+class TestWhichItIs:
+    def test_main_is_called_master(self) -> None:
+        found = process(MAIN)
+        assert (found.is_main, found.instance, found.app) == (True, "master", "synapse.app.homeserver")
+
+    def test_a_worker_is_called_by_its_name(self) -> None:
+        found = process(MAIN, WORKER, command="synapse.app.generic_worker")
+        assert (found.is_main, found.instance, found.server_name) == (False, "worker1", "a.test")
+
+    def test_the_configuration_counts_before_the_command(self) -> None:
+        found = process(MAIN, "worker_app: synapse.app.media_repository\nworker_name: m\n", command="synapse.app.x")
+        assert found.app == "synapse.app.media_repository"
+
+    def test_a_worker_whose_configuration_is_not_known_is_no_main(self) -> None:
+        found = process("{", command="synapse.app.generic_worker")
+        assert (found.is_main, found.instance) == (False, "one")
+
+    def test_a_workload_without_pods_is_a_process_that_does_not_run(self) -> None:
+        template = {"spec": {"containers": [container(image=IMAGE)]}}
+        world = snapshot(thing(STATEFUL_SET, "hs", spec={"replicas": 0, "template": template}))
+        (found,) = deployment(world).synapse
+        assert (found.id, found.pod, found.config) == ("statefulset/matrix/hs", None, None)
+        assert found.config_problem == "/data/homeserver.yaml is not to be had from the pod's spec"
+
+
+class TestTheLab:
+    def test_every_process_is_known_by_the_name_that_others_call_it(self) -> None:
+        main, *_ = [each for each in recorded.model().synapse if each.is_main]
+        assert main.config
+        names = {each.instance for each in recorded.model().synapse}
+        called = [*main.config["instance_map"], *main.config["federation_sender_instances"]]
+        called += [name for writers in main.config["stream_writers"].values() for name in writers]
+        assert len(names) == len(recorded.model().synapse) == 15
+        assert set(called) - {"main"} <= names
+        assert main.config["media_instance_running_background_jobs"] in names
+
+    def test_what_is_derived_equals_what_was_read(self) -> None:
+        """The rendering by spec is as good as the file, for every process."""
+        read = {each.id: each.config for each in recorded.model().synapse}
+        derived = recorded.healthy().deployment(files=Files({}, {})).synapse
+        assert {each.id: each.config for each in derived} == read
+        assert all(each.derived for each in derived)
+        assert not any(each.derived for each in recorded.model().synapse)
+
+    def test_a_pod_that_cannot_be_asked_says_why(self) -> None:
+        key = ("matrix", "synapse-main-0", "synapse")
+        model = recorded.healthy().deployment(files=Files({}, {key: "no right: pods/exec is forbidden"}))
+        main = next(each for each in model.synapse if each.is_main)
+        assert main.config_problem == "read from the spec only: no right: pods/exec is forbidden"
+        assert model.notes == ("no right: pods/exec is forbidden",)
+
+    def test_other_names_and_labels_make_no_other_model(self) -> None:
+        pairs = (
+            ("matrix-postgresql", "pg-one"),
+            ("synapse", "homeserver-x"),
+            ("homeserver-x.app", "synapse.app"),
+            ("matrixdotorg/homeserver-x", "matrixdotorg/synapse"),
+            ("haproxy", "front"),
+            ("key-vault", "escrow"),
+            ("redis-", "cache-"),
+            ('"name": "redis"', '"name": "cache"'),
+            ('service-name": "redis"', 'service-name": "cache"'),
+            ("redis.matrix", "cache.matrix"),
+            ("app.kubernetes.io/", "corp.test/"),
+            ("matrix.instance", "corp.instance"),
+            ("matrix.svc", "chat.svc"),
+            ('"namespace": "matrix"', '"namespace": "chat"'),
+            ('"matrix"\n ],', '"chat"\n ],'),
+            ('"namespaces": ["matrix"]', '"namespaces": ["chat"]'),
+        )
+        ours, theirs = recorded.model(), recorded.renamed(*pairs).deployment()
+        assert shape(theirs) == shape(ours)
+        assert not {each.name for each in theirs.workloads} & {each.name for each in ours.workloads}
+        assert {each.namespace for each in theirs.synapse} == {"chat"}
+
+
+def shape(model: Any) -> dict[str, Any]:
+    """The model without its names."""
+    return {
+        "synapse": sorted((each.app, each.is_main, each.derived, bool(each.config)) for each in model.synapse),
+        "uses": sorted(
+            (each.login.database, each.login == each.next_login, each.pool or 0, each.origin.partition(" ")[0])
+            for each in model.database_uses
+        ),
+        "postgres": [
+            (each.operator, len(each.pods), each.primary is not None, len(each.endpoints), each.missing)
+            for each in model.postgres
+        ],
+        "redis": [(each.expected, len(each.nodes), len(each.sentinels), each.missing) for each in model.redis],
+        "passwords": [node.password is not None for group in model.redis for node in group.nodes],
+        "addresses": [
+            (len(each.users), len(each.endpoint.pods), bool(each.group), each.endpoint.problem)
+            for each in model.redis_endpoints
+        ],
+        "depends": sorted(len(beneath) for beneath in model.depends.values()),
+        "notes": len(model.notes),
+    }
+
+
+words = st.sampled_from(
+    ["args", "name", "host", "port", "user", "password", "dbname", "cp_max", "enabled", "keepalives_idle", "master"]
+)
+scalars = st.none() | st.booleans() | st.integers() | st.sampled_from(["", "${X}", "a", "10"])
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=4))
+keys = st.sampled_from(["server_name", "database", "databases", "redis", "worker_app", "worker_name", "listeners"])
+psycopg = st.fixed_dictionaries({"name": st.just("psycopg2"), "args": values})
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(keys, values | psycopg, max_size=5))
+def test_whatever_a_configuration_says_the_model_is_built(config: Json) -> None:
+    assert process(yaml.safe_dump(config)).id == "pod/matrix/one"
