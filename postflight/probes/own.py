@@ -138,7 +138,7 @@ def _look(api: Api, path: str, run: str, *, earlier: bool) -> Left:
             raise NotYet(f"{_what(path)} is still there")
 
     try:
-        wait_for(gone, limit=5.0)
+        wait_for(gone, limit=Limit.CLEAN_UP / 2)
     except (TimedOut, ApiError) as error:
         return Left(path, _what(path), run, earlier, gone=False, problem=str(error))
     return Left(path, _what(path), run, earlier, gone=True)
