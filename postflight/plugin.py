@@ -86,9 +86,9 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     state = Session.begin(config, checks)
     config.stash[SESSION] = state
     present.take_over(config, state)
-    with present.live_line(config) as report:
-        state.look(report)
     try:
+        with present.live_line(config) as report:
+            state.look(report)
         early, late = state.by_phase()
         _run(state, early)
         with present.live_line(config) as report:

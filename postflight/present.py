@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,12 +30,20 @@ LETTERS = {
 
 
 def take_over(config: pytest.Config, state: Session) -> None:
-    """Redact at the writer, and leave the last word to the verdict block."""
+    """Redact at the writers, and leave the last word to the verdict block."""
     writer: Any = config.get_terminal_writer()
     writer._file = RedactedWriter(writer._file, state.run.redactor)
+    for name in ("stdout", "stderr"):
+        stream = RedactedWriter(getattr(sys, name), state.run.redactor)
+        setattr(sys, name, stream)
+        config.add_cleanup(partial(_give_back, name, stream))
     config.option.tbstyle = "no"
     if reporter := config.pluginmanager.get_plugin("terminalreporter"):
         reporter.reportchars = ""
+
+
+def _give_back(name: str, stream: RedactedWriter) -> None:
+    setattr(sys, name, stream.release())
 
 
 @contextmanager

@@ -50,7 +50,9 @@ def header(record: RunRecord) -> str:
             (
                 "postflight",
                 f"cluster {scene.cluster}",
-                f"namespace{'s' if len(scene.namespaces) > 1 else ''} {', '.join(scene.namespaces)}",
+                f"namespace{'s' if len(scene.namespaces) > 1 else ''} {', '.join(scene.namespaces)}"
+                if scene.namespaces
+                else "",
                 scene.summary,
                 f"{len(record.results)} check{'s' if len(record.results) != 1 else ''}",
                 f"{record.seconds:.1f} s",
