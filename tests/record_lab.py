@@ -52,7 +52,10 @@ def record(api: Api) -> dict[str, Any]:
     files = read_files(api, surveyed.wanted_files(), _keep_nothing)
     if hidden := (*snapshot.unseen.values(), *secrets.unseen.values(), *files.unseen.values()):
         raise ClusterError(f"not recorded, since not all is to be seen: {hidden[0]}")
-    names = {process.server_name for process in build(surveyed, files, Settings()).synapse}
+    model = build(surveyed, files, Settings())
+    if down := [pod.name for pod in model.pods.values() if not pod.ready]:
+        raise ClusterError(f"not recorded, since it is not healthy: {', '.join(down)}")
+    names = {process.server_name for process in model.synapse}
     if not all(name.endswith(".lab.test") for name in names):
         raise ClusterError(f"not recorded, since it is no lab: {', '.join(sorted(names))}")
     return _as_json(snapshot, secrets, files)

@@ -284,6 +284,11 @@ class TestDatabaseLogin:
         assert found.headline == "matrix-postgresql-rw does not take logins: connection refused"
         assert (found.nature, found.subject, found.stops) == (Nature.UNAVAILABLE, CLUSTER.id, (CLUSTER.id,))
 
+    def test_a_server_whose_pods_are_ready_and_that_is_silent_is_unknown(self) -> None:
+        late = by_role("key_vault", LoginOutcome.TIMED_OUT, "timeout expired")
+        found = only(ask("database.login", database_logins=logins(MODEL, late)), Status.UNKNOWN)
+        assert found.headline.startswith("matrix-postgresql-rw did not answer in time, though its pods are Ready")
+
     def test_a_database_that_is_missing_is_anothers_to_say(self) -> None:
         found = only(
             ask("database.login", database_logins=logins(MODEL, by_role("key_vault", LoginOutcome.NO_DATABASE)))
@@ -333,10 +338,13 @@ class TestDatabaseNames:
         found = only(ask("database.names", database_logins=logins(MODEL, None, **facts)))
         assert found.headline == "database key_vault, which key-vault uses as key_vault, is owned by postgres"
 
-    def test_a_database_that_cannot_be_seen_is_silence(self) -> None:
+    def test_a_database_that_cannot_be_seen_is_unknown(self) -> None:
         down = by_role("key_vault", LoginOutcome.UNREACHABLE, "refused")
-        found = only(ask("database.names", database_logins=logins(MODEL, down)))
-        assert (found.nature, found.subject) == (Nature.UNAVAILABLE, CLUSTER.id)
+        found = only(ask("database.names", database_logins=logins(MODEL, down)), Status.UNKNOWN)
+        assert (found.subject, found.headline) == (
+            CLUSTER.id,
+            "whether database key_vault exists could not be seen: refused",
+        )
 
     def test_a_wrong_password_does_not_hide_that_another_sees_the_database(self) -> None:
         refused = by_role("key_vault", LoginOutcome.PASSWORD)
@@ -386,11 +394,8 @@ class TestDatabaseConnections:
 
     def test_without_any_login_it_cannot_be_counted(self) -> None:
         down = logins(MODEL, lambda login: (LoginOutcome.UNREACHABLE, "refused"))
-        found = only(ask("database.connections", database_logins=down))
-        assert (found.nature, found.headline) == (
-            Nature.UNAVAILABLE,
-            "the connections of matrix-postgresql cannot be counted: no login works",
-        )
+        found = only(ask("database.connections", database_logins=down), Status.UNKNOWN)
+        assert found.headline == "the connections of matrix-postgresql cannot be counted: no login works"
 
 
 def primary_says(**facts: Any) -> dict[str, tuple[DatabaseInstance, ...]]:

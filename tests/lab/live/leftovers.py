@@ -13,6 +13,11 @@ def objects(cluster: Cluster) -> list[str]:
     return cluster.kubectl("get", KINDS, "-A", "-l", LABEL, "-o", "name").split()
 
 
+def sweep(cluster: Cluster) -> None:
+    """Removes them, so that the next test begins without."""
+    cluster.kubectl("delete", KINDS, "-A", "-l", LABEL, "--ignore-not-found", "--wait=true")
+
+
 def redis_keys(cluster: Cluster, namespace: str = "matrix") -> list[str]:
     """Keys of a run, in any Redis node."""
     labels = "app.kubernetes.io/name=redis"

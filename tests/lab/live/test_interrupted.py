@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -15,6 +15,13 @@ from tests.lab.live.verify import Run, Verified
 AFTER = (0.3,)
 Start = Callable[..., Run]
 Verify = Callable[..., Verified]
+
+
+@pytest.fixture(autouse=True)
+def swept(cluster: Cluster) -> Iterator[None]:
+    """What one test leaves is not the next one's."""
+    yield
+    leftovers.sweep(cluster)
 
 
 @pytest.mark.parametrize("after", AFTER)
