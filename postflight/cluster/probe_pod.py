@@ -106,8 +106,10 @@ def job(name: str, labels: Mapping[str, str], like: Object, image: str, patch: M
 
 
 def _image(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
-    """By digest where the kubelet names one that a registry serves, else as the pod names it."""
-    first = spec["containers"][0]
+    """By digest where the kubelet names one that a registry serves, else as the pod names it. A mesh
+    may put its sidecar first, so the image tells."""
+    containers = spec["containers"]
+    first = next((each for each in containers if "synapse" in each["image"]), containers[0])
     reported: Mapping[str, Any] = next(
         (s for s in status.get("containerStatuses") or () if s["name"] == first["name"]), {}
     )
