@@ -37,7 +37,8 @@ def test_every_replica_streams_from_the_current_primary_on_its_timeline(
 def _cluster(cluster: PostgresCluster, instances: tuple[DatabaseInstance, ...], judge: Judge) -> None:
     for each in instances:
         if each.problem:
-            judge.unavailable(each.pod.id, f"{each.pod.name} could not be asked how it replicates: {each.problem}")
+            say = judge.unknown if each.pod.ready else judge.unavailable
+            say(each.pod.id, f"{each.pod.name} could not be asked how it replicates: {each.problem}")
     primaries = [each for each in instances if each.facts and not each.facts["in_recovery"]]
     if len(primaries) != 1:
         if len(primaries) > 1:

@@ -37,6 +37,8 @@ class Answer:
 
     @property
     def complaint(self) -> str:
+        if self.code is None:
+            return "no answer within the time limit"
         text = self.stderr.decode("utf-8", "replace").strip()
         return " ".join(text.split())[-300:] or f"exit code {self.code}"
 
