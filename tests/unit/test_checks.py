@@ -453,7 +453,8 @@ class TestDatabaseReplication:
         assert found.headline == "matrix-postgresql has no primary among 2 instances"
 
     def test_an_instance_that_could_not_be_asked(self) -> None:
-        found = only(ask("database.replication", database_instances=replica_says("psql: no space left")))
+        seen = replica_says("psql: no space left")
+        found = only(ask("database.replication", database_instances=seen), Status.UNKNOWN)
         assert found.nature is Nature.UNAVAILABLE
         assert found.headline.startswith("matrix-postgresql-2 could not be asked how it replicates: ")
 

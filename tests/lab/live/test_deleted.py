@@ -13,10 +13,6 @@ Verify = Callable[..., Verified]
 
 #: What goes, and the checks of which at least one must stand for it; none of them may be green or absent.
 DELETED = {
-    "key-vault": (
-        ["deployment/key-vault", "service/key-vault", "secret/key-vault-secrets"],
-        {"platform.references"},
-    ),
     "redis": (
         ["statefulset/redis", "service/redis", "service/redis-headless", "configmap/redis-config"],
         {"redis.replication", "redis.endpoint", "redis.memory"},
