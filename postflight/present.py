@@ -124,7 +124,7 @@ def _redacted(report: pytest.TestReport, state: Session) -> pytest.TestReport:
 
 
 def test_status(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    status = dict(report.user_properties).get("status")
+    status = dict(getattr(report, "user_properties", ())).get("status")
     if status is None:
         return None
     kind = Status(str(status))

@@ -19,6 +19,7 @@ from postflight.deployment.parts import (
     SynapseProcess,
     Workload,
 )
+from postflight.deployment.places import Place, places
 from postflight.deployment.pods import read_pod, read_workloads
 from postflight.settings import Settings
 
@@ -31,7 +32,7 @@ class Survey:
     secrets: SecretStore
     workloads: tuple[Workload, ...]
     synapse: tuple[synapse.Found, ...]
-    clients: tuple[databases.Client, ...]
+    clients: tuple[Place, ...]
     redis: tuple[redis.Found, ...]
 
     def wanted_files(self) -> tuple[Wanted, ...]:
@@ -45,13 +46,14 @@ class Survey:
 def survey(snapshot: Snapshot, secrets: SecretStore, settings: Settings) -> Survey:
     pods = {pod.id: pod for pod in map(read_pod, snapshot.all(POD))}
     workloads = read_workloads(snapshot, pods)
+    everywhere = places(snapshot, secrets, workloads)
     return Survey(
         snapshot,
         secrets,
         workloads,
-        synapse.find(snapshot, secrets, workloads, settings.names.synapse.workloads),
-        databases.find_clients(snapshot, secrets, workloads),
-        redis.find(snapshot, secrets, workloads, settings.names.redis.workloads),
+        synapse.find(everywhere, settings.names.synapse.workloads),
+        databases.find_clients(everywhere),
+        redis.find(everywhere, settings.names.redis.workloads),
     )
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from postflight.cluster.api import Object
 from postflight.cluster.files import ENVIRONMENT, Files, Wanted
-from postflight.cluster.kinds import POD, POSTGRES_CLUSTER
+from postflight.cluster.kinds import POSTGRES_CLUSTER
 from postflight.cluster.references import cluster_secrets
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
@@ -23,11 +23,11 @@ from postflight.deployment.parts import (
     Pod,
     PostgresCluster,
     SynapseProcess,
-    Workload,
     pod_id,
 )
+from postflight.deployment.places import Place
 from postflight.deployment.pods import number
-from postflight.deployment.rendering import Spec, Variable
+from postflight.deployment.rendering import Variable
 from postflight.deployment.services import resolve
 from postflight.secrets import Secret
 
@@ -39,42 +39,26 @@ URL = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
 OPERATOR_LABEL = "cnpg.io/cluster"
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A container whose environment names a database."""
-
-    workload: Workload
-    pod: Pod
-    spec: Spec
-    container: Mapping[str, Any]
-
-
-def find_clients(snapshot: Snapshot, secrets: SecretStore, workloads: Sequence[Workload]) -> tuple[Client, ...]:
+def find_clients(places: Iterable[Place]) -> tuple[Place, ...]:
     """Containers other than Synapse's whose environment, by spec, holds a login to PostgreSQL, or
     may hold one in a Secret that could not be read."""
-    raw_pods = {(p["metadata"]["namespace"], p["metadata"]["name"]): p for p in snapshot.all(POD)}
-    found: list[Client] = []
-    for workload in workloads:
-        for pod in workload.pods:
-            raw = raw_pods[(pod.namespace, pod.name)]["spec"]
-            if OPERATOR_LABEL in pod.labels or pod.phase in ("Succeeded", "Failed"):
-                continue
-            spec = Spec(snapshot, secrets, pod.namespace, pod.name, pod.ip, raw)
-            for container in raw.get("containers") or ():
-                if synapse.is_synapse(container):
-                    continue
-                environment = spec.environment(container)
-                hidden = any(each.unreadable for each in environment.values())
-                if hidden or any(True for _ in logins_of(_values(environment))):
-                    found.append(Client(workload, pod, spec, container))
-    return tuple(found)
+    return tuple(each for each in places if _is_client(each))
 
 
-def wanted_files(clients: Sequence[Client]) -> tuple[Wanted, ...]:
+def _is_client(place: Place) -> bool:
+    pod = place.pod
+    if pod is None or OPERATOR_LABEL in pod.labels or pod.phase in ("Succeeded", "Failed"):
+        return False
+    if synapse.is_synapse(place.container):
+        return False
+    environment = place.spec.environment(place.container)
+    hidden = any(each.unreadable for each in environment.values())
+    return hidden or any(True for _ in logins_of(_values(environment)))
+
+
+def wanted_files(clients: Sequence[Place]) -> tuple[Wanted, ...]:
     return tuple(
-        Wanted(each.pod.namespace, each.pod.name, each.container["name"], (ENVIRONMENT,))
-        for each in clients
-        if (status := each.pod.container(each.container["name"])) and status.running
+        Wanted(pod.namespace, pod.name, each.name, (ENVIRONMENT,)) for each in clients if (pod := each.running_pod)
     )
 
 
@@ -113,24 +97,27 @@ def _login_of_url(url: str) -> Login | None:
     return Login(host, port, parts.path.lstrip("/") or user, user, Secret(password))
 
 
-def uses_of_client(client: Client, files: Files, secrets: SecretStore) -> Iterator[DatabaseUse]:
+def uses_of_client(client: Place, files: Files, secrets: SecretStore) -> Iterator[DatabaseUse]:
     """The logins of a container: as frozen in its environment, and as its spec says today."""
     by_spec = client.spec.environment(client.container)
     today = dict(logins_of(_values(by_spec)))
-    read = files.of(client.pod.namespace, client.pod.name, client.container["name"])
+    pod = client.pod
+    if pod is None:
+        return
+    read = files.of(pod.namespace, pod.name, client.name)
     frozen = parse_environment(read[ENVIRONMENT]) if read and ENVIRONMENT in read else None
     effective = dict(logins_of(frozen)) if frozen is not None else today
     for variable, login in effective.items():
         origin, changed = _origin(by_spec.get(variable), secrets)
         yield DatabaseUse(
-            client=client.pod.id,
+            client=pod.id,
             workload=client.workload.id,
-            pod=client.pod.name,
+            pod=pod.name,
             login=login,
             next_login=today.get(variable),
             origin=origin,
             origin_changed=changed,
-            started=client.pod.started,
+            started=pod.started,
             derived=frozen is None,
             database_origin=_names_database(by_spec, login.database),
         )

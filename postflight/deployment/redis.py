@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from postflight.cluster.files import Files, Wanted
-from postflight.cluster.kinds import DAEMON_SET, DEPLOYMENT, POD, STATEFUL_SET
-from postflight.cluster.references import template_of
-from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.commands import words_of
 from postflight.deployment.parts import (
@@ -19,10 +16,9 @@ from postflight.deployment.parts import (
     RedisGroup,
     RedisNode,
     SynapseProcess,
-    Workload,
 )
+from postflight.deployment.places import Place
 from postflight.deployment.pods import number
-from postflight.deployment.rendering import Spec
 from postflight.deployment.services import resolve
 from postflight.secrets import Secret
 from postflight.settings import RedisNames
@@ -35,13 +31,9 @@ SETTING = r"^\s*{}\s+\"?([^\s\"]+)"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Found(Place):
     """A container that runs a Redis server or a Sentinel."""
 
-    workload: Workload
-    pod: Pod | None
-    spec: Spec
-    container: Mapping[str, Any]
     role: str
     config_path: str
 
@@ -63,46 +55,23 @@ def role_of(container: Mapping[str, Any]) -> str:
     return SERVER if PORT in ports or not words else ""
 
 
-def find(
-    snapshot: Snapshot, secrets: SecretStore, workloads: Sequence[Workload], named: Collection[str] = ()
-) -> tuple[Found, ...]:
+def find(places: Iterable[Place], named: Collection[str] = ()) -> tuple[Found, ...]:
     """All containers that run a Redis server or a Sentinel. In the workloads ``named`` the first
     container is a server whatever it looks like."""
-    raw_pods = {(p["metadata"]["namespace"], p["metadata"]["name"]): p for p in snapshot.all(POD)}
     found: list[Found] = []
-    for workload in workloads:
-        for pod in workload.pods:
-            found += _in(snapshot, secrets, workload, pod, raw_pods[(pod.namespace, pod.name)]["spec"], named)
-        if not workload.pods:
-            for kind in (STATEFUL_SET, DEPLOYMENT, DAEMON_SET):
-                raw = snapshot.get(kind, workload.namespace, workload.name)
-                if raw and kind.name == workload.kind:
-                    found += _in(snapshot, secrets, workload, None, template_of(raw), named)
-    return tuple(found)
-
-
-def _in(
-    snapshot: Snapshot,
-    secrets: SecretStore,
-    workload: Workload,
-    pod: Pod | None,
-    raw: Mapping[str, Any],
-    named: Collection[str],
-) -> Iterator[Found]:
-    name = pod.name if pod else f"{workload.name}-0"
-    spec = Spec(snapshot, secrets, workload.namespace, name, pod.ip if pod else "", raw)
-    for index, container in enumerate(raw.get("containers") or ()):
-        role = role_of(container) or (SERVER if workload.name in named and index == 0 else "")
+    for each in places:
+        role = role_of(each.container) or (SERVER if each.first and each.workload.name in named else "")
         if role:
-            path = next((word for word in words_of(container) if word.endswith(".conf")), "")
-            yield Found(workload, pod, spec, container, role, path)
+            path = next((word for word in words_of(each.container) if word.endswith(".conf")), "")
+            found.append(Found(each.workload, each.pod, each.spec, each.container, each.first, role, path))
+    return tuple(found)
 
 
 def wanted_files(found: Sequence[Found]) -> tuple[Wanted, ...]:
     return tuple(
-        Wanted(each.pod.namespace, each.pod.name, each.container["name"], (each.config_path,))
+        Wanted(pod.namespace, pod.name, each.name, (each.config_path,))
         for each in found
-        if each.config_path and each.pod and (status := each.pod.container(each.container["name"])) and status.running
+        if each.config_path and (pod := each.running_pod)
     )
 
 

@@ -6,7 +6,7 @@ Which process it is: synapse/config/workers.py, synapse/app/*, 1.119 and 1.163.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,10 @@ import yaml
 
 from postflight.cluster.api import Object
 from postflight.cluster.files import ENVIRONMENT, Files, Wanted
-from postflight.cluster.kinds import DEPLOYMENT, POD, STATEFUL_SET
 from postflight.cluster.references import template_of
-from postflight.cluster.secrets import SecretStore
-from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.commands import words_of
-from postflight.deployment.parts import Pod, SynapseProcess, Workload
+from postflight.deployment.parts import SynapseProcess
+from postflight.deployment.places import Place
 from postflight.deployment.rendering import Spec, Unreadable
 
 Config = Mapping[str, Any]
@@ -36,13 +34,9 @@ PATH_KEYS = (("redis", "password_path"),)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A container that runs Synapse, by spec, in one pod or (without pods) in its workload."""
+class Found(Place):
+    """A container that runs Synapse; ``paths`` are its configuration files in order."""
 
-    workload: Workload
-    pod: Pod | None
-    spec: Spec
-    container: Mapping[str, Any]
     paths: tuple[str, ...]
 
 
@@ -59,47 +53,22 @@ def holds_homeserver(workload: Object) -> bool:
     return any(is_synapse(each) for each in template_of(workload).get("containers") or ())
 
 
-def find(
-    snapshot: Snapshot, secrets: SecretStore, workloads: Sequence[Workload], named: Collection[str] = ()
-) -> tuple[Found, ...]:
-    """All containers that run Synapse, pod by pod; a workload without pods counts once.
-
-    In the workloads ``named`` the first container is Synapse whatever it looks like."""
-    raw_pods = {(p["metadata"]["namespace"], p["metadata"]["name"]): p for p in snapshot.all(POD)}
-    found: list[Found] = []
-    for workload in workloads:
-        if workload.pods:
-            for pod in workload.pods:
-                found += _in(snapshot, secrets, workload, pod, raw_pods[(pod.namespace, pod.name)]["spec"], named)
-        else:
-            for kind in (STATEFUL_SET, DEPLOYMENT):
-                raw = snapshot.get(kind, workload.namespace, workload.name)
-                if raw and kind.name == workload.kind:
-                    found += _in(snapshot, secrets, workload, None, template_of(raw), named)
-    return tuple(found)
-
-
-def _in(
-    snapshot: Snapshot,
-    secrets: SecretStore,
-    workload: Workload,
-    pod: Pod | None,
-    raw: Mapping[str, Any],
-    named: Collection[str],
-) -> Iterator[Found]:
-    name = pod.name if pod else f"{workload.name}-0"
-    spec = Spec(snapshot, secrets, workload.namespace, name, pod.ip if pod else "", raw)
-    for index, container in enumerate(raw.get("containers") or ()):
-        if is_synapse(container) or (workload.name in named and index == 0):
-            yield Found(workload, pod, spec, container, _config_paths(spec, container))
+def find(places: Iterable[Place], named: Collection[str] = ()) -> tuple[Found, ...]:
+    """All containers that run Synapse. In the workloads ``named`` the first container is Synapse
+    whatever it looks like."""
+    return tuple(
+        Found(each.workload, each.pod, each.spec, each.container, each.first, _config_paths(each.spec, each.container))
+        for each in places
+        if is_synapse(each.container) or (each.first and each.workload.name in named)
+    )
 
 
 def wanted_files(found: Sequence[Found]) -> tuple[Wanted, ...]:
     """What to read in the running ones."""
     return tuple(
-        Wanted(each.pod.namespace, each.pod.name, each.container["name"], (*each.paths, ENVIRONMENT))
+        Wanted(pod.namespace, pod.name, each.name, (*each.paths, ENVIRONMENT))
         for each in found
-        if each.pod and (status := each.pod.container(each.container["name"])) and status.running
+        if (pod := each.running_pod)
     )
 
 

@@ -1,0 +1,191 @@
+"""What the probes would observe of the recorded lab, and what a check says of it: for the tests of the checks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from checks import test_leftovers
+from checks.database import test_connections, test_login, test_names, test_replication
+from checks.platform import test_operators, test_references, test_workloads
+from checks.redis import test_endpoint, test_memory
+from checks.redis import test_replication as test_redis
+from postflight.check import meta_of
+from postflight.deployment.parts import Deployment, Login, PostgresCluster
+from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool
+from postflight.probes.inside import InsideConnection, InsideView
+from postflight.probes.probe import NotTried, Refusal
+from postflight.probes.redis import BackendRole, RedisAnswer, RedisObservation, SentinelAnswer, WriteProof
+from postflight.verdict.failure import Failure
+from postflight.verdict.judge import Judge
+from postflight.verdict.status import Status
+from tests.unit import recorded
+from tests.unit.recorded import Json, item
+
+MODULES = (
+    test_leftovers,
+    test_connections,
+    test_login,
+    test_names,
+    test_replication,
+    test_operators,
+    test_references,
+    test_workloads,
+    test_endpoint,
+    test_memory,
+    test_redis,
+)
+CHECKS: Mapping[str, Callable[..., None]] = {
+    meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
+}
+MIB = 2**20
+NOT_ALLOWED = NotTried("no right: create pods/exec in namespace matrix", Refusal.RIGHT)
+READ_ONLY = NotTried("needs --safety canary", Refusal.SAFETY)
+FACTS = {
+    "max_connections": 300,
+    "reserved": 3,
+    "sessions": 30,
+    "databases": {"matrix": "synapse", "key_vault": "key_vault"},
+}
+
+
+# What the probes would observe of a model -----------------------------------------------------------
+
+
+def logins(
+    model: Deployment, outcome: Callable[[Login], tuple[LoginOutcome, str]] | None = None, **facts: Any
+) -> DatabaseLogins:
+    """Every login tried; ``outcome`` says what each comes to."""
+    tries: dict[Login, LoginTry] = {}
+    for use in model.database_uses:
+        for login in filter(None, (use.login, use.next_login)):
+            what, message = outcome(login) if outcome else (LoginOutcome.ACCEPTED, "")
+            seen = {**FACTS, **facts} if what is LoginOutcome.ACCEPTED else {}
+            tries[login] = LoginTry(login, what, message, f"{login.host}:{login.port}", seen)
+    clusters = {(each.host, each.port): cluster for cluster in model.postgres for each in cluster.endpoints}
+    return DatabaseLogins(tries, clusters)
+
+
+def pools(model: Deployment, size: int = 5, *, reported: bool = True, problem: str = "") -> tuple[Pool, ...]:
+    return tuple(Pool(each, size, reported, problem) for each in model.synapse)
+
+
+def instances(model: Deployment) -> dict[str, tuple[DatabaseInstance, ...]]:
+    return {each.id: instances_of(each) for each in model.postgres if each.operator}
+
+
+def instances_of(cluster: PostgresCluster) -> tuple[DatabaseInstance, ...]:
+    common = {"timeline": 1, "wal_bytes": 64 * MIB, "wal_ceiling": 1024 * MIB}
+    replicas = [each.name for each in cluster.pods if each != cluster.primary]
+    primary = common | {
+        "in_recovery": False,
+        "receiver": None,
+        "received_timeline": None,
+        "slots": [slot(f"_cnpg_{name.replace('-', '_')}") for name in replicas],
+        "senders": [{"name": name, "state": "streaming", "behind": 0} for name in replicas],
+    }
+    replica = common | {
+        "in_recovery": True,
+        "receiver": "streaming",
+        "received_timeline": 1,
+        "slots": [],
+        "senders": [],
+    }
+    return tuple(DatabaseInstance(pod, primary if pod == cluster.primary else replica) for pod in cluster.pods)
+
+
+def slot(name: str, *, active: bool = True) -> Json:
+    return {"name": name, "type": "physical", "active": active, "wal_status": "reserved", "behind": 3 * MIB}
+
+
+def nodes(model: Deployment) -> dict[str, RedisObservation]:
+    found: dict[str, RedisObservation] = {}
+    for group in model.redis:
+        master, *others = group.nodes
+        counted = {f"slave{n}": {"ip": each.pod.ip, "state": "online"} for n, each in enumerate(others)}
+        memory = {"used_memory": 8 * MIB, "maxmemory": 96 * MIB, "maxmemory-policy": "allkeys-lru", "evicted_keys": 0}
+        names = {each.server_name: len(each.users) for each in model.redis_endpoints}
+        answers = [RedisAnswer(master, "master", memory | counted | {"master_replid": "a"}, names)]
+        link = {"master_link_status": "up", "master_replid": "a", "master_host": master.pod.ip, "master_port": 6379}
+        answers += [RedisAnswer(each, "slave", memory | link, dict.fromkeys(names, 0)) for each in others]
+        state = {"ip": master.pod.ip, "port": 6379, "num-slaves": len(others)}
+        state["num-other-sentinels"] = len(group.sentinels) - 1
+        watching = tuple(SentinelAnswer(each, state) for each in group.sentinels)
+        found[group.id] = RedisObservation(group, tuple(answers), watching)
+    return found
+
+
+def backends(model: Deployment) -> dict[str, tuple[BackendRole, ...]]:
+    return {
+        each.id: tuple(BackendRole(pod.name, ("master",) * 4, ("run",) * 4) for pod, _ in each.endpoint.pods)
+        for each in model.redis_endpoints
+    }
+
+
+def inside(model: Deployment, problem: str = "", role: str = "master") -> InsideView:
+    """From main's pod, to its database and to Redis."""
+    main = next(each for each in model.synapse if each.is_main)
+    use = next(each for each in model.database_uses if each.client == main.id)
+    address = model.redis_endpoints[0].endpoint
+    pod = main.pod.name if main.pod else ""
+    return InsideView(
+        (
+            InsideConnection(main, pod, use.login.host, 5432, () if problem else ("connected",), problem),
+            InsideConnection(main, pod, address.host, address.port, () if problem else (role,) * 6, problem),
+        ),
+        {},
+    )
+
+
+def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[str, Any]:
+    """Everything that a check may ask for, as of a lab where every probe finds what it should."""
+    lab = lab or recorded.healthy()
+    model = recorded.model() if lab is recorded.healthy() and files is None else lab.deployment(files=files)
+    return {
+        "snapshot": lab.snapshot,
+        "secrets": lab.secrets,
+        "deployment": model,
+        "database_logins": logins(model),
+        "database_pools": pools(model),
+        "database_instances": instances(model),
+        "redis_nodes": nodes(model),
+        "redis_backends": backends(model),
+        "redis_write": {each.id: WriteProof(each.nodes[0], len(each.nodes) - 1) for each in model.redis if each.nodes},
+        "inside_connections": inside(model),
+        "probe_pod_connections": InsideView((), {}),
+        "last_words": {},
+        "leftovers": (),
+    }
+
+
+def ask(id: str, lab: recorded.Recording | None = None, **others: Any) -> Judge:
+    """What a check says of a lab, with some of the observations replaced."""
+    pen, given = Judge(), observed(lab) | others
+    function = CHECKS[id]
+    function(**{name: given[name] for name in inspect.signature(function).parameters if name != "judge"}, judge=pen)
+    return pen
+
+
+def only(pen: Judge, status: Status = Status.FAILED) -> Failure:
+    """The one thing that a check has to say."""
+    assert [(each.status, each.headline) for each in pen.failures] == [(status, pen.failures[0].headline)]
+    return pen.failures[0]
+
+
+MODEL = recorded.model()
+CLUSTER = MODEL.postgres[0]
+GROUP = MODEL.redis[0]
+ADDRESS = MODEL.redis_endpoints[0]
+
+
+def not_ready(raw: Json, name: str, *, state: Json | None = None, restarts: int = 0, last: int | None = None) -> None:
+    """A pod of the lab whose first container is in another state."""
+    pod = item(raw, "Pod", name)
+    for each in pod["status"]["conditions"]:
+        if each["type"] == "Ready":
+            each["status"] = "False"
+    status = pod["status"]["containerStatuses"][0]
+    status |= {"ready": False, "restartCount": restarts, "state": state or {"running": {}}}
+    if last is not None:
+        status["lastState"] = {"terminated": {"exitCode": last}}

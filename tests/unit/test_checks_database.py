@@ -1,0 +1,270 @@
+"""The checks of PostgreSQL, given each kind of fault alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from postflight.deployment.parts import Login
+from postflight.probes.databases import DatabaseInstance, LoginOutcome
+from postflight.probes.inside import InsideView
+from postflight.secrets import Secret
+from postflight.verdict.status import Nature, Status
+from tests.unit import recorded
+from tests.unit.observations import (
+    CLUSTER,
+    MIB,
+    MODEL,
+    NOT_ALLOWED,
+    ask,
+    inside,
+    instances_of,
+    logins,
+    only,
+    pools,
+    slot,
+)
+from tests.unit.recorded import Json
+
+
+def by_role(user: str, outcome: LoginOutcome, message: str = "said so") -> Callable[[Login], tuple[LoginOutcome, str]]:
+    return lambda login: (outcome, message) if login.user == user else (LoginOutcome.ACCEPTED, "")
+
+
+class TestDatabaseLogin:
+    @pytest.mark.parametrize(
+        ("outcome", "said"),
+        [
+            (LoginOutcome.PASSWORD, "password rejected"),
+            (LoginOutcome.NO_ROLE, "role may not log in"),
+            (LoginOutcome.NOT_ALLOWED, "refused by pg_hba.conf"),
+            (LoginOutcome.NO_SCRAM, "not asked for SCRAM"),
+        ],
+    )
+    def test_a_login_that_is_refused_stops_its_process(self, outcome: LoginOutcome, said: str) -> None:
+        found = only(ask("database.login", database_logins=logins(MODEL, by_role("key_vault", outcome))))
+        assert found.headline == f"key-vault cannot log in to matrix-postgresql-rw: {said}"
+        assert found.nature is Nature.WRONG
+        assert any(part.startswith("pod/matrix/key-vault-") for part in found.stops)
+        assert "deployment/matrix/key-vault" in found.stops
+
+    def test_main_comes_first_of_all_that_share_a_password(self) -> None:
+        def outcome(login: Login) -> tuple[LoginOutcome, str]:
+            pod = login.user == "synapse" and login.host.endswith("cluster.local")
+            return (LoginOutcome.PASSWORD, "password authentication failed") if pod else (LoginOutcome.ACCEPTED, "")
+
+        found = only(ask("database.login", database_logins=logins(MODEL, outcome)))
+        assert found.headline == "synapse-main and 9 more cannot log in to matrix-postgresql-rw: password rejected"
+        assert "as each of 15 processes would log in" in found.observed
+        assert found.cause.startswith(
+            "Secret synapse-secrets/DB_PASSWORD differs from Secret matrix-postgresql-app/password"
+        )
+        assert "take the password over into synapse-secrets/DB_PASSWORD" in found.remedy
+
+    def test_a_secret_changed_since_is_told_from_a_wrong_one(self) -> None:
+        lab = recorded.changed(new_password)
+        model = lab.deployment()
+
+        def only_new(login: Login) -> tuple[LoginOutcome, str]:
+            new = login.user != "synapse" or login.password == Secret("another-password")
+            return (LoginOutcome.ACCEPTED, "") if new else (LoginOutcome.PASSWORD, "failed")
+
+        found = ask("database.login", lab, database_logins=logins(model, only_new)).failures[0]
+        assert "Secret synapse-secrets/DB_PASSWORD was changed at 2026-" in found.cause
+        assert "started with the value before" in found.cause
+        assert found.remedy == "restart synapse-main and 9 more"
+
+    def test_a_secret_that_a_restart_would_fail_on_is_said_before_it(self) -> None:
+        lab = recorded.changed(new_password)
+        model = lab.deployment()
+
+        def only_old(login: Login) -> tuple[LoginOutcome, str]:
+            new = login.password == Secret("another-password")
+            return (LoginOutcome.PASSWORD, "failed") if new else (LoginOutcome.ACCEPTED, "")
+
+        found = only(ask("database.login", lab, database_logins=logins(model, only_old)))
+        assert found.headline.startswith("synapse-main and 9 more will not log in after the next restart: ")
+        assert found.stops == ()
+
+    def test_a_server_that_does_not_answer_is_silence_of_the_server(self) -> None:
+        refused = by_role("key_vault", LoginOutcome.UNREACHABLE, "connection refused")
+        found = only(ask("database.login", database_logins=logins(MODEL, refused)))
+        assert found.headline == "matrix-postgresql-rw does not take logins: connection refused"
+        assert (found.nature, found.subject, found.stops) == (Nature.UNAVAILABLE, CLUSTER.id, (CLUSTER.id,))
+
+    def test_a_server_whose_pods_are_ready_and_that_is_silent_is_unknown(self) -> None:
+        late = by_role("key_vault", LoginOutcome.TIMED_OUT, "timeout expired")
+        found = only(ask("database.login", database_logins=logins(MODEL, late)), Status.UNKNOWN)
+        assert found.headline.startswith("matrix-postgresql-rw did not answer in time, though its pods are Ready")
+
+    def test_a_database_that_is_missing_is_anothers_to_say(self) -> None:
+        found = only(
+            ask("database.login", database_logins=logins(MODEL, by_role("key_vault", LoginOutcome.NO_DATABASE)))
+        )
+        assert found.nature is Nature.UNAVAILABLE
+
+    def test_one_outside_that_no_tunnel_leads_to_is_unknown(self) -> None:
+        pen = ask("database.login", database_logins=logins(MODEL, by_role("key_vault", LoginOutcome.OUTSIDE)))
+        assert only(pen, Status.UNKNOWN).headline.endswith("no tunnel leads there (--access direct)")
+
+    def test_a_secret_that_could_not_be_read_is_unknown(self) -> None:
+        hidden = replace(recorded.healthy().secrets, unseen={("matrix", "other"): "no right"})
+        found = only(ask("database.login", secrets=hidden), Status.UNKNOWN)
+        assert found.headline == "logins that Secret other holds could not be tried: no right"
+
+    def test_the_way_by_name_is_warned_of_where_it_was_not_tried(self) -> None:
+        found = only(ask("database.login", inside_connections=NOT_ALLOWED), Status.WARNED)
+        assert found.headline == f"whether the processes reach the database by name was not seen: {NOT_ALLOWED.reason}"
+
+    def test_a_process_that_does_not_reach_it_by_name_is_failed(self) -> None:
+        found = only(ask("database.login", inside_connections=inside(MODEL, "timed out")))
+        assert found.headline == "synapse-main does not reach matrix-postgresql-rw, which takes logins: timed out"
+
+    def test_the_same_from_a_probe_pod(self) -> None:
+        pen = ask(
+            "database.login", inside_connections=InsideView((), {}), probe_pod_connections=inside(MODEL, "dropped")
+        )
+        assert "does not reach matrix-postgresql-rw" in only(pen).headline
+
+
+def new_password(raw: Json) -> None:
+    held = next(each for each in raw["secrets"] if each["name"] == "synapse-secrets")
+    held["data"]["DB_PASSWORD"] = "another-password"
+
+
+class TestDatabaseNames:
+    def test_a_database_that_is_missing(self) -> None:
+        missing = by_role("key_vault", LoginOutcome.NO_DATABASE, 'database "key_vault" does not exist')
+        facts = {"databases": {"matrix": "synapse", "keyvault": "key_vault"}}
+        found = only(ask("database.names", database_logins=logins(MODEL, missing, **facts)))
+        assert found.headline == "key-vault names database key_vault, which does not exist on matrix-postgresql"
+        assert "there are: keyvault, matrix" in found.observed
+        assert found.cause.startswith("Secret key-vault-secrets/DB_NAME says key_vault")
+
+    def test_a_database_of_another_owner(self) -> None:
+        facts = {"databases": {"matrix": "synapse", "key_vault": "postgres"}}
+        found = only(ask("database.names", database_logins=logins(MODEL, None, **facts)))
+        assert found.headline == "database key_vault, which key-vault uses as key_vault, is owned by postgres"
+
+    def test_a_database_that_cannot_be_seen_is_unknown(self) -> None:
+        down = by_role("key_vault", LoginOutcome.UNREACHABLE, "refused")
+        found = only(ask("database.names", database_logins=logins(MODEL, down)), Status.UNKNOWN)
+        assert (found.subject, found.headline) == (
+            CLUSTER.id,
+            "whether database key_vault exists could not be seen: refused",
+        )
+
+    def test_a_wrong_password_does_not_hide_that_another_sees_the_database(self) -> None:
+        refused = by_role("key_vault", LoginOutcome.PASSWORD)
+        assert ask("database.names", database_logins=logins(MODEL, refused)).failures == []
+        facts = {"databases": {"matrix": "synapse"}}
+        found = only(ask("database.names", database_logins=logins(MODEL, refused, **facts)))
+        assert "which does not exist on matrix-postgresql" in found.headline
+
+
+class TestDatabaseConnections:
+    def test_a_budget_that_the_maximum_exceeds(self) -> None:
+        found = only(ask("database.connections", database_logins=logins(MODEL, None, max_connections=60)))
+        assert found.headline.startswith(
+            "matrix-postgresql takes 57 connections (max_connections 60), its processes at"
+        )
+        assert "autoscalers that may make more of" in found.cause
+
+    def test_larger_pools_exceed_it_too(self) -> None:
+        found = only(ask("database.connections", database_pools=pools(MODEL, 50)))
+        assert found.cause.startswith("cp_max 50 in 15 processes")
+
+    def test_a_budget_that_just_holds_is_green(self) -> None:
+        wanted = next(
+            int(word)
+            for word in only(
+                ask("database.connections", database_logins=logins(MODEL, None, max_connections=10))
+            ).observed.split()
+            if word.isdigit()
+        )
+        just = logins(MODEL, None, max_connections=wanted + 3)
+        assert ask("database.connections", database_logins=just).failures == []
+        assert only(ask("database.connections", database_logins=logins(MODEL, None, max_connections=wanted + 2)))
+
+    def test_keepalives_that_are_missing(self) -> None:
+        uses = tuple(replace(each, keepalives=False if each.pool else None) for each in MODEL.database_uses)
+        pen = ask("database.connections", deployment=replace(MODEL, database_uses=uses))
+        assert only(pen, Status.WARNED).headline.startswith("15 Synapse processes connect without TCP keepalives")
+
+    def test_a_pool_that_could_not_be_asked_is_unknown(self) -> None:
+        pen = ask("database.connections", database_pools=pools(MODEL, reported=False, problem="timed out"))
+        assert {each.status for each in pen.failures} == {Status.UNKNOWN}
+        assert "synapse-main could not be asked for its pool: timed out" in [each.headline for each in pen.failures]
+
+    def test_a_pool_that_is_only_configured_is_warned_of(self) -> None:
+        pen = ask("database.connections", database_pools=pools(MODEL, reported=False))
+        assert {each.status for each in pen.failures} == {Status.WARNED}
+
+    def test_without_any_login_it_cannot_be_counted(self) -> None:
+        down = logins(MODEL, lambda login: (LoginOutcome.UNREACHABLE, "refused"))
+        found = only(ask("database.connections", database_logins=down), Status.UNKNOWN)
+        assert found.headline == "the connections of matrix-postgresql cannot be counted: no login works"
+
+
+def primary_says(**facts: Any) -> dict[str, tuple[DatabaseInstance, ...]]:
+    primary, replica = instances_of(CLUSTER)
+    return {CLUSTER.id: (replace(primary, facts={**primary.facts, **facts}), replica)}
+
+
+def replica_says(problem: str = "", **facts: Any) -> dict[str, tuple[DatabaseInstance, ...]]:
+    primary, replica = instances_of(CLUSTER)
+    changed = (
+        DatabaseInstance(replica.pod, {}, problem) if problem else replace(replica, facts={**replica.facts, **facts})
+    )
+    return {CLUSTER.id: (primary, changed)}
+
+
+class TestDatabaseReplication:
+    @pytest.mark.parametrize(
+        "seen",
+        [
+            replica_says(receiver=None),
+            primary_says(senders=[]),
+            primary_says(senders=[{"name": "matrix-postgresql-2", "state": "catchup", "behind": 1}]),
+        ],
+        ids=["no receiver", "no sender", "catching up"],
+    )
+    def test_a_replica_that_does_not_stream(self, seen: object) -> None:
+        found = only(ask("database.replication", database_instances=seen))
+        assert found.headline == "matrix-postgresql-2 does not stream from the primary matrix-postgresql-1"
+
+    def test_a_replica_on_another_timeline(self) -> None:
+        found = only(ask("database.replication", database_instances=primary_says(timeline=2)))
+        assert found.headline == "matrix-postgresql-2 follows timeline 1, the primary matrix-postgresql-1 is on 2"
+
+    def test_a_replica_far_behind_is_warned_of(self) -> None:
+        senders = [{"name": "matrix-postgresql-2", "state": "streaming", "behind": 1024 * MIB}]
+        pen = ask("database.replication", database_instances=primary_says(senders=senders))
+        assert only(pen, Status.WARNED).headline.startswith("matrix-postgresql-2 is 1024 MiB behind")
+
+    def test_a_slot_that_nobody_reads(self) -> None:
+        idle = [slot("_cnpg_matrix_postgresql_2"), slot("li_sync", active=False)]
+        found = only(ask("database.replication", database_instances=primary_says(slots=idle)))
+        assert found.headline == "replication slot li_sync on matrix-postgresql-1 is read by nobody and keeps WAL"
+        assert "pg_drop_replication_slot('li_sync')" in found.remedy
+
+    def test_wal_that_piles_up_is_warned_of(self) -> None:
+        pen = ask("database.replication", database_instances=primary_says(wal_bytes=4096 * MIB))
+        assert only(pen, Status.WARNED).headline.startswith("WAL piles up on matrix-postgresql-1")
+
+    def test_two_primaries_at_once(self) -> None:
+        found = only(ask("database.replication", database_instances=replica_says(in_recovery=False)))
+        assert found.headline.startswith("matrix-postgresql has 2 primaries at once: ")
+
+    def test_no_primary_at_all(self) -> None:
+        found = only(ask("database.replication", database_instances=primary_says(in_recovery=True)))
+        assert found.headline == "matrix-postgresql has no primary among 2 instances"
+
+    def test_an_instance_that_could_not_be_asked(self) -> None:
+        seen = replica_says("psql: no space left")
+        found = only(ask("database.replication", database_instances=seen), Status.UNKNOWN)
+        assert found.nature is Nature.UNAVAILABLE
+        assert found.headline.startswith("matrix-postgresql-2 could not be asked how it replicates: ")
