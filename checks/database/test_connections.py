@@ -1,7 +1,11 @@
+from collections.abc import Mapping
+from typing import Any
+
 from postflight.check import check
 from postflight.cluster.kinds import AUTOSCALER
 from postflight.deployment.parts import Deployment, PostgresCluster
-from postflight.probes.databases import DatabaseLogins, LoginOutcome, LoginTry, Pool
+from postflight.probes.databases import DatabaseInstance, DatabaseLogins, Pool, server_facts
+from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -19,18 +23,25 @@ OTHERS = 5
     f" than Synapse count as {OTHERS} each",
 )
 def test_the_database_has_connections_for_every_process_at_its_autoscaling_maximum(
-    deployment: Deployment, database_logins: DatabaseLogins, database_pools: tuple[Pool, ...], judge: Judge
+    deployment: Deployment,
+    database_logins: DatabaseLogins,
+    database_instances: Mapping[str, tuple[DatabaseInstance, ...]] | NotTried,
+    database_pools: tuple[Pool, ...],
+    judge: Judge,
 ) -> None:
     """Pools fill slowly: a budget that does not hold is met under load, when it hurts most."""
     if not database_pools:
         judge.absent("no Synapse process names a PostgreSQL")
         return
+    for process in deployment.unread:
+        why = process.config_problem
+        judge.unknown(process.id, f"the pool of {process.workload_name} is not known: {why}")
     for cluster in deployment.postgres:
-        attempt = _accepted(database_logins, cluster)
+        facts = server_facts(cluster, database_logins, database_instances)
         pools = [pool for pool in database_pools if _uses(deployment, pool.process.id, cluster)]
         if not pools:
             continue
-        if attempt is None:
+        if not facts:
             judge.unknown(
                 cluster.id,
                 f"the connections of {cluster.name} cannot be counted: no login works",
@@ -38,7 +49,7 @@ def test_the_database_has_connections_for_every_process_at_its_autoscaling_maxim
             )
             continue
         judge.saw(cluster.id)
-        _budget(deployment, cluster, attempt, pools, judge)
+        _budget(deployment, cluster, facts, pools, judge)
     for use in deployment.database_uses:
         if use.keepalives is False:
             others = len({u.client for u in deployment.database_uses if u.keepalives is False})
@@ -53,7 +64,7 @@ def test_the_database_has_connections_for_every_process_at_its_autoscaling_maxim
 
 
 def _budget(
-    deployment: Deployment, cluster: PostgresCluster, attempt: LoginTry, pools: list[Pool], judge: Judge
+    deployment: Deployment, cluster: PostgresCluster, facts: Mapping[str, Any], pools: list[Pool], judge: Judge
 ) -> None:
     workloads = {each.id: each for each in deployment.workloads}
     sizes: dict[str, int] = {}
@@ -66,12 +77,12 @@ def _budget(
         if use.workload in workloads and use.workload not in sizes and _uses(deployment, use.client, cluster)
     }
     total = sum(wants.values()) + sum(others.values())
-    limit, reserved = int(attempt.facts["max_connections"]), int(attempt.facts["reserved"])
+    limit, reserved = int(facts["max_connections"]), int(facts["reserved"])
     largest = sorted(wants.items(), key=lambda item: -item[1])[:3]
     terms = ", ".join(f"{name.rpartition('/')[2]} {count}" for name, count in largest)
     observed = (
         f"{total} connections wanted at most ({terms}, ...), {limit - reserved} to be had"
-        f" (max_connections {limit} less {reserved} reserved); {attempt.facts['sessions']} in use now"
+        f" (max_connections {limit} less {reserved} reserved); {facts['sessions']} in use now"
     )
     if total > limit - reserved:
         scaled = [w.name for w in deployment.workloads if w.id in sizes and w.maximum > w.desired]
@@ -83,6 +94,7 @@ def _budget(
             expected="the pools of all processes at their autoscaling maximum fit max_connections",
             cause=f"cp_max {max(sizes.values())} in {len(pools)} processes"
             + (f", and autoscalers that may make more of {', '.join(scaled)}" if scaled else ""),
+            stops=(cluster.id,) if facts["sessions"] >= limit - reserved else (),
             remedy=f"lower cp_max or maxReplicas until the sum is at most {limit - reserved}, or raise max_connections above {total + reserved}",
         )
     for workload in sizes:
@@ -103,11 +115,3 @@ def _budget(
 def _uses(deployment: Deployment, client: str, cluster: PostgresCluster) -> bool:
     hosts = {(each.host, each.port) for each in cluster.endpoints}
     return any(u.client == client and (u.login.host, u.login.port) in hosts for u in deployment.database_uses)
-
-
-def _accepted(logins: DatabaseLogins, cluster: PostgresCluster) -> LoginTry | None:
-    for attempt in logins.tries.values():
-        where = (attempt.login.host, attempt.login.port)
-        if attempt.outcome is LoginOutcome.ACCEPTED and logins.clusters[where].id == cluster.id and attempt.facts:
-            return attempt
-    return None

@@ -60,10 +60,9 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
         _from_inside(database_logins, inside_connections, judge)
     if isinstance(probe_pod_connections, InsideView):
         _from_inside(database_logins, probe_pod_connections, judge)
-    for process in deployment.synapse:
-        if process.config is None:
-            why = process.config_problem
-            judge.unknown(process.id, f"the configuration of {process.workload_name} is not known: {why}")
+    for process in deployment.unread:
+        why = process.config_problem
+        judge.unknown(process.id, f"how {process.workload_name} logs in is not known, its configuration: {why}")
     derived = [use for use in deployment.database_uses if use.derived and _runs(deployment, use)]
     if derived:
         judge.warn(

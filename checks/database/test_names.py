@@ -2,7 +2,8 @@ from collections.abc import Mapping
 
 from postflight.check import check
 from postflight.deployment.parts import DatabaseUse, Deployment, Login
-from postflight.probes.databases import DatabaseLogins, LoginOutcome, LoginTry
+from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, server_facts
+from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -15,7 +16,10 @@ from postflight.verdict.status import Severity
     blind_spots="a server that no login of the deployment reaches: database.login says why",
 )
 def test_every_database_that_a_workload_names_exists_and_is_owned_by_its_role(
-    deployment: Deployment, database_logins: DatabaseLogins, judge: Judge
+    deployment: Deployment,
+    database_logins: DatabaseLogins,
+    database_instances: Mapping[str, tuple[DatabaseInstance, ...]] | NotTried,
+    judge: Judge,
 ) -> None:
     """A database under another name stops its service at the first query, and a database of another
     owner at the first schema change. CloudNativePG's postInitSQL runs once: editing it later makes
@@ -23,6 +27,9 @@ def test_every_database_that_a_workload_names_exists_and_is_owned_by_its_role(
     if not deployment.database_uses:
         judge.absent("no process names a PostgreSQL")
         return
+    for process in deployment.unread:
+        why = process.config_problem
+        judge.unknown(process.id, f"which database {process.workload_name} uses is not known: {why}")
     for login, uses in _by_login(deployment).items():
         attempt = database_logins.tries.get(login)
         if attempt is None:
@@ -30,7 +37,7 @@ def test_every_database_that_a_workload_names_exists_and_is_owned_by_its_role(
         use = uses[0]
         cluster = database_logins.clusters[(login.host, login.port)]
         name = use.workload.rpartition("/")[2]
-        known = _databases(database_logins, cluster.id)
+        known = server_facts(cluster, database_logins, database_instances).get("databases") or {}
         if attempt.outcome is LoginOutcome.NO_DATABASE:
             near = ", ".join(sorted(known)) or "not known"
             judge.wrong(
@@ -42,36 +49,33 @@ def test_every_database_that_a_workload_names_exists_and_is_owned_by_its_role(
                 remedy=f"correct {use.database_origin}, or create the database owned by {login.user}",
                 stops=tuple(dict.fromkeys(part for u in uses for part in (u.client, u.workload))),
             )
-        elif attempt.outcome is LoginOutcome.ACCEPTED:
-            _owner(attempt, use, name, judge)
-        elif attempt.outcome in (LoginOutcome.UNREACHABLE, LoginOutcome.TIMED_OUT, LoginOutcome.FULL):
-            judge.unknown(cluster.id, f"whether database {login.database} exists could not be seen: {attempt.message}")
-        elif known and login.database not in known:
+        elif not known:
+            judge.unknown(
+                use.client,
+                f"whether database {login.database} exists could not be seen: {attempt.message or attempt.outcome}",
+                needs=(use.client, cluster.id),
+            )
+        elif login.database not in known:
             judge.wrong(
                 use.client,
                 f"{name} names database {login.database}, which does not exist on {cluster.name}",
                 observed=f"there are: {', '.join(sorted(known))} (as another role sees them)",
                 expected=f"a database {login.database} owned by {login.user}",
             )
-        elif known:
-            judge.saw(use.client)
         else:
-            judge.unknown(
-                use.client, f"{name} cannot log in, so its database cannot be seen", needs=(use.client, cluster.id)
-            )
+            _owner(known[login.database], login, use, name, judge)
 
 
-def _owner(attempt: LoginTry, use: DatabaseUse, name: str, judge: Judge) -> None:
+def _owner(owner: str, login: Login, use: DatabaseUse, name: str, judge: Judge) -> None:
     judge.saw(use.client)
-    owner = (attempt.facts.get("databases") or {}).get(attempt.login.database)
-    if owner and owner != attempt.login.user:
+    if owner != login.user:
         judge.wrong(
             use.client,
-            f"database {attempt.login.database}, which {name} uses as {attempt.login.user}, is owned by {owner}",
+            f"database {login.database}, which {name} uses as {login.user}, is owned by {owner}",
             observed=f"owner {owner}",
-            expected=f"owner {attempt.login.user}",
-            cause=f"{attempt.login.database} was created by or for another role",
-            remedy=f"ALTER DATABASE {attempt.login.database} OWNER TO {attempt.login.user}, as a superuser",
+            expected=f"owner {login.user}",
+            cause=f"{login.database} was created by or for another role",
+            remedy=f"ALTER DATABASE {login.database} OWNER TO {login.user}, as a superuser",
         )
 
 
@@ -80,12 +84,3 @@ def _by_login(deployment: Deployment) -> Mapping[Login, list[DatabaseUse]]:
     for use in deployment.database_uses:
         found.setdefault(use.login, []).append(use)
     return found
-
-
-def _databases(logins: DatabaseLogins, cluster: str) -> Mapping[str, str]:
-    """All databases of a server with their owners, as any role that got in sees them."""
-    for attempt in logins.tries.values():
-        where = (attempt.login.host, attempt.login.port)
-        if attempt.outcome is LoginOutcome.ACCEPTED and logins.clusters[where].id == cluster:
-            return dict(attempt.facts.get("databases") or {})
-    return {}

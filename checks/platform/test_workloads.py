@@ -9,6 +9,7 @@ from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
 RESTARTS = 3
+NAMED = 3
 STARTING = ("PodInitializing", "ContainerCreating")
 
 
@@ -86,6 +87,8 @@ def _state(container: Container) -> str:
         return f"keeps crashing ({container.waiting}, exit code {container.last_exit}, {container.restarts} restarts)"
     if container.waiting and container.waiting != "ContainerCreating":
         return f"waits: {container.waiting} {container.message}".strip()
+    if container.last_exit not in (0, None) and not container.running and container.restarts:
+        return f"keeps crashing (CrashLoopBackOff, exit code {container.last_exit}, {container.restarts} restarts)"
     if container.last_exit not in (0, None) and not container.running:
         return f"ended with exit code {container.last_exit}"
     if container.running and not container.ready:
@@ -116,14 +119,13 @@ def _events(snapshot: Snapshot, workload: Workload) -> tuple[str, ...]:
 
 def _same_image(workload: Workload, judge: Judge) -> None:
     for name, wanted in workload.images.items():
-        others = {
-            pod.name: container.image
-            for pod in workload.pods
-            if (container := pod.container(name)) and container.image != wanted
-        }
-        ids = {container.image_id for pod in workload.pods if (container := pod.container(name)) and container.image_id}
-        if others or len(ids) > 1:
-            odd = ", ".join(f"{pod} runs {image}" for pod, image in others.items()) or f"{len(ids)} different images"
+        found = {pod.name: container for pod in workload.pods if (container := pod.container(name))}
+        images = {pod: container.image for pod, container in found.items()}
+        ids = {container.image_id for container in found.values() if container.image_id}
+        if set(images.values()) - {wanted} or len(ids) > 1:
+            odd = "; ".join(f"{_pods(images, image)} on {image}" for image in dict.fromkeys(images.values()))
+            if set(images.values()) == {wanted}:
+                odd = f"{len(ids)} different images under one name"
             judge.wrong(
                 workload.id,
                 f"{workload.name}: {odd}, its workload says {wanted}",
@@ -138,6 +140,11 @@ def _same_image(workload: Workload, judge: Judge) -> None:
                 judge.warn(
                     pod.id, f"{pod.name}: container {name} runs now but was restarted {container.restarts} times"
                 )
+
+
+def _pods(images: Mapping[str, str], image: str) -> str:
+    pods = [pod for pod, each in images.items() if each == image]
+    return ", ".join(pods) if len(pods) <= NAMED else f"{len(pods)} pods"
 
 
 def _same_release(deployment: Deployment, judge: Judge) -> None:

@@ -30,6 +30,9 @@ def test_the_redis_address_of_synapse_leads_every_process_to_the_master(
     different nodes silently stop hearing each other."""
     if not deployment.redis_endpoints:
         judge.absent("no Synapse process has Redis enabled")
+    for process in deployment.unread:
+        why = process.config_problem
+        judge.unknown(process.id, f"which Redis {process.workload_name} uses is not known: {why}")
     for address in deployment.redis_endpoints:
         judge.saw(address.id)
         if address.endpoint.external:

@@ -34,8 +34,9 @@ def test_redis_has_one_master_and_linked_replicas_and_its_sentinels_agree(
             judge.absent("no Synapse process has Redis enabled")
         return
     for identity, seen in redis_nodes.items():
-        linked = _nodes(seen, judge)
+        # First what the Sentinels believe: they tell the nodes whom to follow.
         _sentinels(seen, judge)
+        linked = _nodes(seen, judge)
         if isinstance(redis_write, NotTried):
             judge.warn(identity, f"whether a write reaches the replicas was not seen: {redis_write.reason}")
         elif linked and (proof := redis_write.get(identity)):

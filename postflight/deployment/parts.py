@@ -236,3 +236,8 @@ class Deployment:
     redis_endpoints: tuple[RedisEndpoint, ...]
     depends: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+
+    @property
+    def unread(self) -> tuple[SynapseProcess, ...]:
+        """The processes whose configuration is not known, so that nothing is known of what they use."""
+        return tuple(each for each in self.synapse if each.config is None)

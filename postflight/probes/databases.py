@@ -16,16 +16,20 @@ from postflight.cluster.streams import run_in_pod
 from postflight.cluster.threads import in_threads
 from postflight.deployment.parts import Deployment, Endpoint, Login, Pod, PostgresCluster, SynapseProcess
 from postflight.limits import Limit
-from postflight.probes.probe import EXEC, probe
+from postflight.probes.probe import EXEC, NotTried, probe
 
 
 class LoginOutcome(StrEnum):
+    """``NO_SLOT`` comes after the password was accepted (InitPostgres checks the slots that are kept
+    for superusers last), ``FULL`` before it was asked for."""
+
     ACCEPTED = "accepted"
     PASSWORD = "password rejected"
     NO_SCRAM = "not asked for SCRAM"
     NO_DATABASE = "database does not exist"
     NO_ROLE = "role may not log in"
     NOT_ALLOWED = "refused by pg_hba.conf"
+    NO_SLOT = "no connection slot left"
     FULL = "too many connections"
     UNREACHABLE = "unreachable"
     TIMED_OUT = "no answer in time"
@@ -40,7 +44,8 @@ MESSAGES = (
     (r'role ".*" does not exist|is not permitted to log in', LoginOutcome.NO_ROLE),
     (r"no pg_hba.conf entry|pg_hba.conf rejects", LoginOutcome.NOT_ALLOWED),
     (r"timeout expired|timed out", LoginOutcome.TIMED_OUT),
-    (r"too many clients|remaining connection slots|too many connections", LoginOutcome.FULL),
+    (r"remaining connection slots", LoginOutcome.NO_SLOT),
+    (r"too many clients|too many connections", LoginOutcome.FULL),
 )
 
 
@@ -181,6 +186,11 @@ def _way(access: Access, endpoint: Endpoint) -> Iterator[tuple[str | None, int, 
 #: Run by psql as the instance's own administrator, over its Unix socket; reads only.
 INSTANCE = """
 select json_build_object(
+ 'max_connections', current_setting('max_connections')::int,
+ 'reserved', current_setting('superuser_reserved_connections')::int
+             + coalesce(current_setting('reserved_connections', true), '0')::int,
+ 'sessions', (select count(*) from pg_stat_activity where backend_type = 'client backend'),
+ 'databases', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database where not datistemplate),
  'in_recovery', pg_is_in_recovery(),
  'timeline', (select timeline_id from pg_control_checkpoint()),
  'received_timeline', (select received_tli from pg_stat_wal_receiver),
@@ -226,6 +236,21 @@ def database_instances(deployment: Deployment, api: Api) -> Mapping[str, tuple[D
             instance = DatabaseInstance(pod, {}, "no answer within the time limit")
         found[cluster.id] = (*found[cluster.id], instance)
     return found
+
+
+def server_facts(
+    cluster: PostgresCluster,
+    logins: DatabaseLogins,
+    instances: Mapping[str, tuple[DatabaseInstance, ...]] | NotTried,
+) -> Mapping[str, Any]:
+    """What a server says of itself (max_connections, reserved, sessions, databases with owners): to a
+    login that was let in, else to its own administrator. Empty when neither could ask."""
+    for attempt in logins.tries.values():
+        where = (attempt.login.host, attempt.login.port)
+        if attempt.facts and logins.clusters[where].id == cluster.id:
+            return attempt.facts
+    asked = () if isinstance(instances, NotTried) else instances.get(cluster.id, ())
+    return next((each.facts for each in asked if each.facts and not each.facts["in_recovery"]), {})
 
 
 def _ask(api: Api, pod: Pod) -> DatabaseInstance:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypedDict, Unpack
 
@@ -57,7 +56,3 @@ class Judge:
     def absent(self, reason: str) -> None:
         """The part is no part of this deployment; the reason lies outside the cluster's silence."""
         self.absence = reason
-
-    def all_unknown(self, subjects: Iterable[str], why: str) -> None:
-        for subject in subjects:
-            self.unknown(subject, f"{subject} could not be looked at: {why}")

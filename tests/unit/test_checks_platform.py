@@ -63,7 +63,8 @@ class TestWorkloads:
 
         found = only(ask("platform.workloads", recorded.changed(change)))
         assert found.headline == (
-            "synapse-federation-sender: synapse-federation-sender-1 runs matrixdotorg/synapse:v1.162.0,"
+            "synapse-federation-sender: synapse-federation-sender-0 on matrixdotorg/synapse:v1.163.2;"
+            " synapse-federation-sender-1 on matrixdotorg/synapse:v1.162.0,"
             " its workload says matrixdotorg/synapse:v1.163.2"
         )
 
