@@ -15,7 +15,7 @@ from postflight.limits import Limit
 ENVIRONMENT = "/proc/1/environ"
 #: For each file one line: "=" and its bytes in base64, or "!" where it cannot be read.
 SCRIPT = (
-    'for f in "$@"; do if d=$(base64 < "$f" 2>/dev/null | tr -d "\\n") && [ -r "$f" ];'
+    'for f in "$@"; do if [ -r "$f" ] && d=$(base64 -w0 "$f" 2>/dev/null || base64 < "$f" | tr -d "\\n");'
     ' then echo "=$d"; else echo "!"; fi; done'
 )
 

@@ -38,7 +38,7 @@ def ask_outpost(
     """Put questions to the outpost; one answer each. Raises :class:`ApiError` when it cannot run."""
     app = zipapp()
     stdin = b"%d\n" % len(app) + app + json.dumps(list(asks)).encode() + b"\n"
-    answer = run_in_pod(api, namespace, pod, container, ("python3", "-c", START), stdin=stdin, limit=limit)
+    answer = run_in_pod(api, namespace, pod, container, ("python3", "-I", "-S", "-c", START), stdin=stdin, limit=limit)
     try:
         answers: list[dict[str, Any]] = json.loads(answer.stdout)
     except ValueError as error:

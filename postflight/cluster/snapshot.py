@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from postflight.cluster.api import Api, ApiError, Object
 from postflight.cluster.connection import ClusterError
@@ -18,7 +19,7 @@ from postflight.cluster.kinds import (
     STATEFUL_SET,
     Kind,
 )
-from postflight.cluster.threads import in_threads
+from postflight.cluster.threads import in_threads, spawn
 from postflight.limits import Limit
 
 Key = tuple[Kind, str]
@@ -64,6 +65,7 @@ def take(api: Api, requested: Sequence[str], holds_homeserver: Callable[[Object]
     """
     objects: dict[Key, tuple[Object, ...]] = {}
     unseen: dict[Key, str] = {}
+    known = {kind: spawn(partial(_is_served, api, kind)) for kind in CUSTOM}
     wide = in_threads([_lister(api, kind, "") for kind in WIDE], Limit.REQUEST * 3)
     controllers: list[Object] = []
     for kind, outcome in zip(WIDE, wide, strict=True):
@@ -79,7 +81,7 @@ def take(api: Api, requested: Sequence[str], holds_homeserver: Callable[[Object]
     wanted = [
         (kind, namespace) for namespace in namespaces for kind in LISTED if kind not in WIDE or (kind, "") in unseen
     ]
-    served = frozenset(kind for kind in CUSTOM if _is_served(api, kind))
+    served = frozenset(kind for kind, answer in known.items() if answer.result(Limit.REQUEST * 3))
     wanted = [(kind, ns) for kind, ns in wanted if not kind.custom or kind in served]
     works = [_lister(api, kind, namespace) for kind, namespace in wanted]
     works += [_exists(api, namespace) for namespace in requested]

@@ -105,7 +105,7 @@ def uses_of_client(client: Place, files: Files, secrets: SecretStore) -> Iterato
     if pod is None:
         return
     read = files.of(pod.namespace, pod.name, client.name)
-    frozen = parse_environment(read[ENVIRONMENT]) if read and ENVIRONMENT in read else None
+    frozen = parse_environment(read[ENVIRONMENT]) if read and read.get(ENVIRONMENT) else None
     effective = dict(logins_of(frozen)) if frozen is not None else today
     for variable, login in effective.items():
         origin, changed = _origin(by_spec.get(variable), secrets)
