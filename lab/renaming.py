@@ -65,6 +65,8 @@ class Renaming:
             return [self._value(v, key) for v in value]
         if not isinstance(value, str):
             return value
+        if key in ("command", "args"):
+            return self._text(value)  # `haproxy` is a program here, and a name elsewhere
         if key == "namespace":
             return self.spaces.get(value, value)
         if key in self.labels:

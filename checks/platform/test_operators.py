@@ -43,7 +43,10 @@ def test_the_operators_run_and_what_they_look_after_is_whole(
     _operator(snapshot, operated, judge)
     for each in expected:
         judge.unavailable(
-            each.id, f"there is no Cluster {each.name}, though {each.name}-rw is named as its Service", stops=(each.id,)
+            each.id,
+            f"there is no Cluster {each.name}, though {each.name}-rw is named as its Service",
+            remedy=f"apply Cluster {each.name} again, and restore its data from the last backup",
+            stops=(each.id,),
         )
     for each in operated:
         judge.saw(each.id)
