@@ -46,5 +46,5 @@ test: setup      ## everything
 test-quick: setup ## lint, types, unit tests
 	@$(TOX) -e lint,types,unit
 
-test-each: setup ## every defect, each in a lab of its own
+test-each: setup ## every defect alone, one by one; writes docs/defects.md
 	@$(TOX) -e each

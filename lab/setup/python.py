@@ -16,9 +16,8 @@ _GLIBC = (36, 35, 34, 31, 28, 24, 17, 12, 5)  # bookworm has 2.36; a wheel names
 
 
 def requirements() -> Path:
-    """The verifier's locked requirements; until there are any, what the lab needs alone."""
-    own = CHECKOUT / "requirements.txt"
-    return own if own.exists() else Path(__file__).with_name("requirements.txt")
+    """The verifier's locked requirements."""
+    return CHECKOUT / "requirements.txt"
 
 
 def made() -> Path:
