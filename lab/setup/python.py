@@ -55,7 +55,7 @@ def download_for_image(work: Work, locked: Path, target: Path) -> None:
 
 def try_index(work: Work, folder: Path) -> None:
     """Raises LabError when the index cannot be had."""
-    locked = Path(__file__).with_name("requirements.txt")
+    locked = Path(__file__).with_name("index-probe.txt")
     try:
         work.run("python3", "-m", "pip", "download", "-q", "--no-deps", "--require-hashes", "-d", folder, "-r", locked)
     except LabError as error:
