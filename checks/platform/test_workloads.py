@@ -10,6 +10,7 @@ from postflight.verdict.status import Severity
 
 RESTARTS = 3
 NAMED = 3
+CRASHING = "CrashLoopBackOff"
 STARTING = ("PodInitializing", "ContainerCreating")
 
 
@@ -83,14 +84,10 @@ def _waits_for(snapshot: Snapshot, pod: Pod, claim: str) -> bool:
 def _state(container: Container) -> str:
     if container.waiting == "PodInitializing" or (container.running and container.ready):
         return ""
-    if container.waiting == "CrashLoopBackOff" or (container.waiting and container.last_exit not in (0, None)):
-        return f"keeps crashing ({container.waiting}, exit code {container.last_exit}, {container.restarts} restarts)"
-    if container.waiting and container.waiting != "ContainerCreating":
+    if container.waiting not in ("", CRASHING, *STARTING):
         return f"waits: {container.waiting} {container.message}".strip()
-    if container.last_exit not in (0, None) and not container.running and container.restarts:
-        return f"keeps crashing (CrashLoopBackOff, exit code {container.last_exit}, {container.restarts} restarts)"
-    if container.last_exit not in (0, None) and not container.running:
-        return f"ended with exit code {container.last_exit}"
+    if container.waiting == CRASHING or (not container.running and container.last_exit not in (0, None)):
+        return f"keeps crashing ({CRASHING}, exit code {container.last_exit}, {container.restarts} restarts)"
     if container.running and not container.ready:
         return f"runs but is not ready ({container.restarts} restarts)"
     return ""
