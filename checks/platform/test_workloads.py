@@ -86,7 +86,8 @@ def _state(container: Container) -> str:
         return ""
     if container.waiting not in ("", CRASHING, *STARTING):
         return f"waits: {container.waiting} {container.message}".strip()
-    if container.waiting == CRASHING or (not container.running and container.last_exit not in (0, None)):
+    # Between two crashes it may be waiting, ended, or up for a moment.
+    if container.waiting == CRASHING or (not container.ready and container.last_exit not in (0, None)):
         return f"keeps crashing ({CRASHING}, exit code {container.last_exit}, {container.restarts} restarts)"
     if container.running and not container.ready:
         return f"runs but is not ready ({container.restarts} restarts)"
