@@ -166,6 +166,8 @@ class Run:
             )
         self.redactor.make_public(*_public_names(deployment))
         self.notes += deployment.notes
+        if self.options.safety is Safety.DISRUPTIVE:
+            self.notes.append("--safety disruptive: no check disrupts anything yet; this run did what canary does")
         self.given = {
             "api": api,
             "snapshot": snapshot,
