@@ -79,7 +79,7 @@ class Session:
         self.run.leave(self._needed(), report)
 
     def clean_up(self) -> None:
-        self.run.trouble += self.run.traces.clean_up()
+        self.run.trouble += self.run.traces.close()
 
     def by_phase(self) -> tuple[list[pytest.Item], list[pytest.Item]]:
         """The items judged before clean-up, and those judged after it."""

@@ -10,6 +10,10 @@ NAME = "postflight"
 RUN_LABEL = "postflight/run"
 
 
+class RunOver(Exception):
+    """Something was to be made after the run's clean-up."""
+
+
 @dataclass(slots=True)
 class Traces:
     """Registered before it is made, removed last first. ``buried`` are the runs whose Lease was taken
@@ -19,6 +23,7 @@ class Traces:
     removals: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
     buried: set[str] = field(default_factory=set)
+    over: bool = False
 
     @property
     def labels(self) -> dict[str, str]:
@@ -26,10 +31,20 @@ class Traces:
         return {MANAGED_BY: NAME, RUN_LABEL: self.run_id}
 
     def will_make(self, what: str, remove: Callable[[], None], path: str = "") -> None:
-        """``path`` is the API path of an object, for the proof that it is gone."""
+        """``path`` is the API path of an object, for the proof that it is gone.
+
+        Raises :class:`RunOver` after the run: a probe that an interrupt left behind makes nothing more.
+        """
+        if self.over:
+            raise RunOver(f"the run is over: {what} is not made")
         self.removals.append((what, remove))
         if path:
             self.made.append(path)
+
+    def close(self) -> list[str]:
+        """Remove everything, for good."""
+        self.over = True
+        return self.clean_up()
 
     def clean_up(self) -> list[str]:
         """Remove everything; a line for each that could not be."""
