@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,8 @@ def up(home: Home, wanted: Wanted, say: Callable[[str], None]) -> Cluster:
                     clone.images(home.base, node.folder)
         since = time.time()
         lifecycle.start(spec)
+    if wanted.rename is not None:
+        shutil.copyfile(wanted.rename, folder / "rename.yaml")  # whoever breaks or asks this lab later needs it
     cluster = open_lab(home, wanted.name)
     wait_for_nodes(cluster, since)
     clock.tell(f"{'API server and node' if spec.nodes == 1 else f'API server and {spec.nodes} nodes'} Ready")
