@@ -82,7 +82,14 @@ class Run:
         self._began = time.monotonic()
         # In a group of its own, as a shell would start it: a signal reaches it and no one else.
         self.process = subprocess.Popen(
-            command, cwd=CHECKOUT, env=environment, stdout=self._output, stderr=subprocess.STDOUT, process_group=0
+            command,
+            cwd=CHECKOUT,
+            env=environment,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            # Whoever runs the tests in the background has them ignore SIGINT, and would hand that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def signal(self, number: signal.Signals) -> None:
