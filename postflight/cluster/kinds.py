@@ -40,7 +40,6 @@ CRON_JOB = Kind("CronJob", "cronjobs", "batch")
 AUTOSCALER = Kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", "autoscaling", "v2")
 LEASE = Kind("Lease", "leases", "coordination.k8s.io")
 NAMESPACE = Kind("Namespace", "namespaces", namespaced=False)
-DEFINITION = Kind("CustomResourceDefinition", "customresourcedefinitions", "apiextensions.k8s.io", namespaced=False)
 POSTGRES_CLUSTER = Kind("Cluster", "clusters", "postgresql.cnpg.io", custom=True)
 
 #: The kinds whose objects carry a pod template.

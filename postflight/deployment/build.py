@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from postflight.cluster.files import Files, Wanted
@@ -83,24 +83,17 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         postgres=postgres,
         redis=groups,
         redis_endpoints=endpoints,
-        depends=_depends(surveyed.workloads, processes, uses, postgres, groups, endpoints),
+        depends=_depends(_edges(surveyed.workloads, processes, uses, postgres, groups, endpoints)),
         notes=tuple(sorted(set(files.unseen.values()) | set(secrets.unseen.values()))),
     )
 
 
-def _depends(
-    workloads: Sequence[Workload],
-    processes: Sequence[SynapseProcess],
-    uses: Sequence[DatabaseUse],
-    postgres: Sequence[PostgresCluster],
-    groups: Sequence[RedisGroup],
-    endpoints: Sequence[RedisEndpoint],
-) -> dict[str, tuple[str, ...]]:
-    edges: dict[str, dict[str, None]] = {}
-    for part, beneath in _edges(workloads, processes, uses, postgres, groups, endpoints):
+def _depends(edges: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for part, beneath in edges:
         if part != beneath:
-            edges.setdefault(part, {})[beneath] = None
-    return {part: tuple(beneath) for part, beneath in edges.items()}
+            found.setdefault(part, {})[beneath] = None
+    return {part: tuple(beneath) for part, beneath in found.items()}
 
 
 def _edges(

@@ -37,7 +37,6 @@ class Right:
 
 EXEC = Right("create", "pods/exec")
 FORWARD = Right("create", "pods/portforward")
-SECRETS = Right("get", "secrets")
 MAKE_JOBS = Right("create", "jobs", "batch")
 
 

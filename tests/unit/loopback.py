@@ -189,3 +189,10 @@ class RecordedApi:
         items = [{key: value for key, value in each.items() if key != "kind"} for each in found[begin:end]]
         meta = {"continue": str(end)} if end < len(found) else {}
         return {"kind": f"{kind.name}List", "metadata": meta, "items": items}
+
+
+def refuse(status: int, message: str) -> Callable[[Request], Reply]:
+    def answer(asked: Request) -> Reply:
+        raise Refused(status, message)
+
+    return answer

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.connection import ClusterError
 from postflight.cluster.kinds import POD
-from tests.unit.loopback import Refused, Reply, Request, answering, api_to, closed_port, head, talking
+from tests.unit.loopback import Reply, Request, answering, api_to, closed_port, head, refuse, talking
 
 
 @contextmanager
@@ -35,13 +35,6 @@ def refusal(api: Api, method: str = "GET", limit: float = 5.0) -> ApiError:
         api.request(method, "/api/v1/pods", limit=limit)
     assert "\n" not in str(caught.value)
     return caught.value
-
-
-def refuse(status: int, message: str) -> Callable[[Request], Reply]:
-    def answer(asked: Request) -> Reply:
-        raise Refused(status, message)
-
-    return answer
 
 
 class TestWhoDoesNotAnswer:

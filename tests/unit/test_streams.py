@@ -15,7 +15,7 @@ import pytest
 
 from postflight.cluster.api import ApiError
 from postflight.cluster.streams import Answer, _exit_code, run_in_pod
-from tests.unit.loopback import Refused, Reply, Request, answering, api_to, closed_port, head, talking
+from tests.unit.loopback import answering, api_to, closed_port, head, refuse, talking
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,6 @@ def refusal(port: int) -> ApiError:
         run(port)
     assert "\n" not in str(caught.value)
     return caught.value
-
-
-def refuse(status: int, message: str) -> Callable[[Request], Reply]:
-    def answer(asked: Request) -> Reply:
-        raise Refused(status, message)
-
-    return answer
 
 
 class TestACommandThatCannotBeStarted:
