@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator
 from types import ModuleType
 from typing import Any
@@ -147,6 +148,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     state = session.config.stash.get(SESSION, None)
     if state and state.record:
         session.exitstatus = state.record.exit_code
+        # All that lives now lives to the end: pytest and the interpreter need not search it for
+        # cycles, six times over, before they let go (0.3 s of a run, seen with pytest 9.2).
+        gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
