@@ -130,4 +130,4 @@ def _edges(
 
 def _same_homeserver(process: SynapseProcess, main: SynapseProcess) -> bool:
     names = {main.server_name, ""}
-    return main.namespace == process.namespace and process.server_name in names
+    return (main.namespace, main.side) == (process.namespace, process.side) and process.server_name in names

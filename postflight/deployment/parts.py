@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from postflight.secrets import Secret
@@ -118,6 +119,13 @@ class DatabaseUse:
     keepalives: bool | None = None
 
 
+class Side(StrEnum):
+    """Which of the two homeservers of a deployment: the one that users meet, or the lawful-intercept one."""
+
+    MAIN = "main"
+    LI = "li"
+
+
 @dataclass(frozen=True, slots=True)
 class SynapseProcess:
     """One Synapse process, main or worker.
@@ -139,6 +147,7 @@ class SynapseProcess:
     config: Mapping[str, Any] | None
     derived: bool
     config_problem: str = ""
+    side: Side = Side.MAIN
 
     @property
     def is_main(self) -> bool:

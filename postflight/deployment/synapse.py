@@ -16,7 +16,7 @@ from postflight.cluster.api import Object
 from postflight.cluster.files import ENVIRONMENT, Files, Wanted
 from postflight.cluster.references import template_of
 from postflight.deployment.commands import words_of
-from postflight.deployment.parts import SynapseProcess
+from postflight.deployment.parts import Side, SynapseProcess
 from postflight.deployment.places import Place
 from postflight.deployment.rendering import Spec, Unreadable
 
@@ -101,6 +101,7 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         config=config,
         derived=derived,
         config_problem=problem,
+        side=_side(found),
     )
 
 
@@ -132,6 +133,12 @@ def merge(texts: Sequence[str]) -> tuple[Config | None, str]:
             return None, "not a mapping"
         merged.update(loaded)
     return (merged, "") if merged else (None, "empty")
+
+
+def _side(found: Found) -> Side:
+    """By the label that tells the two apart where they share a namespace."""
+    labels = found.pod.labels if found.pod else {}
+    return Side.LI if labels.get("matrix.instance") == Side.LI else Side.MAIN
 
 
 def _module(container: Mapping[str, Any]) -> str:
