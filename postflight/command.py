@@ -1,4 +1,4 @@
-"""``postflight``: the checks that ship in the package, run by pytest."""
+"""``postflight``: the checks that ship in the package, run by pytest; ``postflight prepare``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from importlib import resources
 
 import pytest
 
+from postflight import prepare
+
 
 def main() -> int:
-    """Run the packaged checks with the command line's options; returns the exit code of the run."""
+    """Run the packaged checks with the command line's options, or a command that is named first; returns
+    the exit code."""
+    if sys.argv[1:2] == ["prepare"]:
+        return prepare.main(sys.argv[2:])
     checks = resources.files("postflight") / "checks"
     if not checks.is_dir():
         print("postflight: the package holds no checks: run `pytest checks/` in the checkout instead", file=sys.stderr)

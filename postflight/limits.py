@@ -38,5 +38,13 @@ class Limit:
     """A probe pod from its creation to its last answer."""
     LEASE: Final = 60.0
     """Waiting for another run on the same namespace to end."""
+    CANARY_USER: Final = 25.0
+    """Logging the probe user in, or making its room, with the waits that a rate limit asks for."""
+    ROOM: Final = 20.0
+    """Making a room: many events."""
+    FEDERATION: Final = 75.0
+    """The canary homeserver, from its pod to the last quiet second."""
+    ARRIVAL: Final = 12.0
+    """Until an event has reached every canary."""
     CLEAN_UP: Final = 30.0
     """Removing what a run made, and proving that it is gone."""

@@ -177,6 +177,7 @@ class Run:
             "settings": self.options.settings,
             "traces": self.traces,
             "safety": self.options.safety,
+            "redactor": self.redactor,
         }
 
     def _run(
@@ -223,7 +224,8 @@ def _line(error: BaseException) -> str:
 
 
 def _named_secrets(settings: Settings, namespaces: Iterable[str]) -> list[tuple[str, str]]:
-    names = (settings.names.redis.password_secret.partition("/")[0], settings.names.postgres.app_secret)
+    named = settings.names
+    names = (named.redis.password_secret.partition("/")[0], named.postgres.app_secret, settings.canary.ca_secret)
     return [(namespace, name) for namespace in namespaces for name in names if name]
 
 

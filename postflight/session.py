@@ -29,7 +29,7 @@ from postflight.verdict.status import Nature, Status
 from postflight.verdict.waivers import WaiverError, Waivers
 
 #: The inputs of probes that are no probes, and so fixtures too.
-INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety")
+INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety", "redactor")
 IDENTITY = re.compile(r"^@check\(\s*\"([^\"]+)\"", re.MULTILINE)
 #: What ``expect`` in the settings may name, and which checks are about it.
 PART_KINDS = {"postgresql": "database.", "redis": "redis."}

@@ -67,6 +67,17 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
+class CanarySettings:
+    """What was made by the lines that ``postflight prepare`` prints: the Service that leads to a canary
+    homeserver, and the Secret with the certificate authority that Synapse trusts."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    service: str = "postflight-canary"
+    ca_secret: str = "postflight-canary-ca"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings.
 
@@ -82,6 +93,7 @@ class Settings:
     names: Names = Names()
     expect: tuple[str, ...] = ()
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
+    canary: CanarySettings = CanarySettings()
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

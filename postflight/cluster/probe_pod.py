@@ -8,11 +8,13 @@ meets Pod Security *restricted* and a ResourceQuota.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from postflight.cluster.api import Api, ApiError, Object
 from postflight.cluster.kinds import EVENT, JOB, POD
 from postflight.polling import NotYet, TimedOut, wait_for
+from postflight.settings import Settings
 from postflight.traces import Traces
 
 CONTAINER = "probe"
@@ -24,6 +26,7 @@ SIZE = {"cpu": "100m", "memory": "64Mi"}
 #: Keys of a pod's spec that say where it may run and with what.
 TAKEN = ("imagePullSecrets", "nodeSelector", "tolerations", "runtimeClassName")
 UID = 10991
+NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class NoProbePod(Exception):
@@ -31,19 +34,28 @@ class NoProbePod(Exception):
 
 
 def start_probe_pod(
-    api: Api, traces: Traces, like: Object, image: str, patch: Mapping[str, object], limit: float
+    api: Api,
+    traces: Traces,
+    like: Object,
+    settings: Settings,
+    purpose: str,
+    labels: Mapping[str, str] = NO_LABELS,
+    *,
+    limit: float,
 ) -> str:
     """Make a probe pod beside the pod ``like`` and return its name once it runs.
 
-    ``patch`` is merged into the pod's spec and metadata (for admission policies). Raises
+    ``purpose`` ends its name; ``labels`` are put on the pod beside the run's own. The settings say its
+    image and what to merge into its spec and metadata (for admission policies). Raises
     :class:`NoProbePod`, with the admission's or the kubelet's own words.
     """
     namespace = like["metadata"]["namespace"]
-    name = f"postflight-{traces.run_id}"
+    name = f"postflight-{traces.run_id}-{purpose}"
     path = JOB.path(namespace, name)
     traces.will_make(f"Job {name}", lambda: _delete(api, path), path)
     try:
-        api.request("POST", JOB.path(namespace), job(name, traces.labels, like, image, patch))
+        made = job(name, traces.labels, like, settings.probe_image, settings.probe_pod, labels)
+        api.request("POST", JOB.path(namespace), made)
     except ApiError as error:
         raise NoProbePod(f"the cluster refuses a probe pod: {error}") from error
     try:
@@ -54,14 +66,21 @@ def start_probe_pod(
     return pod
 
 
-def job(name: str, labels: Mapping[str, str], like: Object, image: str, patch: Mapping[str, object]) -> dict[str, Any]:
+def job(
+    name: str,
+    labels: Mapping[str, str],
+    like: Object,
+    image: str,
+    patch: Mapping[str, object],
+    pod_labels: Mapping[str, str] = NO_LABELS,
+) -> dict[str, Any]:
     """The manifest. Image digest, pull secrets, node and tolerations are those of ``like``."""
     spec, status = like["spec"], like.get("status") or {}
     theirs = spec.get("securityContext") or {}
     user = theirs.get("runAsUser") or UID
     pod: dict[str, Any] = {
         "metadata": {
-            "labels": dict(labels),
+            "labels": {**labels, **pod_labels},
             "annotations": {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"},
         },
         "spec": {

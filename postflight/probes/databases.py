@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +16,7 @@ from postflight.cluster.streams import run_in_pod
 from postflight.cluster.threads import in_threads
 from postflight.deployment.parts import Deployment, Endpoint, Login, Pod, PostgresCluster, SynapseProcess
 from postflight.limits import Limit
+from postflight.probes.metrics import read_metrics
 from postflight.probes.probe import EXEC, NotTried, probe
 
 
@@ -302,35 +303,6 @@ def database_pools(deployment: Deployment, access: Access) -> tuple[Pool, ...]:
 
 def _reported_pool(access: Access, process: SynapseProcess) -> int | None:
     """None where the process serves no metrics. Raises OSError when it does not answer."""
-    import http.client
-
-    port = metrics_port(process.config or {})
-    pod = process.pod
-    status = pod.container(process.container) if pod else None
-    if pod is None or status is None or not status.running:
-        raise OSError("it does not run")
-    if port is None:
-        return None
-    with access.to_pod(pod.namespace, pod.name, pod.ip, port) as (host, local):
-        connection = http.client.HTTPConnection(host, local, timeout=Limit.HTTP)
-        try:
-            connection.request("GET", "/_synapse/metrics", headers={"Host": "localhost"})
-            text = connection.getresponse().read().decode("utf-8", "replace")
-        except http.client.HTTPException as error:
-            raise OSError(f"its metrics port {port} does not speak HTTP: {type(error).__name__}") from error
-        finally:
-            connection.close()
-    sizes = [float(value) for labels, value in POOL.findall(text) if 'name="database' in labels]
+    text = read_metrics(access, process)
+    sizes = [float(value) for labels, value in POOL.findall(text or "") if 'name="database' in labels]
     return int(sum(sizes)) or None
-
-
-def metrics_port(config: Mapping[str, Any]) -> int | None:
-    """The port of a process's metrics listener; workers keep theirs in worker_listeners."""
-    listeners: Sequence[Any] = config.get("worker_listeners") or config.get("listeners") or ()
-    for each in listeners:
-        if not isinstance(each, dict):
-            continue
-        names = [name for resource in each.get("resources") or () for name in resource.get("names") or ()]
-        if each.get("type") == "metrics" or "metrics" in names:
-            return int(each["port"])
-    return None

@@ -86,7 +86,7 @@ def probe_pod_connections(
     if like is None:
         return InsideView((), {main.id: "no Synapse pod to model a probe pod on"})
     try:
-        pod = start_probe_pod(api, traces, like, settings.probe_image, settings.probe_pod, Limit.PROBE_POD / 2)
+        pod = start_probe_pod(api, traces, like, settings, "connections", limit=Limit.PROBE_POD / 2)
     except NoProbePod as error:
         raise Unseen(str(error)) from error
     return InsideView(tuple(_ask(api, main, pod, CONTAINER, _asks(deployment, main), Limit.INSIDE)), {})
@@ -110,7 +110,7 @@ def _asks(deployment: Deployment, process: SynapseProcess) -> list[dict[str, obj
 def _ask(
     api: Api, process: SynapseProcess, pod: str, container: str, asks: list[dict[str, object]], limit: float
 ) -> list[InsideConnection]:
-    answers = ask_outpost(api, process.namespace, pod, container, asks, limit=limit)
+    answers = ask_outpost(api, process.namespace, pod, container, "connect", asks, limit=limit)
     return [
         InsideConnection(process, pod, str(ask["host"]), int(str(ask["port"])), tuple(said["seen"]), said["problem"])
         for ask, said in zip(asks, answers, strict=True)

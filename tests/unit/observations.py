@@ -8,12 +8,16 @@ from typing import Any
 
 from checks import test_leftovers
 from checks.database import test_connections, test_login, test_names, test_replication
+from checks.federation import test_exactly_once
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from postflight.check import meta_of
+from postflight.deployment.federation import Federation, covering, federation_of
 from postflight.deployment.parts import Deployment, Login, PostgresCluster
 from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool
+from postflight.probes.federation import Arrival, FederationCanary, Owed
+from postflight.probes.federation_counters import Sent
 from postflight.probes.inside import InsideConnection, InsideView
 from postflight.probes.probe import NotTried, Refusal
 from postflight.probes.redis import BackendRole, RedisAnswer, RedisObservation, SentinelAnswer, WriteProof
@@ -29,6 +33,7 @@ MODULES = (
     test_login,
     test_names,
     test_replication,
+    test_exactly_once,
     test_operators,
     test_references,
     test_workloads,
@@ -138,6 +143,27 @@ def inside(model: Deployment, problem: str = "", role: str = "master") -> Inside
     )
 
 
+CANARIES = tuple(f"postflight-canary.matrix.svc:{port}" for port in range(18448, 18456))
+
+
+def canary(model: Deployment, federation: Federation | None = None) -> FederationCanary:
+    """Every canary got everything from each process that holds itself to be the sender to it."""
+    federation = federation or federation_of(model)
+    names = covering(federation.lists, CANARIES)
+    owed: list[Owed] = []
+    arrivals: list[Arrival] = []
+    for name in names:
+        mine = [
+            Arrival(f"1-{each.instance}", each.pod.ip if each.pod else "", each) for each in federation.senders_of(name)
+        ]
+        arrivals += mine
+        owed += [
+            Owed(name, kind, f"{kind} {number}", tuple(mine))
+            for number, kind in enumerate(("event", "event", "to-device message"))
+        ]
+    return FederationCanary(names, tuple(owed), tuple(arrivals), {})
+
+
 def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[str, Any]:
     """Everything that a check may ask for, as of a lab where every probe finds what it should."""
     lab = lab or recorded.healthy()
@@ -154,6 +180,8 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "redis_write": {each.id: WriteProof(each.nodes[0], len(each.nodes) - 1) for each in model.redis if each.nodes},
         "inside_connections": inside(model),
         "probe_pod_connections": InsideView((), {}),
+        "federation_canary": canary(model),
+        "federation_counters": {each.id: Sent(0) for each in model.synapse},
         "last_words": {},
         "leftovers": (),
     }

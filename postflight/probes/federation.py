@@ -1,0 +1,314 @@
+"""What other homeservers get: a canary homeserver over every shard, and it counts."""
+
+from __future__ import annotations
+
+import secrets as randomness
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from postflight.cluster.access import Access
+from postflight.cluster.api import Api, ApiError
+from postflight.cluster.kinds import POD
+from postflight.cluster.outposts import ask_outpost
+from postflight.cluster.probe_pod import CONTAINER, NoProbePod, start_probe_pod
+from postflight.cluster.secrets import SecretStore
+from postflight.cluster.snapshot import Snapshot
+from postflight.deployment.canary import LABELS, Prepared, preparation
+from postflight.deployment.federation import Federation, covering, federation_of
+from postflight.deployment.listeners import port_of
+from postflight.deployment.parts import Deployment, SynapseProcess
+from postflight.limits import Limit
+from postflight.polling import NotYet, TimedOut, wait_for
+from postflight.probes.canary import Identity, certificate
+from postflight.probes.canary_user import ProbeRoom, main_of
+from postflight.probes.matrix import Matrix, MatrixError, matrix
+from postflight.probes.probe import EXEC, MAKE_JOBS, Safety, Unseen, probe
+from postflight.secrets import Redactor
+from postflight.settings import Settings
+from postflight.traces import Traces
+
+CONTROL = 18447
+#: Events counted in each room, each sent through another process.
+COUNTED = 2
+#: Seconds without anything new before what came is believed to be all.
+QUIET = 3.0
+MESSAGE = "m.room.message"
+TO_DEVICE = "m.direct_to_device"
+TO_DEVICE_TYPE = "im.postflight.canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One arrival of one thing. ``sender`` is the Synapse process that the connection came from, None where
+    the address is no pod's of this deployment."""
+
+    transaction: str
+    peer: str
+    sender: SynapseProcess | None
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """One thing that one canary was owed: an event in the room (``kind`` "event") or a to-device message.
+    ``arrivals`` are those in different transactions: the same transaction again is a retry."""
+
+    name: str
+    kind: str
+    what: str
+    arrivals: tuple[Arrival, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FederationCanary:
+    """What each canary was owed and got. ``unheard`` maps a canary to why it could not be made to listen;
+    ``no_to_device`` says why no to-device message was sent."""
+
+    names: tuple[str, ...]
+    owed: tuple[Owed, ...]
+    senders: tuple[Arrival, ...]
+    unheard: Mapping[str, str]
+    no_to_device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotPrepared:
+    """No canary can stand in this deployment."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the steps of the canary share."""
+
+    deployment: Deployment
+    federation: Federation
+    access: Access
+    api: Api
+    plan: Prepared
+    room: ProbeRoom
+    pod: str
+    main: SynapseProcess
+
+    def heard(self, since: int = 0) -> list[dict[str, Any]]:
+        asked = {"control": CONTROL, "since": since}
+        found: list[dict[str, Any]] = ask_outpost(
+            self.api, self.plan.namespace, self.pod, CONTAINER, "heard", asked, limit=Limit.EXEC
+        )
+        return found
+
+
+@probe(limit=Limit.FEDERATION, rights=(MAKE_JOBS, EXEC), safety=Safety.CANARY, reaches=True)
+def federation_canary(
+    deployment: Deployment,
+    snapshot: Snapshot,
+    secrets: SecretStore,
+    settings: Settings,
+    access: Access,
+    api: Api,
+    traces: Traces,
+    redactor: Redactor,
+    canary_room: ProbeRoom,
+) -> FederationCanary | NotPrepared:
+    """Be a remote homeserver under names of every shard; join the room, count what comes."""
+    main = main_of(deployment)
+    plan, missing = preparation(snapshot, secrets, settings.canary, main.namespace)
+    if plan is None:
+        return NotPrepared(missing)
+    federation = federation_of(deployment)
+    identities = [Identity.of(name, plan.key) for name in covering(federation.lists or ((),), plan.names)]
+    like = snapshot.get(POD, main.namespace, main.pod.name) if main.pod else None
+    if like is None:
+        raise Unseen("no Synapse pod to model the canary's pod on")
+    try:
+        pod = start_probe_pod(api, traces, like, settings, "canary", LABELS, limit=Limit.PROBE_POD)
+        _listen(api, plan, pod, identities, redactor)
+    except (NoProbePod, ApiError, ValueError) as error:
+        raise Unseen(f"the canary homeserver does not stand: {error}") from error
+    scene = Scene(deployment, federation, access, api, plan, canary_room, pod, main)
+    try:
+        return _count(scene, identities, traces)
+    except (MatrixError, ApiError) as error:
+        raise Unseen(str(error)) from error
+
+
+def _listen(api: Api, plan: Prepared, pod: str, identities: Sequence[Identity], redactor: Redactor) -> None:
+    """Start the canary in its pod. Raises ApiError, or ValueError for an authority that is none."""
+    chain, key = certificate(plan.host, plan.authority, plan.key)
+    redactor.register(key, "the canary's key")
+    given = {
+        "names": {each.name.rpartition(":")[2]: each.name for each in identities},
+        "keys": {each.name: each.key_document() for each in identities},
+        "certificate": chain,
+        "key": key,
+        "control": CONTROL,
+        "life": Limit.FEDERATION,
+    }
+    answer = ask_outpost(api, plan.namespace, pod, CONTAINER, "listen", given, limit=Limit.EXEC)
+    if answer["problem"]:
+        raise ApiError(0, f"the canary cannot listen: {answer['problem']}")
+
+
+def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> FederationCanary:
+    """Join, warm up, send what is counted, wait for all of it and for quiet."""
+    with matrix(scene.access, scene.main, "federation") as homeserver:
+        unheard = _join(scene, homeserver, identities, traces)
+        joined = [each for each in identities if each.name not in unheard]
+        if not joined:
+            return FederationCanary(tuple(each.name for each in identities), (), (), unheard)
+        with ExitStack() as open_ways:
+            writers = _writers(scene, open_ways)
+            warm = randomness.token_hex(8)
+            _send(scene, writers[0], warm)
+            _await(scene, {each.name: [warm] for each in joined})
+            nonces = [randomness.token_hex(8) for _ in range(COUNTED)]
+            for number, nonce in enumerate(nonces):
+                _send(scene, writers[number % len(writers)], nonce)
+        messages, no_to_device = _send_to_devices(scene, joined)
+        mine = {each.name: [nonce for nonce, name in messages.items() if name == each.name] for each in joined}
+        _await(scene, {name: [*nonces, *own] for name, own in mine.items()})
+        records = _all_of_it(scene)
+    names = tuple(each.name for each in identities)
+    owed = [_owed(scene, records, each.name, "event", nonce) for each in joined for nonce in nonces]
+    owed += [_owed(scene, records, name, "to-device message", nonce) for nonce, name in messages.items()]
+    senders = {arrival.peer: arrival for record in records if (arrival := _arrival(scene, record))}
+    return FederationCanary(names, tuple(owed), tuple(senders.values()), unheard, no_to_device)
+
+
+def _join(scene: Scene, homeserver: Matrix, identities: Iterable[Identity], traces: Traces) -> dict[str, str]:
+    """Have each canary join. Its signed request also takes it out of Synapse's backoff (synapse/federation/
+    transport/server/_base.py). Returns why one could not, by name."""
+    unheard: dict[str, str] = {}
+    room, server = scene.room.room_id, scene.main.server_name
+    for identity in identities:
+
+        def join(identity: Identity = identity) -> None:
+            try:
+                identity.join(homeserver, server, room)
+            except MatrixError as error:
+                raise NotYet(str(error)) from error
+
+        traces.will_make(f"{identity.name} in {room}", partial(_leave, scene, identity))
+        try:
+            # The Service may have to learn of the pod first.
+            wait_for(join, limit=Limit.ARRIVAL, every=0.5)
+        except TimedOut as error:
+            unheard[identity.name] = str(error)
+    return unheard
+
+
+def _leave(scene: Scene, identity: Identity) -> None:
+    """Raises MatrixError; that it was not in the room is no error."""
+    with matrix(scene.access, scene.main, "federation") as homeserver:
+        try:
+            identity.leave(homeserver, scene.main.server_name, scene.room.room_id)
+        except MatrixError as error:
+            if error.status != 403:
+                raise
+
+
+def _writers(scene: Scene, open_ways: ExitStack) -> list[Matrix]:
+    """The processes to send through: main last, so that each process's own rate limit is met once. Raises
+    MatrixError when there is none."""
+    processes = [each for each in scene.federation.processes if port_of(each, "client") and _runs(each)]
+    processes.sort(key=lambda each: each.is_main)
+    generic = [each for each in processes if not each.is_main and port_of(each, "federation")]
+    chosen = [*generic[:COUNTED], *(each for each in processes if each.is_main)]
+    return [open_ways.enter_context(matrix(scene.access, each)) for each in chosen]
+
+
+def _runs(process: SynapseProcess) -> bool:
+    status = process.pod.container(process.container) if process.pod else None
+    return bool(status and status.running and status.ready)
+
+
+def _send(scene: Scene, writer: Matrix, nonce: str) -> None:
+    where = f"/_matrix/client/v3/rooms/{quote(scene.room.room_id)}/send/{MESSAGE}/{nonce}"
+    body = {"msgtype": "m.text", "body": f"postflight {nonce}"}
+    writer.request("PUT", where, body, token=scene.room.user.token, limit=Limit.ARRIVAL)
+
+
+def _send_to_devices(scene: Scene, joined: Sequence[Identity]) -> tuple[dict[str, str], str]:
+    """One to-device message to each canary, through the writer of that stream: nonce to name, and why not."""
+    writer = _to_device_writer(scene)
+    if writer is None:
+        return {}, "no process with a client listener writes to-device messages"
+    sent = {randomness.token_hex(8): each for each in joined}
+    try:
+        with matrix(scene.access, writer) as homeserver:
+            for nonce, each in sent.items():
+                where = f"/_matrix/client/v3/sendToDevice/{TO_DEVICE_TYPE}/{nonce}"
+                body = {"messages": {each.user: {"*": {"nonce": nonce}}}}
+                homeserver.request("PUT", where, body, token=scene.room.user.token)
+    except MatrixError as error:
+        return {}, str(error)
+    return {nonce: each.name for nonce, each in sent.items()}, ""
+
+
+def _to_device_writer(scene: Scene) -> SynapseProcess | None:
+    writers = (scene.main.config or {}).get("stream_writers") or {}
+    named = writers.get("to_device") or ["master"]
+    listed = [named] if isinstance(named, str) else list(named)
+    return next(
+        (each for each in scene.federation.processes if each.instance in listed and port_of(each, "client")), None
+    )
+
+
+def _await(scene: Scene, owed: Mapping[str, Iterable[str]]) -> None:
+    """Until every canary has all that it is owed, by nonce, or the limit for arrivals is over: what is
+    missing then is judged."""
+
+    def all_there() -> None:
+        records = scene.heard()
+        for name, nonces in owed.items():
+            mine = [record for record in records if record["name"] == name]
+            if missing := [nonce for nonce in nonces if not any(_holds(record, nonce) for record in mine)]:
+                raise NotYet(f"{name} waits for {len(missing)} things")
+
+    with suppress(TimedOut):
+        wait_for(all_there, limit=Limit.ARRIVAL, every=0.3)
+
+
+def _all_of_it(scene: Scene) -> list[dict[str, Any]]:
+    """Everything, once nothing new has come for a while."""
+    records = scene.heard()
+    deadline = time.monotonic() + Limit.ARRIVAL
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < QUIET and time.monotonic() < deadline:
+        time.sleep(0.5)
+        newer = scene.heard(len(records))
+        if newer:
+            records += newer
+            quiet_since = time.monotonic()
+    return records
+
+
+def _holds(record: Mapping[str, Any], nonce: str) -> bool:
+    """Whether a transaction carries the thing with this nonce."""
+    pdus = (str((each.get("content") or {}).get("body") or "") for each in record.get("pdus") or ())
+    if any(body.endswith(nonce) for body in pdus):
+        return True
+    edus = (each for each in record.get("edus") or () if each.get("edu_type") == TO_DEVICE)
+    return any(nonce in str(each.get("content") or "") for each in edus)
+
+
+def _owed(scene: Scene, records: Iterable[Mapping[str, Any]], name: str, kind: str, nonce: str) -> Owed:
+    seen: dict[tuple[str, str], Arrival] = {}
+    for record in records:
+        if record["name"] == name and _holds(record, nonce) and (arrival := _arrival(scene, record)):
+            seen[(arrival.transaction, arrival.peer)] = arrival
+    return Owed(name, kind, nonce, tuple(seen.values()))
+
+
+def _arrival(scene: Scene, record: Mapping[str, Any]) -> Arrival | None:
+    """None for a request that is no transaction."""
+    if "transaction" not in record:
+        return None
+    peer = str(record["peer"])
+    sender = next((each for each in scene.deployment.synapse if each.pod and each.pod.ip == peer), None)
+    return Arrival(str(record["transaction"]), peer, sender)
