@@ -225,7 +225,8 @@ def _line(error: BaseException) -> str:
 
 def _named_secrets(settings: Settings, namespaces: Iterable[str]) -> list[tuple[str, str]]:
     named = settings.names
-    names = (named.redis.password_secret.partition("/")[0], named.postgres.app_secret, settings.canary.ca_secret)
+    canary = settings.canary.tls_secret if settings.canary.hosts else settings.canary.ca_secret
+    names = (named.redis.password_secret.partition("/")[0], named.postgres.app_secret, canary)
     return [(namespace, name) for namespace in namespaces for name in names if name]
 
 

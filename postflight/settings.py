@@ -6,6 +6,7 @@ misspelled promise would otherwise go unchecked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,12 +70,27 @@ class Names:
 @dataclass(frozen=True, slots=True)
 class CanarySettings:
     """What was made by the lines that ``postflight prepare`` prints: the Service that leads to a canary
-    homeserver, and the Secret with the certificate authority that Synapse trusts."""
+    homeserver, and the Secret with the certificate authority that Synapse trusts.
+
+    ``hosts``: public names instead, ``host:port``, that an Ingress of the deployment's own leads to that
+    Service, with their certificate in ``tls_secret``.
+    """
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 
     service: str = "postflight-canary"
     ca_secret: str = "postflight-canary-ca"
+    hosts: tuple[str, ...] = ()
+    tls_secret: str = ""
+
+    def __post_init__(self) -> None:
+        for host in self.hosts:
+            if not re.fullmatch(r"[a-z0-9.-]+:[0-9]+", host):
+                raise ValueError(
+                    f"hosts must be <name>:<port> (a port keeps Synapse from looking for another), not {host!r}"
+                )
+        if self.hosts and not self.tls_secret:
+            raise ValueError("hosts need tls_secret, the Secret with their certificate")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,15 @@ meets Pod Security *restricted* and a ResourceQuota.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
 from postflight.cluster.api import Api, ApiError, Object
 from postflight.cluster.kinds import EVENT, JOB, POD
+from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.settings import Settings
 from postflight.traces import Traces
@@ -33,7 +36,8 @@ class NoProbePod(Exception):
     """The probe pod could not be had; the message quotes why."""
 
 
-def start_probe_pod(
+@contextmanager
+def probe_pod(
     api: Api,
     traces: Traces,
     like: Object,
@@ -42,8 +46,8 @@ def start_probe_pod(
     labels: Mapping[str, str] = NO_LABELS,
     *,
     limit: float,
-) -> str:
-    """Make a probe pod beside the pod ``like`` and return its name once it runs.
+) -> Iterator[str]:
+    """A probe pod beside the pod ``like``, by name, once it runs; it is gone when the context ends.
 
     ``purpose`` ends its name; ``labels`` are put on the pod beside the run's own. The settings say its
     image and what to merge into its spec and metadata (for admission policies). Raises
@@ -52,18 +56,26 @@ def start_probe_pod(
     namespace = like["metadata"]["namespace"]
     name = f"postflight-{traces.run_id}-{purpose}"
     path = JOB.path(namespace, name)
-    traces.will_make(f"Job {name}", lambda: _delete(api, path), path)
-    try:
-        made = job(name, traces.labels, like, settings.probe_image, settings.probe_pod, labels)
-        api.request("POST", JOB.path(namespace), made)
-    except ApiError as error:
-        raise NoProbePod(f"the cluster refuses a probe pod: {error}") from error
-    try:
-        pod = wait_for(lambda: _running(api, namespace, name), limit=limit, every=0.2)
-    except TimedOut as error:
-        raise NoProbePod(f"the probe pod does not run: {error}") from error
-    traces.made.append(POD.path(namespace, pod))
-    return pod
+    pods: list[str] = []
+
+    def remove() -> None:
+        _delete(api, path)
+        for pod in pods:
+            wait_for(partial(_gone, api, pod), limit=Limit.CLEAN_UP / 2, every=0.1)
+
+    with traces.holding(f"Job {name}", remove, path):
+        try:
+            made = job(name, traces.labels, like, settings.probe_image, settings.probe_pod, labels)
+            api.request("POST", JOB.path(namespace), made)
+        except ApiError as error:
+            raise NoProbePod(f"the cluster refuses a probe pod: {error}") from error
+        try:
+            pod = wait_for(lambda: _running(api, namespace, name), limit=limit, every=0.2)
+        except TimedOut as error:
+            raise NoProbePod(f"the probe pod does not run: {error}") from error
+        pods.append(POD.path(namespace, pod))
+        traces.made.append(POD.path(namespace, pod))
+        yield pod
 
 
 def job(
@@ -169,6 +181,16 @@ def _refused(api: Api, namespace: str, job_name: str) -> str:
     selector = f"involvedObject.name={job_name},type=Warning"
     events = api.get(EVENT.path(namespace), fieldSelector=selector).get("items") or ()
     return str(events[-1].get("message") or "") if events else ""
+
+
+def _gone(api: Api, path: str) -> None:
+    try:
+        api.get(path)
+    except ApiError as error:
+        if error.status == 404:
+            return
+        raise
+    raise NotYet(f"{path.rpartition('/')[2]} is still there")
 
 
 def _delete(api: Api, path: str) -> None:

@@ -32,8 +32,9 @@ class Heard:
             return self.records[number:]
 
 
-def handler(names, keys, heard):
-    """A request handler for the servers ``names``; ``keys`` maps a server to its signed key document."""
+def handler(keys, heard):
+    """A request handler for several servers, told apart by the Host header; ``keys`` maps each server's name
+    to its signed key document."""
 
     class Request(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -52,8 +53,6 @@ def handler(names, keys, heard):
 
         def serve(self):
             name = self.headers.get("Host") or ""
-            if name not in keys:
-                name = names.get(self.connection.getsockname()[1], name)
             path = self.path.partition("?")[0]
             size = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(size) if size <= KEEP else b""
@@ -107,8 +106,8 @@ class Listener(http.server.ThreadingHTTPServer):
 def listen(given):
     """Serve in the background and answer once every port is bound.
 
-    ``given``: ``names`` (port to server name), ``keys`` (server name to key document), ``certificate``
-    and ``key`` (PEM), ``control`` (the port on loopback that ``heard`` asks), ``life`` in seconds.
+    ``given``: ``ports`` to listen on, ``keys`` (server name to key document), ``certificate`` and ``key``
+    (PEM), ``control`` (the port on loopback that ``heard`` asks), ``life`` in seconds.
     """
     reading, writing = os.pipe()
     if os.fork():
@@ -133,7 +132,6 @@ def listen(given):
 
 
 def _serve(given):
-    names = {int(port): name for port, name in given["names"].items()}
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # OpenSSL takes files only; the container's may be read-only.
     file = os.memfd_create("certificate")
@@ -141,9 +139,9 @@ def _serve(given):
     context.load_cert_chain(f"/proc/self/fd/{file}")
     os.close(file)
     heard = Heard()
-    request = handler(names, given["keys"], heard)
+    request = handler(given["keys"], heard)
     host = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
-    listeners = [Listener((host, port), request, context) for port in names]
+    listeners = [Listener((host, port), request, context) for port in given["ports"]]
     listeners.append(Listener(("127.0.0.1", given["control"]), _control(heard)))
     for each in listeners:
         threading.Thread(target=each.serve_forever, daemon=True).start()

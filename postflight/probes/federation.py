@@ -15,7 +15,7 @@ from postflight.cluster.access import Access
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.kinds import POD
 from postflight.cluster.outposts import ask_outpost
-from postflight.cluster.probe_pod import CONTAINER, NoProbePod, start_probe_pod
+from postflight.cluster.probe_pod import CONTAINER, NoProbePod, probe_pod
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.canary import LABELS, Prepared, preparation
@@ -126,25 +126,24 @@ def federation_canary(
     if like is None:
         raise Unseen("no Synapse pod to model the canary's pod on")
     try:
-        pod = start_probe_pod(api, traces, like, settings, "canary", LABELS, limit=Limit.PROBE_POD)
-        _listen(api, plan, pod, identities, redactor)
-    except (NoProbePod, ApiError, ValueError) as error:
-        raise Unseen(f"the canary homeserver does not stand: {error}") from error
-    scene = Scene(deployment, federation, access, api, plan, canary_room, pod, main)
-    try:
-        return _count(scene, identities, traces)
-    except (MatrixError, ApiError) as error:
-        raise Unseen(str(error)) from error
+        with probe_pod(api, traces, like, settings, "canary", LABELS, limit=Limit.PROBE_POD) as pod:
+            _listen(api, plan, pod, identities, redactor)
+            scene = Scene(deployment, federation, access, api, plan, canary_room, pod, main)
+            return _count(scene, identities, traces)
+    except (NoProbePod, ApiError, MatrixError, ValueError) as error:
+        raise Unseen(f"the canary homeserver: {error}") from error
 
 
 def _listen(api: Api, plan: Prepared, pod: str, identities: Sequence[Identity], redactor: Redactor) -> None:
-    """Start the canary in its pod. Raises ApiError, or ValueError for an authority that is none."""
-    chain, key = certificate(plan.host, plan.authority, plan.key)
-    redactor.register(key, "the canary's key")
+    """Start the canary in its pod. Raises ApiError, or ValueError for a certificate that is none."""
+    shown, key = plan.certificate, plan.key.reveal()
+    if not plan.public:
+        shown, key = certificate(plan.names[0].partition(":")[0], plan.certificate, plan.key)
+        redactor.register(key, "the canary's key")
     given = {
-        "names": {each.name.rpartition(":")[2]: each.name for each in identities},
+        "ports": plan.ports,
         "keys": {each.name: each.key_document() for each in identities},
-        "certificate": chain,
+        "certificate": shown,
         "key": key,
         "control": CONTROL,
         "life": Limit.FEDERATION,
@@ -156,8 +155,11 @@ def _listen(api: Api, plan: Prepared, pod: str, identities: Sequence[Identity], 
 
 def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> FederationCanary:
     """Join, warm up, send what is counted, wait for all of it and for quiet."""
-    with matrix(scene.access, scene.main, "federation") as homeserver:
-        unheard = _join(scene, homeserver, identities, traces)
+    with matrix(scene.access, scene.main, "federation") as homeserver, ExitStack() as members:
+        for each in identities:
+            what = f"{each.name} in {scene.room.room_id}"
+            members.enter_context(traces.holding(what, partial(_leave, scene, each)))
+        unheard = _join(scene, homeserver, identities)
         joined = [each for each in identities if each.name not in unheard]
         if not joined:
             return FederationCanary(tuple(each.name for each in identities), (), (), unheard)
@@ -180,7 +182,7 @@ def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> Fede
     return FederationCanary(names, tuple(owed), tuple(senders.values()), unheard, no_to_device)
 
 
-def _join(scene: Scene, homeserver: Matrix, identities: Iterable[Identity], traces: Traces) -> dict[str, str]:
+def _join(scene: Scene, homeserver: Matrix, identities: Iterable[Identity]) -> dict[str, str]:
     """Have each canary join. Its signed request also takes it out of Synapse's backoff (synapse/federation/
     transport/server/_base.py). Returns why one could not, by name."""
     unheard: dict[str, str] = {}
@@ -193,7 +195,6 @@ def _join(scene: Scene, homeserver: Matrix, identities: Iterable[Identity], trac
             except MatrixError as error:
                 raise NotYet(str(error)) from error
 
-        traces.will_make(f"{identity.name} in {room}", partial(_leave, scene, identity))
         try:
             # The Service may have to learn of the pod first.
             wait_for(join, limit=Limit.ARRIVAL, every=0.5)
@@ -203,12 +204,13 @@ def _join(scene: Scene, homeserver: Matrix, identities: Iterable[Identity], trac
 
 
 def _leave(scene: Scene, identity: Identity) -> None:
-    """Raises MatrixError; that it was not in the room is no error."""
+    """Raises MatrixError. That it is not in the room (403), or that Synapse never got its key and so never let
+    it in (401), is no error."""
     with matrix(scene.access, scene.main, "federation") as homeserver:
         try:
             identity.leave(homeserver, scene.main.server_name, scene.room.room_id)
         except MatrixError as error:
-            if error.status != 403:
+            if error.status not in (401, 403):
                 raise
 
 

@@ -23,6 +23,7 @@ ORDER = (
     "test_unreachable",
     "test_rights",
     "test_silence",
+    "test_federation",
     "test_interrupted",
     "test_secrets",
     "test_probe_pod",
