@@ -44,16 +44,18 @@ class Traces:
 
     @contextmanager
     def holding(self, what: str, remove: Callable[[], None], path: str = "") -> Iterator[None]:
-        """Made for the length of a context, and removed by whoever made it: nobody else has to wait for that.
-        What the end of the run has removed already is not removed again."""
+        """Made for the length of a context, and removed at its end: nobody has to wait for that later."""
         self.will_make(what, remove, path)
-        entry = self.removals[-1]
         try:
             yield
         finally:
-            if entry in self.removals:
-                remove()
-                self.removals.remove(entry)
+            self.settle(what)
+
+    def settle(self, what: str) -> None:
+        """Remove one thing now. What the end of the run has removed already is not removed again."""
+        for entry in [each for each in self.removals if each[0] == what]:
+            entry[1]()
+            self.removals.remove(entry)
 
     def close(self) -> list[str]:
         """Remove everything, for good."""

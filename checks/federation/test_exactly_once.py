@@ -12,7 +12,8 @@ from postflight.deployment.federation import (
     why_twice,
 )
 from postflight.deployment.parts import Deployment, Side, SynapseProcess
-from postflight.probes.federation import Arrival, FederationCanary, NotPrepared, Owed
+from postflight.probes.canary_homeserver import NotPrepared
+from postflight.probes.federation import Arrival, FederationCanary, Owed
 from postflight.probes.federation_counters import Sent
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge

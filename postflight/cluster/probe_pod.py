@@ -7,8 +7,8 @@ meets Pod Security *restricted* and a ResourceQuota.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -36,8 +36,16 @@ class NoProbePod(Exception):
     """The probe pod could not be had; the message quotes why."""
 
 
-@contextmanager
-def probe_pod(
+@dataclass(frozen=True, slots=True)
+class ProbePod:
+    """A probe pod that runs. ``what`` is what the run's traces call it: settle that when it is done with."""
+
+    namespace: str
+    name: str
+    what: str
+
+
+def start_probe_pod(
     api: Api,
     traces: Traces,
     like: Object,
@@ -46,8 +54,8 @@ def probe_pod(
     labels: Mapping[str, str] = NO_LABELS,
     *,
     limit: float,
-) -> Iterator[str]:
-    """A probe pod beside the pod ``like``, by name, once it runs; it is gone when the context ends.
+) -> ProbePod:
+    """Make a probe pod beside the pod ``like`` and return it once it runs.
 
     ``purpose`` ends its name; ``labels`` are put on the pod beside the run's own. The settings say its
     image and what to merge into its spec and metadata (for admission policies). Raises
@@ -63,19 +71,19 @@ def probe_pod(
         for pod in pods:
             wait_for(partial(_gone, api, pod), limit=Limit.CLEAN_UP / 2, every=0.1)
 
-    with traces.holding(f"Job {name}", remove, path):
-        try:
-            made = job(name, traces.labels, like, settings.probe_image, settings.probe_pod, labels)
-            api.request("POST", JOB.path(namespace), made)
-        except ApiError as error:
-            raise NoProbePod(f"the cluster refuses a probe pod: {error}") from error
-        try:
-            pod = wait_for(lambda: _running(api, namespace, name), limit=limit, every=0.2)
-        except TimedOut as error:
-            raise NoProbePod(f"the probe pod does not run: {error}") from error
-        pods.append(POD.path(namespace, pod))
-        traces.made.append(POD.path(namespace, pod))
-        yield pod
+    traces.will_make(f"Job {name}", remove, path)
+    try:
+        made = job(name, traces.labels, like, settings.probe_image, settings.probe_pod, labels)
+        api.request("POST", JOB.path(namespace), made)
+    except ApiError as error:
+        raise NoProbePod(f"the cluster refuses a probe pod: {error}") from error
+    try:
+        pod = wait_for(lambda: _running(api, namespace, name), limit=limit, every=0.2)
+    except TimedOut as error:
+        raise NoProbePod(f"the probe pod does not run: {error}") from error
+    pods.append(POD.path(namespace, pod))
+    traces.made.append(POD.path(namespace, pod))
+    return ProbePod(namespace, pod, f"Job {name}")
 
 
 def job(

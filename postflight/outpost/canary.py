@@ -14,6 +14,7 @@ KEYS = "/_matrix/key/v2/server"
 KEEP = 200_000
 REQUEST_LIMIT = 20.0
 FETCH_LIMIT = 5.0
+UP = "up"
 
 
 class Heard:
@@ -113,20 +114,20 @@ def listen(given):
     if os.fork():
         os.close(writing)
         with os.fdopen(reading) as told:
-            problem = told.read()
-        return {"problem": problem}
+            said = told.read()
+        return {"problem": "" if said == UP else said or "it ended before it listened"}
     os.close(reading)
     os.setsid()
     try:
         _serve(given)
-        problem = ""
-    except (OSError, ValueError) as error:
-        problem = str(error) or type(error).__name__
+        said = UP
+    except Exception as error:
+        said = str(error) or type(error).__name__
     with os.fdopen(writing, "w") as telling:
-        telling.write(problem)
+        telling.write(said)
     for descriptor in (0, 1, 2):
         os.close(descriptor)
-    if not problem:
+    if said == UP:
         time.sleep(given["life"])
     os._exit(0)
 

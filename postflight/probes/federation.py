@@ -13,26 +13,19 @@ from urllib.parse import quote
 
 from postflight.cluster.access import Access
 from postflight.cluster.api import Api, ApiError
-from postflight.cluster.kinds import POD
-from postflight.cluster.outposts import ask_outpost
-from postflight.cluster.probe_pod import CONTAINER, NoProbePod, probe_pod
-from postflight.cluster.secrets import SecretStore
-from postflight.cluster.snapshot import Snapshot
-from postflight.deployment.canary import LABELS, Prepared, preparation
-from postflight.deployment.federation import Federation, covering, federation_of
+from postflight.cluster.probe_pod import ProbePod
+from postflight.deployment.federation import Federation, federation_of
 from postflight.deployment.listeners import port_of
 from postflight.deployment.parts import Deployment, SynapseProcess
 from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
-from postflight.probes.canary import Identity, certificate
+from postflight.probes.canary import Identity
+from postflight.probes.canary_homeserver import CanaryHomeserver, NotPrepared, heard
 from postflight.probes.canary_user import ProbeRoom, main_of
 from postflight.probes.matrix import Matrix, MatrixError, matrix
-from postflight.probes.probe import EXEC, MAKE_JOBS, Safety, Unseen, probe
-from postflight.secrets import Redactor
-from postflight.settings import Settings
+from postflight.probes.probe import EXEC, Safety, Unseen, probe
 from postflight.traces import Traces
 
-CONTROL = 18447
 #: Events counted in each room, each sent through another process.
 COUNTED = 2
 #: Seconds without anything new before what came is believed to be all.
@@ -76,13 +69,6 @@ class FederationCanary:
 
 
 @dataclass(frozen=True, slots=True)
-class NotPrepared:
-    """No canary can stand in this deployment."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Scene:
     """What the steps of the canary share."""
 
@@ -90,67 +76,35 @@ class Scene:
     federation: Federation
     access: Access
     api: Api
-    plan: Prepared
+    pod: ProbePod
     room: ProbeRoom
-    pod: str
     main: SynapseProcess
 
     def heard(self, since: int = 0) -> list[dict[str, Any]]:
-        asked = {"control": CONTROL, "since": since}
-        found: list[dict[str, Any]] = ask_outpost(
-            self.api, self.plan.namespace, self.pod, CONTAINER, "heard", asked, limit=Limit.EXEC
-        )
-        return found
+        """What the canary remembers from record number ``since`` on. Raises ApiError."""
+        return heard(self.api, self.pod, since)
 
 
-@probe(limit=Limit.FEDERATION, rights=(MAKE_JOBS, EXEC), safety=Safety.CANARY, reaches=True)
+@probe(limit=Limit.FEDERATION, rights=(EXEC,), safety=Safety.CANARY, reaches=True)
 def federation_canary(
     deployment: Deployment,
-    snapshot: Snapshot,
-    secrets: SecretStore,
-    settings: Settings,
     access: Access,
     api: Api,
     traces: Traces,
-    redactor: Redactor,
+    canary_homeserver: CanaryHomeserver | NotPrepared,
     canary_room: ProbeRoom,
 ) -> FederationCanary | NotPrepared:
-    """Be a remote homeserver under names of every shard; join the room, count what comes."""
-    main = main_of(deployment)
-    plan, missing = preparation(snapshot, secrets, settings.canary, main.namespace)
-    if plan is None:
-        return NotPrepared(missing)
-    federation = federation_of(deployment)
-    identities = [Identity.of(name, plan.key) for name in covering(federation.lists or ((),), plan.names)]
-    like = snapshot.get(POD, main.namespace, main.pod.name) if main.pod else None
-    if like is None:
-        raise Unseen("no Synapse pod to model the canary's pod on")
+    """As remote homeservers, join the probe user's room, and count what comes."""
+    if isinstance(canary_homeserver, NotPrepared):
+        return canary_homeserver
+    federation, pod = federation_of(deployment), canary_homeserver.pod
+    scene = Scene(deployment, federation, access, api, pod, canary_room, main_of(deployment))
     try:
-        with probe_pod(api, traces, like, settings, "canary", LABELS, limit=Limit.PROBE_POD) as pod:
-            _listen(api, plan, pod, identities, redactor)
-            scene = Scene(deployment, federation, access, api, plan, canary_room, pod, main)
-            return _count(scene, identities, traces)
-    except (NoProbePod, ApiError, MatrixError, ValueError) as error:
+        return _count(scene, canary_homeserver.identities, traces)
+    except (MatrixError, ApiError) as error:
         raise Unseen(f"the canary homeserver: {error}") from error
-
-
-def _listen(api: Api, plan: Prepared, pod: str, identities: Sequence[Identity], redactor: Redactor) -> None:
-    """Start the canary in its pod. Raises ApiError, or ValueError for a certificate that is none."""
-    shown, key = plan.certificate, plan.key.reveal()
-    if not plan.public:
-        shown, key = certificate(plan.names[0].partition(":")[0], plan.certificate, plan.key)
-        redactor.register(key, "the canary's key")
-    given = {
-        "ports": plan.ports,
-        "keys": {each.name: each.key_document() for each in identities},
-        "certificate": shown,
-        "key": key,
-        "control": CONTROL,
-        "life": Limit.FEDERATION,
-    }
-    answer = ask_outpost(api, plan.namespace, pod, CONTAINER, "listen", given, limit=Limit.EXEC)
-    if answer["problem"]:
-        raise ApiError(0, f"the canary cannot listen: {answer['problem']}")
+    finally:
+        traces.settle(pod.what)
 
 
 def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> FederationCanary:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.kinds import POD
 from postflight.cluster.outposts import ask_outpost
-from postflight.cluster.probe_pod import CONTAINER, NoProbePod, probe_pod
+from postflight.cluster.probe_pod import CONTAINER, NoProbePod, start_probe_pod
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
 from postflight.deployment.parts import Deployment, SynapseProcess
@@ -86,10 +86,10 @@ def probe_pod_connections(
     if like is None:
         return InsideView((), {main.id: "no Synapse pod to model a probe pod on"})
     try:
-        with probe_pod(api, traces, like, settings, "connections", limit=Limit.PROBE_POD / 2) as pod:
-            return InsideView(tuple(_ask(api, main, pod, CONTAINER, _asks(deployment, main), Limit.INSIDE)), {})
+        pod = start_probe_pod(api, traces, like, settings, "connections", limit=Limit.PROBE_POD / 2)
     except NoProbePod as error:
         raise Unseen(str(error)) from error
+    return InsideView(tuple(_ask(api, main, pod.name, CONTAINER, _asks(deployment, main), Limit.INSIDE)), {})
 
 
 def _asks(deployment: Deployment, process: SynapseProcess) -> list[dict[str, object]]:

@@ -7,7 +7,17 @@ from collections.abc import Mapping
 
 from postflight.probes.probe import Probe
 
-MODULES = ("databases", "redis", "inside", "workloads", "own", "canary_user", "federation", "federation_counters")
+MODULES = (
+    "databases",
+    "redis",
+    "inside",
+    "workloads",
+    "own",
+    "canary_user",
+    "canary_homeserver",
+    "federation",
+    "federation_counters",
+)
 
 
 def all_probes() -> Mapping[str, Probe]:

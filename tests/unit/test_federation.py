@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from postflight.deployment.federation import Federation, closed, covering, federation_of, shard
 from postflight.deployment.parts import Deployment, Side, SynapseProcess
 from postflight.prepare import text
-from postflight.probes.federation import Arrival, FederationCanary, NotPrepared
+from postflight.probes.canary_homeserver import NotPrepared
+from postflight.probes.federation import Arrival, FederationCanary
 from postflight.settings import CanarySettings
 from postflight.verdict.status import Status
 from tests.unit.observations import CANARIES, MODEL, READ_ONLY, ask, canary, only
