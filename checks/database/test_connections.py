@@ -4,13 +4,15 @@ from typing import Any
 from postflight.check import check
 from postflight.cluster.kinds import AUTOSCALER
 from postflight.deployment.parts import Deployment, PostgresCluster
-from postflight.probes.databases import DatabaseInstance, DatabaseLogins, Pool, server_facts
+from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool, server_facts
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
 #: A client whose pool is not known holds at least this many connections.
 OTHERS = 5
+#: What a server says that has no room for one more.
+FULL = (LoginOutcome.NO_SLOT, LoginOutcome.FULL)
 
 
 @check(
@@ -39,7 +41,11 @@ def test_the_database_has_connections_for_every_process_at_its_autoscaling_maxim
     for cluster in deployment.postgres:
         facts = server_facts(cluster, database_logins, database_instances)
         pools = [pool for pool in database_pools if _uses(deployment, pool.process.id, cluster)]
+        refused = [each for each in database_logins.of(cluster) if each.outcome in FULL]
+        full = _full(cluster, facts, refused, judge)
         if not pools:
+            continue
+        if not facts and full:
             continue
         if not facts:
             judge.unknown(
@@ -61,6 +67,29 @@ def test_the_database_has_connections_for_every_process_at_its_autoscaling_maxim
                 remedy="add keepalives_idle: 10, keepalives_interval: 10, keepalives_count: 3 to database.args",
             )
             break
+
+
+def _full(cluster: PostgresCluster, facts: Mapping[str, Any], refused: list[LoginTry], judge: Judge) -> bool:
+    """Whether nobody can connect any more, whatever the budget says: a process that restarts stays down."""
+    room = int(facts["max_connections"]) - int(facts["reserved"]) if facts else None
+    if not refused and (room is None or facts["sessions"] < room):
+        return False
+    in_use = (
+        f"{facts['sessions']} of {room} in use (max_connections {facts['max_connections']})"
+        if facts
+        else refused[0].message
+    )
+    judge.wrong(
+        cluster.id,
+        f"{cluster.name} has no connection slot left: {in_use}",
+        observed=f"{refused[0].message} (asked {refused[0].asked})" if refused else in_use,
+        expected="a process that restarts finds a connection",
+        cause="more sessions are open than max_connections leaves room for",
+        remedy=f"end sessions that nobody needs (pg_stat_activity), then raise max_connections of {cluster.name} or"
+        " lower the pools",
+        stops=(cluster.id,),
+    )
+    return True
 
 
 def _budget(
@@ -94,7 +123,6 @@ def _budget(
             expected="the pools of all processes at their autoscaling maximum fit max_connections",
             cause=f"cp_max {max(sizes.values())} in {len(pools)} processes"
             + (f", and autoscalers that may make more of {', '.join(scaled)}" if scaled else ""),
-            stops=(cluster.id,) if facts["sessions"] >= limit - reserved else (),
             remedy=f"lower cp_max or maxReplicas until the sum is at most {limit - reserved}, or raise max_connections above {total + reserved}",
         )
     for workload in sizes:

@@ -1,7 +1,7 @@
 from collections.abc import Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment, PostgresCluster
+from postflight.deployment.parts import Deployment, PostgresCluster, missing_id
 from postflight.probes.databases import DatabaseInstance
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
@@ -39,6 +39,13 @@ def _cluster(cluster: PostgresCluster, instances: tuple[DatabaseInstance, ...], 
         if each.problem:
             say = judge.unknown if each.pod.ready else judge.unavailable
             say(each.pod.id, f"{each.pod.name} could not be asked how it replicates: {each.problem}")
+    if 0 < len(instances) < cluster.instances:
+        judge.unavailable(
+            cluster.id,
+            f"{cluster.name} has {len(instances)} of {cluster.instances} instances: the others' pods do not exist",
+            remedy=f"kubectl -n {cluster.namespace} describe cluster {cluster.name}",
+            needs=(cluster.id, missing_id(cluster.id)),
+        )
     primaries = [each for each in instances if each.facts and not each.facts["in_recovery"]]
     if len(primaries) != 1:
         if len(primaries) > 1:

@@ -2,7 +2,7 @@ from collections.abc import Mapping
 
 from postflight.check import check
 from postflight.deployment.parts import Deployment, RedisEndpoint
-from postflight.probes.inside import InsideView
+from postflight.probes.inside import InsideView, unseen_ways
 from postflight.probes.probe import NotTried
 from postflight.probes.redis import BackendRole, RedisObservation
 from postflight.verdict.judge import Judge
@@ -40,12 +40,11 @@ def test_the_redis_address_of_synapse_leads_every_process_to_the_master(
             continue
         if _backends(address, redis_backends[address.id], judge):
             _followed(address, deployment, redis_nodes, judge)
-            if isinstance(inside_connections, NotTried):
-                judge.warn(address.id, f"the way by name through the Service was not seen: {inside_connections.reason}")
-            else:
-                _inside(address, inside_connections, judge)
-            if isinstance(probe_pod_connections, InsideView):
-                _inside(address, probe_pod_connections, judge)
+            if why := unseen_ways(inside_connections, probe_pod_connections):
+                judge.warn(address.id, f"the way by name through the Service was not seen: {why}")
+            for view in (inside_connections, probe_pod_connections):
+                if isinstance(view, InsideView):
+                    _inside(address, view, judge)
             _subscribed(address, deployment, redis_nodes, judge)
 
 

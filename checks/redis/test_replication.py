@@ -1,7 +1,7 @@
 from collections.abc import Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment
+from postflight.deployment.parts import Deployment, missing_id
 from postflight.probes.probe import NotTried
 from postflight.probes.redis import RedisAnswer, RedisObservation, WriteProof
 from postflight.verdict.judge import Judge
@@ -56,6 +56,12 @@ def _nodes(seen: RedisObservation, judge: Judge) -> bool:
     if not seen.answers:
         judge.unavailable(group.id, f"Redis {group.name} has no pod of {group.expected}", stops=(group.id,))
         return False
+    if len(seen.answers) < group.expected:
+        judge.unavailable(
+            group.id,
+            f"Redis {group.name} has {len(seen.answers)} of {group.expected} nodes: the others' pods do not exist",
+            needs=(group.id, missing_id(group.workload)),
+        )
     masters = seen.masters
     if not masters:
         if len(silent) < len(seen.answers):
@@ -67,7 +73,7 @@ def _nodes(seen: RedisObservation, judge: Judge) -> bool:
             group.id,
             f"Redis {group.name} has {len(masters)} masters, not one: {names} do not replicate",
             observed=_roles(seen),
-            expected=f"one master and {len(seen.answers) - 1} replicas linked to it",
+            expected=f"one master and {_replicas(seen)} replicas linked to it",
             cause="no replicaof in the configuration of the nodes (Sentinel finds replicas only through their master)"
             if not _seen_replicas(seen)
             else f"{names} are masters of their own",
@@ -76,7 +82,7 @@ def _nodes(seen: RedisObservation, judge: Judge) -> bool:
         return False
     master = masters[0]
     judge.saw(master.node.id)
-    linked = not silent
+    linked = not silent and len(seen.answers) >= group.expected
     for each in seen.answers:
         if each is master or each.problem:
             continue
@@ -116,7 +122,13 @@ def _replica(each: RedisAnswer, master: RedisAnswer, judge: Judge) -> bool:
 
 def _sentinels(seen: RedisObservation, judge: Judge) -> None:
     group = seen.group
-    expected = len(seen.sentinels)
+    expected = max(group.expected_sentinels, len(seen.sentinels))
+    if len(seen.sentinels) < expected and len(seen.answers) >= group.expected:
+        judge.unavailable(
+            group.id,
+            f"Redis {group.name} has {len(seen.sentinels)} of {expected} Sentinels: the others' pods do not exist",
+            needs=(group.id, missing_id(group.workload)),
+        )
     pods = {each.node.pod.ip: each.node.pod.name for each in seen.answers}
     master = seen.masters[0].node.pod if len(seen.masters) == 1 else None
     for each in seen.sentinels:
@@ -142,7 +154,7 @@ def _sentinels(seen: RedisObservation, judge: Judge) -> None:
             continue
         wrong = [
             f"{key} {each.state.get(key)}, not {want}"
-            for key, want in (("num-slaves", len(seen.answers) - 1), ("num-other-sentinels", expected - 1))
+            for key, want in (("num-slaves", _replicas(seen)), ("num-other-sentinels", expected - 1))
             if int(each.state.get(key, -1)) != want
         ]
         if wrong:
@@ -150,7 +162,7 @@ def _sentinels(seen: RedisObservation, judge: Judge) -> None:
                 f"sentinel in {name}",
                 f"the Sentinel in {name} does not know its group: {'; '.join(wrong)}",
                 observed="; ".join(wrong),
-                expected=f"{len(seen.answers) - 1} replicas and {expected - 1} other Sentinels",
+                expected=f"{_replicas(seen)} replicas and {expected - 1} other Sentinels",
                 cause="Sentinels or replicas announce addresses that others do not reach, or do not announce themselves",
                 remedy=f"SENTINEL RESET {group.master_name} on each Sentinel, one after the other",
                 needs=(f"sentinel in {name}", group.id),
@@ -158,7 +170,7 @@ def _sentinels(seen: RedisObservation, judge: Judge) -> None:
 
 
 def _write(seen: RedisObservation, proof: WriteProof, judge: Judge) -> None:
-    wanted = len(seen.answers) - 1
+    wanted = _replicas(seen)
     if proof.problem:
         judge.wrong(proof.node.id, f"the Redis master {proof.node.pod.name} takes no write: {proof.problem}")
     elif proof.acknowledged < wanted:
@@ -166,6 +178,11 @@ def _write(seen: RedisObservation, proof: WriteProof, judge: Judge) -> None:
             proof.node.id,
             f"a write to the Redis master {proof.node.pod.name} reached {proof.acknowledged} of {wanted} replicas within a second",
         )
+
+
+def _replicas(seen: RedisObservation) -> int:
+    """How many there must be, those whose pods do not exist included."""
+    return max(seen.group.expected, len(seen.answers)) - 1
 
 
 def _seen_replicas(seen: RedisObservation) -> bool:

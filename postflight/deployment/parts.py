@@ -22,6 +22,11 @@ def workload_id(namespace: str, kind: str, name: str) -> str:
     return f"{kind.lower()}/{namespace}/{name}"
 
 
+def missing_id(workload: str) -> str:
+    """The pods that a workload should have and has not, as one part."""
+    return f"missing/{workload}"
+
+
 def name_of(part: str) -> str:
     """The name that a person reads: the id without its namespace."""
     kind, _, rest = part.partition("/")
@@ -206,7 +211,7 @@ class RedisNode:
 
 @dataclass(frozen=True, slots=True)
 class RedisGroup:
-    """Redis servers that belong together, and the Sentinels that watch them."""
+    """Redis servers that belong together, and the Sentinels that watch them. ``workload`` is theirs."""
 
     id: str
     namespace: str
@@ -216,6 +221,7 @@ class RedisGroup:
     expected_sentinels: int
     sentinels: tuple[RedisNode, ...]
     master_name: str
+    workload: str
     missing: str = ""
 
 

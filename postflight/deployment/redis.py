@@ -102,6 +102,7 @@ def find_groups(found: Sequence[Found], files: Files, names: RedisNames) -> tupl
                     _node(each, texts[id(each)], SENTINEL_PORT, RedisNames()) for each in watching if each.pod
                 ),
                 master_name=names.sentinel_master or next(iter(watched), "mymaster"),
+                workload=workload.id,
             )
         )
     return tuple(groups)

@@ -69,6 +69,12 @@ class DatabaseLogins:
     tries: Mapping[Login, LoginTry]
     clusters: Mapping[tuple[str, int], PostgresCluster]
 
+    def of(self, cluster: PostgresCluster) -> list[LoginTry]:
+        """The tries at one PostgreSQL, by whatever name."""
+        return [
+            each for each in self.tries.values() if self.clusters[(each.login.host, each.login.port)].id == cluster.id
+        ]
+
 
 FACTS = """
 select json_build_object(
@@ -246,9 +252,8 @@ def server_facts(
 ) -> Mapping[str, Any]:
     """What a server says of itself (max_connections, reserved, sessions, databases with owners): to a
     login that was let in, else to its own administrator. Empty when neither could ask."""
-    for attempt in logins.tries.values():
-        where = (attempt.login.host, attempt.login.port)
-        if attempt.facts and logins.clusters[where].id == cluster.id:
+    for attempt in logins.of(cluster):
+        if attempt.facts:
             return attempt.facts
     asked = () if isinstance(instances, NotTried) else instances.get(cluster.id, ())
     return next((each.facts for each in asked if each.facts and not each.facts["in_recovery"]), {})

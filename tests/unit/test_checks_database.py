@@ -19,6 +19,7 @@ from tests.unit.observations import (
     MIB,
     MODEL,
     NOT_ALLOWED,
+    READ_ONLY,
     ask,
     inside,
     instances_of,
@@ -123,6 +124,22 @@ class TestDatabaseLogin:
         found = only(ask("database.login", inside_connections=inside(MODEL, "timed out")))
         assert found.headline == "synapse-main does not reach matrix-postgresql-rw, which takes logins: timed out"
 
+    def test_a_pod_that_could_not_be_asked_is_warned_of_unless_a_probe_pod_saw_it(self) -> None:
+        main = next(each for each in MODEL.synapse if each.is_main)
+        blind = InsideView((), {main.id: "exec into synapse-main-0 was refused (500)", "pod/matrix/b": "other"})
+        pen = ask("database.login", inside_connections=blind)
+        assert only(pen, Status.WARNED).headline == (
+            "whether the processes reach the database by name was not seen: from synapse-main-0 and 1 more:"
+            " exec into synapse-main-0 was refused (500)"
+        )
+        assert ask("database.login", inside_connections=blind, probe_pod_connections=inside(MODEL)).failures == []
+
+    def test_where_no_pod_runs_a_probe_pod_that_may_not_be_made_is_warned_of(self) -> None:
+        pen = ask("database.login", inside_connections=InsideView((), {}), probe_pod_connections=READ_ONLY)
+        assert only(pen, Status.WARNED).headline.endswith(
+            "no Synapse process could be asked, and a probe pod in their stead needs --safety canary"
+        )
+
     def test_the_same_from_a_probe_pod(self) -> None:
         pen = ask(
             "database.login", inside_connections=InsideView((), {}), probe_pod_connections=inside(MODEL, "dropped")
@@ -179,13 +196,45 @@ class TestDatabaseConnections:
         wanted = next(
             int(word)
             for word in only(
-                ask("database.connections", database_logins=logins(MODEL, None, max_connections=10))
+                ask("database.connections", database_logins=logins(MODEL, None, max_connections=10, sessions=1))
             ).observed.split()
             if word.isdigit()
         )
         just = logins(MODEL, None, max_connections=wanted + 3)
         assert ask("database.connections", database_logins=just).failures == []
         assert only(ask("database.connections", database_logins=logins(MODEL, None, max_connections=wanted + 2)))
+
+    @pytest.mark.parametrize("outcome", [LoginOutcome.NO_SLOT, LoginOutcome.FULL])
+    def test_a_server_without_a_slot_is_wrong_whatever_the_budget_says(self, outcome: LoginOutcome) -> None:
+        words = "remaining connection slots are reserved for roles with the SUPERUSER attribute"
+        full = {"max_connections": 300, "reserved": 3, "sessions": 297}
+        held = primary_says(**full, databases={"matrix": "synapse"})
+        seen = ask(
+            "database.connections",
+            database_logins=logins(MODEL, lambda login: (outcome, words)),
+            database_instances=held,
+        )
+        found = only(seen)
+        assert (
+            found.headline == "matrix-postgresql has no connection slot left: 297 of 297 in use (max_connections 300)"
+        )
+        assert (found.nature, found.stops) == (Nature.WRONG, (CLUSTER.id,))
+
+    def test_a_server_without_a_slot_is_wrong_for_one_who_cannot_count(self) -> None:
+        full = by_role("key_vault", LoginOutcome.NO_SLOT, "remaining connection slots are reserved")
+        facts = {"sessions": 296}
+        seen = ask("database.connections", database_logins=logins(MODEL, full, **facts))
+        assert (
+            only(seen).headline
+            == "matrix-postgresql has no connection slot left: 296 of 297 in use (max_connections 300)"
+        )
+        down = logins(MODEL, lambda login: (LoginOutcome.FULL, "sorry, too many clients already"))
+        seen = ask("database.connections", database_logins=down, database_instances=NOT_ALLOWED)
+        assert only(seen).headline == "matrix-postgresql has no connection slot left: sorry, too many clients already"
+
+    def test_sessions_that_fill_it_are_wrong_before_anybody_is_refused(self) -> None:
+        assert only(ask("database.connections", database_logins=logins(MODEL, None, sessions=297))).stops
+        assert ask("database.connections", database_logins=logins(MODEL, None, sessions=296)).failures == []
 
     def test_keepalives_that_are_missing(self) -> None:
         uses = tuple(replace(each, keepalives=False if each.pool else None) for each in MODEL.database_uses)
@@ -261,6 +310,12 @@ class TestDatabaseReplication:
     def test_no_primary_at_all(self) -> None:
         found = only(ask("database.replication", database_instances=primary_says(in_recovery=True)))
         assert found.headline == "matrix-postgresql has no primary among 2 instances"
+
+    def test_an_instance_that_does_not_exist_is_missed(self) -> None:
+        seen = {CLUSTER.id: instances_of(CLUSTER)[:1]}
+        found = only(ask("database.replication", database_instances=seen))
+        assert found.headline == "matrix-postgresql has 1 of 2 instances: the others' pods do not exist"
+        assert (found.nature, found.subject) == (Nature.UNAVAILABLE, CLUSTER.id)
 
     def test_an_instance_that_could_not_be_asked(self) -> None:
         seen = replica_says("psql: no space left")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from postflight.probes.inside import InsideView
 from postflight.probes.redis import BackendRole, RedisAnswer, RedisObservation, SentinelAnswer, WriteProof
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
@@ -25,7 +26,7 @@ from tests.unit.observations import (
     not_ready,
     only,
 )
-from tests.unit.recorded import Json
+from tests.unit.recorded import Json, items
 
 
 def redis_says(*answers: RedisAnswer | None, sentinels: tuple[SentinelAnswer, ...] | None = None) -> Any:
@@ -109,6 +110,25 @@ class TestRedisReplication:
     def test_a_write_that_was_not_tried_is_warned_of(self) -> None:
         found = only(ask("redis.replication", redis_write=READ_ONLY), Status.WARNED)
         assert found.headline == "whether a write reaches the replicas was not seen: needs --safety canary"
+
+    def test_a_node_and_a_sentinel_that_do_not_exist_are_missed(self) -> None:
+        def without_the_last(raw: Json) -> None:
+            pods = items(raw, "Pod")
+            pods[:] = [each for each in pods if each["metadata"]["name"] != "redis-2"]
+
+        lab = recorded.changed(without_the_last)
+        (seen,) = nodes(lab.deployment()).values()
+        remember = tuple(
+            replace(each, state={**each.state, "num-slaves": 2, "num-other-sentinels": 2}) for each in seen.sentinels
+        )
+        pen = ask("redis.replication", lab, redis_nodes={GROUP.id: replace(seen, sentinels=remember)})
+        assert [(each.nature, each.headline) for each in pen.failures] == [
+            (Nature.UNAVAILABLE, "Redis redis has 2 of 3 nodes: the others' pods do not exist"),
+        ]
+        (why,) = (
+            each for each in ask("platform.workloads", lab).failures if each.subject == "statefulset/matrix/redis"
+        )
+        assert set(why.stops) & set(pen.failures[0].needs), "one cause, said once"
 
     def test_a_group_without_pods(self) -> None:
         empty = replace(GROUP, nodes=())
@@ -198,6 +218,11 @@ class TestRedisEndpoint:
 
     def test_the_way_by_name_is_warned_of_where_it_was_not_tried(self) -> None:
         assert only(ask("redis.endpoint", inside_connections=NOT_ALLOWED), Status.WARNED)
+
+    def test_a_pod_that_could_not_be_asked_is_warned_of(self) -> None:
+        blind = InsideView((), {MODEL.synapse[0].id: "python3 in it did not answer"})
+        found = only(ask("redis.endpoint", inside_connections=blind), Status.WARNED)
+        assert found.headline.endswith(f"from {MODEL.synapse[0].pod.name}: python3 in it did not answer")  # type: ignore[union-attr]
 
     def test_an_address_outside_is_unknown(self) -> None:
         outside = replace(ADDRESS, endpoint=replace(ADDRESS.endpoint, host="r.example.com", external=True, pods=()))
