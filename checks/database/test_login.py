@@ -106,6 +106,11 @@ def _in_effect(
             f"{login.host.partition('.')[0]} did not answer in time, though its pods are Ready: {attempt.message}",
             observed=observed,
         )
+    elif attempt.outcome is LoginOutcome.UNSEEN:
+        host = login.host.partition(".")[0]
+        judge.unknown(
+            cluster.id, f"whether {host} takes logins could not be seen: {attempt.message}", observed=observed
+        )
     elif attempt.outcome is LoginOutcome.OUTSIDE:
         judge.unknown(cluster.id, f"{login.host} is outside the cluster: no tunnel leads there (--access direct)")
     elif attempt.outcome in (LoginOutcome.UNREACHABLE, LoginOutcome.TIMED_OUT, LoginOutcome.FULL):

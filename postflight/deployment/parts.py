@@ -203,6 +203,7 @@ class RedisNode:
     port: int
     password: Secret | None
     memory_limit: int | None = None
+    tls: bool = False
 
     @property
     def id(self) -> str:
@@ -224,10 +225,16 @@ class RedisGroup:
     workload: str
     missing: str = ""
 
+    @property
+    def only_sentinels(self) -> bool:
+        """Whether they are of a workload of their own, of which the specs do not tell whom it watches."""
+        return not self.master_name
+
 
 @dataclass(frozen=True, slots=True)
 class RedisEndpoint:
-    """The address by which Synapse reaches Redis, and who uses it."""
+    """The address by which Synapse reaches Redis, and who uses it. ``group`` is "" where only who answers
+    there tells it; ``hidden`` says why the password is not known."""
 
     id: str
     endpoint: Endpoint
@@ -235,6 +242,8 @@ class RedisEndpoint:
     server_name: str
     users: tuple[str, ...]
     group: str
+    tls: bool = False
+    hidden: str = ""
 
 
 @dataclass(frozen=True, slots=True)

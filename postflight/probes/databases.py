@@ -35,6 +35,7 @@ class LoginOutcome(StrEnum):
     UNREACHABLE = "unreachable"
     TIMED_OUT = "no answer in time"
     OUTSIDE = "outside the cluster"
+    UNSEEN = "not to be seen from here"
 
 
 #: What libpq and PostgreSQL 13 to 18 say, tried on 15, 16 and 18; a connection error has no sqlstate.
@@ -141,6 +142,8 @@ def _try(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
             if re.search(pattern, text):
                 return LoginTry(login, outcome, _server_words(text), asked)
         return LoginTry(login, LoginOutcome.UNREACHABLE, _server_words(text), asked)
+    except ApiError as error:
+        return LoginTry(login, LoginOutcome.UNSEEN, str(error), asked)
 
 
 def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
@@ -182,12 +185,12 @@ def _server_words(text: str) -> str:
 @contextmanager
 def _way(access: Access, endpoint: Endpoint) -> Iterator[tuple[str | None, int, str]]:
     """Address, port, and how it is reached. By name where names resolve, else to one pod behind it."""
-    if access.way is Way.DNS or endpoint.external:
+    if endpoint.external or (access.way is Way.DNS and access.answers(endpoint.host, endpoint.port)):
         yield None, endpoint.port, "by name"
         return
     pod, port = endpoint.pods[0]
     with access.to_pod(pod.namespace, pod.name, pod.ip, port) as (address, local):
-        yield address, local, f"by {access.way.value} to {pod.name}"
+        yield address, local, f"by {Way.TUNNEL if access.falls_back else access.way} to {pod.name}"
 
 
 #: Run by psql as the instance's own administrator, over its Unix socket; reads only.

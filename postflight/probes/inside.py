@@ -19,6 +19,8 @@ from postflight.settings import Settings
 from postflight.traces import Traces
 
 CONNECTIONS = 6
+#: What a connection met that was not asked for a role.
+CONNECTED = "connected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def _asks(deployment: Deployment, process: SynapseProcess) -> list[dict[str, obj
         if process.id in address.users:
             password = address.password.reveal() if address.password else ""
             where = {"host": address.endpoint.host, "port": address.endpoint.port}
-            asked.append({**where, "times": CONNECTIONS, "redis": True, "password": password})
+            asked.append({**where, "times": CONNECTIONS, "redis": not address.tls, "password": password})
     return asked
 
 

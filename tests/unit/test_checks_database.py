@@ -111,6 +111,12 @@ class TestDatabaseLogin:
         pen = ask("database.login", database_logins=logins(MODEL, by_role("key_vault", LoginOutcome.OUTSIDE)))
         assert only(pen, Status.UNKNOWN).headline.endswith("no tunnel leads there (--access direct)")
 
+    def test_one_that_the_verifier_could_not_reach_is_unknown_in_the_streams_words(self) -> None:
+        words = 'no right: pods "matrix-postgresql-1" is forbidden'
+        refused = logins(MODEL, by_role("key_vault", LoginOutcome.UNSEEN, words))
+        found = only(ask("database.login", database_logins=refused), Status.UNKNOWN)
+        assert found.headline == f"whether matrix-postgresql-rw takes logins could not be seen: {words}"
+
     def test_a_secret_that_could_not_be_read_is_unknown(self) -> None:
         hidden = replace(recorded.healthy().secrets, unseen={("matrix", "other"): "no right"})
         found = only(ask("database.login", secrets=hidden), Status.UNKNOWN)
