@@ -47,6 +47,8 @@ def _cluster(cluster: PostgresCluster, instances: tuple[DatabaseInstance, ...], 
             needs=(cluster.id, missing_id(cluster.id)),
         )
     primaries = [each for each in instances if each.facts and not each.facts["in_recovery"]]
+    if not primaries and _follows_another(cluster):
+        primaries = [each for each in instances if each.facts and each.pod == cluster.primary]
     if len(primaries) != 1:
         if len(primaries) > 1:
             names = ", ".join(each.pod.name for each in primaries)
@@ -67,6 +69,18 @@ def _cluster(cluster: PostgresCluster, instances: tuple[DatabaseInstance, ...], 
     _slots(cluster, primary, instances, judge)
 
 
+def _follows_another(cluster: PostgresCluster) -> bool:
+    """Whether the whole Cluster is a replica of one elsewhere: it has a first instance, and no primary."""
+    replica = cluster.raw.get("spec", {}).get("replica") or {}
+    if "enabled" in replica:
+        return bool(replica["enabled"])
+    return "primary" in replica and replica["primary"] != replica.get("self", cluster.name)
+
+
+def _timeline(primary: DatabaseInstance) -> object:
+    return primary.facts["received_timeline"] or primary.facts["timeline"]
+
+
 def _replica(
     replica: DatabaseInstance, primary: DatabaseInstance, sender: Mapping[str, object] | None, judge: Judge
 ) -> None:
@@ -74,7 +88,7 @@ def _replica(
     streams = facts["receiver"] == "streaming" and sender is not None and sender["state"] == "streaming"
     observed = (
         f"receiver {facts['receiver'] or 'none'}, primary's sender {sender['state'] if sender else 'none'},"
-        f" timeline {facts['received_timeline']} against {primary.facts['timeline']}"
+        f" timeline {facts['received_timeline']} against {_timeline(primary)}"
     )
     if not streams:
         judge.wrong(
@@ -85,10 +99,10 @@ def _replica(
             cause=f"{name} cannot reach {primary.pod.name}, or is refused by it",
             remedy=f"kubectl -n {replica.pod.namespace} logs {name}; then look at the NetworkPolicies between the two",
         )
-    elif facts["received_timeline"] != primary.facts["timeline"]:
+    elif facts["received_timeline"] != _timeline(primary):
         judge.wrong(
             replica.pod.id,
-            f"{name} follows timeline {facts['received_timeline']}, the primary {primary.pod.name} is on {primary.facts['timeline']}",
+            f"{name} follows timeline {facts['received_timeline']}, the primary {primary.pod.name} is on {_timeline(primary)}",
             observed=observed,
             expected="one timeline",
         )

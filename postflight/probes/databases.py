@@ -167,9 +167,12 @@ def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
                 connect_timeout=int(Limit.CONNECT),
                 require_auth="scram-sha-256",
                 application_name="postflight",
-                options=f"-c default_transaction_read_only=on -c statement_timeout={int(Limit.SQL * 1000)}",
             ) as connection:
-                row = connection.execute(FACTS).fetchone()
+                # Not as startup options: a pooler refuses them. One round trip, as two statements take.
+                connection.read_only = True
+                cursor = connection.execute(f"set local statement_timeout = {int(Limit.SQL * 1000)}; {FACTS}")
+                cursor.nextset()
+                row = cursor.fetchone()
                 return dict(json.loads(row[0])) if row else {}
         except psycopg.OperationalError as error:
             if sslmode == "disable" or "does not support SSL" not in str(error):
@@ -193,7 +196,8 @@ def _way(access: Access, endpoint: Endpoint) -> Iterator[tuple[str | None, int, 
         yield address, local, f"by {Way.TUNNEL if access.falls_back else access.way} to {pod.name}"
 
 
-#: Run by psql as the instance's own administrator, over its Unix socket; reads only.
+#: Run by psql as the instance's own administrator, over its Unix socket; reads only. A primary's timeline is
+#: that of the file it writes: the control file has the old one until the first checkpoint after a failover.
 INSTANCE = """
 select json_build_object(
  'max_connections', current_setting('max_connections')::int,
@@ -202,7 +206,8 @@ select json_build_object(
  'sessions', (select count(*) from pg_stat_activity where backend_type = 'client backend'),
  'databases', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database where not datistemplate),
  'in_recovery', pg_is_in_recovery(),
- 'timeline', (select timeline_id from pg_control_checkpoint()),
+ 'timeline', case when pg_is_in_recovery() then (select timeline_id from pg_control_checkpoint()) else
+   ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int end,
  'received_timeline', (select received_tli from pg_stat_wal_receiver),
  'receiver', (select status from pg_stat_wal_receiver),
  'receives_from', (select sender_host from pg_stat_wal_receiver),
@@ -293,7 +298,10 @@ def database_pools(deployment: Deployment, access: Access) -> tuple[Pool, ...]:
 
     Source: ``synapse_threadpool_max_threads{name="database-..."}``, seen on 1.119 and 1.163.
     """
-    pools = {use.client: use.pool or 10 for use in deployment.database_uses if use.pool is not None}
+    pools: dict[str, int] = {}
+    for use in deployment.database_uses:
+        if use.pool is not None:
+            pools[use.client] = max(pools.get(use.client, 0), use.pool or 10)
     processes = [each for each in deployment.synapse if each.id in pools]
 
     def asker(process: SynapseProcess) -> Callable[[], int | None]:

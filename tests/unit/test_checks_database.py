@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from postflight.deployment.parts import Login
-from postflight.probes.databases import DatabaseInstance, LoginOutcome
+from postflight.probes.databases import DatabaseInstance, LoginOutcome, Pool
 from postflight.probes.inside import InsideView
 from postflight.secrets import Secret
 from postflight.verdict.status import Nature, Status
@@ -172,6 +172,18 @@ class TestDatabaseNames:
         found = only(ask("database.names", database_logins=logins(MODEL, None, **facts)))
         assert found.headline == "database key_vault, which key-vault uses as key_vault, is owned by postgres"
 
+    def test_one_who_reads_in_anothers_database_need_not_own_it(self) -> None:
+        reader = Login(CLUSTER.endpoints[0].host, 5432, "matrix", "exporter", Secret("p"))
+        use = replace(MODEL.database_uses[0], client="pod/matrix/exporter", login=reader, next_login=None)
+        model = replace(MODEL, database_uses=(*MODEL.database_uses, use))
+        assert ask("database.names", deployment=model, database_logins=logins(model)).failures == []
+
+    def test_a_role_that_is_in_use_is_not_told_to_give_its_database_away(self) -> None:
+        facts = {"databases": {"matrix": "synapse", "key_vault": "synapse"}}
+        found = only(ask("database.names", database_logins=logins(MODEL, None, **facts)))
+        assert found.headline.endswith("is owned by synapse")
+        assert "ALTER" not in found.remedy
+
     def test_a_database_that_cannot_be_seen_is_unknown(self) -> None:
         down = logins(MODEL, lambda login: (LoginOutcome.UNREACHABLE, "refused"))
         pen = ask("database.names", database_logins=down, database_instances=NOT_ALLOWED)
@@ -197,6 +209,27 @@ class TestDatabaseConnections:
     def test_larger_pools_exceed_it_too(self) -> None:
         found = only(ask("database.connections", database_pools=pools(MODEL, 50)))
         assert found.cause.startswith("cp_max 50 in 15 processes")
+
+    def test_processes_of_one_pod_count_each(self) -> None:
+        one = MODEL.synapse[0]
+        three = tuple(Pool(replace(one, container=name), 50, reported=True) for name in "abc")
+        few = logins(MODEL, None, max_connections=60)
+        wanted = {
+            only(ask("database.connections", database_pools=each, database_logins=few)).headline.rpartition(" ")[2]
+            for each in (three, (Pool(one, 150, reported=True),))
+        }
+        assert len(wanted) == 1
+
+    def test_what_ends_at_a_pooler_is_not_the_servers(self) -> None:
+        (pod, port), *_ = CLUSTER.endpoints[0].pods
+        bouncer = replace(pod, containers=(replace(pod.containers[0], name="pgbouncer"),))
+        ways = tuple(replace(each, pods=((bouncer, port),)) for each in CLUSTER.endpoints)
+        model = replace(MODEL, postgres=(replace(CLUSTER, endpoints=ways),))
+        pen = ask(
+            "database.connections", deployment=model, database_pools=pools(MODEL, 50), database_logins=logins(model)
+        )
+        assert {each.status for each in pen.failures} == {Status.WARNED}
+        assert pen.failures[0].headline.startswith("how many connections the pooler matrix-postgresql-rw takes")
 
     def test_a_budget_that_just_holds_is_green(self) -> None:
         wanted = next(
@@ -316,6 +349,20 @@ class TestDatabaseReplication:
     def test_no_primary_at_all(self) -> None:
         found = only(ask("database.replication", database_instances=primary_says(in_recovery=True)))
         assert found.headline == "matrix-postgresql has no primary among 2 instances"
+
+    @pytest.mark.parametrize(
+        "replica", [{"enabled": True, "source": "a"}, {"primary": "other", "source": "other", "self": "own"}]
+    )
+    def test_a_cluster_that_follows_another_has_a_first_instance_and_no_primary(self, replica: Json) -> None:
+        cluster = replace(CLUSTER, raw={"spec": {"replica": replica}})
+        model = replace(MODEL, postgres=(cluster,))
+        first, other = instances_of(CLUSTER)
+        away = {"in_recovery": True, "receiver": "streaming", "received_timeline": 1, "timeline": 0}
+        seen = {CLUSTER.id: (replace(first, facts={**first.facts, **away}), other)}
+        assert ask("database.replication", deployment=model, database_instances=seen).failures == []
+        on = replace(CLUSTER, raw={"spec": {"replica": {"primary": "own", "self": "own", "source": "other"}}})
+        pen = ask("database.replication", deployment=replace(MODEL, postgres=(on,)), database_instances=seen)
+        assert "has no primary" in only(pen).headline
 
     def test_an_instance_that_does_not_exist_is_missed(self) -> None:
         seen = {CLUSTER.id: instances_of(CLUSTER)[:1]}
