@@ -1,7 +1,7 @@
 from collections.abc import Collection, Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment, RedisEndpoint
+from postflight.deployment.parts import Deployment, RedisEndpoint, is_loopback
 from postflight.probes.inside import CONNECTED, InsideView, unseen_ways
 from postflight.probes.probe import NotTried
 from postflight.probes.redis import BackendRole
@@ -36,6 +36,9 @@ def test_the_redis_address_of_synapse_leads_every_process_to_the_master(
         judge.unknown(process.id, f"which Redis {process.workload_name} uses is not known: {why}")
     for address in deployment.redis_endpoints:
         judge.saw(address.id)
+        if is_loopback(address.endpoint.host):
+            _own_pods(address, inside_connections, judge)
+            continue
         if address.endpoint.external:
             judge.unknown(address.id, f"Redis at {address.endpoint.host} is outside the cluster and cannot be asked")
             continue
@@ -120,6 +123,16 @@ def _followed(address: RedisEndpoint, seen: RedisObservation, judge: Judge) -> N
             cause=f"redis.host names the pod {direct[0].name} of {len(group.nodes)} that Sentinel may make a replica",
             remedy=FOLLOW,
         )
+
+
+def _own_pods(address: RedisEndpoint, view: InsideView | NotTried, judge: Judge) -> None:
+    """An address within each process's pod, where a proxy stands: only there can it be asked."""
+    where = (address.endpoint.host, address.endpoint.port)
+    if isinstance(view, InsideView) and any((each.host, each.port) == where for each in view.connections):
+        _inside(address, view, judge)
+    else:
+        why = view.reason if isinstance(view, NotTried) else "no process could be asked"
+        judge.unknown(address.id, f"Redis at {where[0]} is within each process's own pod and was not seen: {why}")
 
 
 def _inside(address: RedisEndpoint, view: InsideView, judge: Judge) -> None:

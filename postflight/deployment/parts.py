@@ -5,6 +5,7 @@ A part's id is ``kind/namespace/name`` and is what failures name as subject and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,10 @@ def pod_id(namespace: str, name: str) -> str:
 
 def workload_id(namespace: str, kind: str, name: str) -> str:
     return f"{kind.lower()}/{namespace}/{name}"
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host) is not None
 
 
 def missing_id(workload: str) -> str:

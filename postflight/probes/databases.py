@@ -14,7 +14,7 @@ from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.streams import run_in_pod
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Deployment, Endpoint, Login, Pod, PostgresCluster, SynapseProcess
+from postflight.deployment.parts import Deployment, Endpoint, Login, Pod, PostgresCluster, SynapseProcess, is_loopback
 from postflight.limits import Limit
 from postflight.probes.metrics import read_metrics
 from postflight.probes.probe import EXEC, NotTried, probe
@@ -128,6 +128,9 @@ def _try(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
     import psycopg
 
     asked = f"{login.host}:{login.port}"
+    if is_loopback(login.host):
+        words = "it is the process's own pod, where a proxy may stand, and only from there can one log in"
+        return LoginTry(login, LoginOutcome.UNSEEN, words, asked)
     if endpoint.external and access.way is Way.TUNNEL:
         return LoginTry(login, LoginOutcome.OUTSIDE, "no tunnel leads to an address outside the cluster", asked)
     if not endpoint.pods and not endpoint.external:

@@ -287,6 +287,16 @@ class TestRedisEndpoint:
         found = only(ask("redis.endpoint", inside_connections=blind), Status.WARNED)
         assert found.headline.endswith(f"from {MODEL.synapse[0].pod.name}: python3 in it did not answer")  # type: ignore[union-attr]
 
+    def test_an_address_within_each_pod_is_asked_there_or_unknown(self) -> None:
+        own = replace(ADDRESS, endpoint=replace(ADDRESS.endpoint, host="localhost", external=True, pods=()))
+        model = replace(MODEL, redis_endpoints=(own,))
+        seen: dict[str, Any] = {"deployment": model, "redis_backends": {own.id: ()}}
+        assert ask("redis.endpoint", **seen, inside_connections=inside(model)).failures == []
+        found = only(ask("redis.endpoint", **seen, inside_connections=NOT_ALLOWED), Status.UNKNOWN)
+        assert found.headline.startswith("Redis at localhost is within each process's own pod and was not seen")
+        pen = ask("redis.replication", deployment=replace(model, redis=()), redis_nodes={})
+        assert only(pen, Status.UNKNOWN).headline.startswith("Redis is named at localhost")
+
     def test_an_address_outside_is_unknown(self) -> None:
         outside = replace(ADDRESS, endpoint=replace(ADDRESS.endpoint, host="r.example.com", external=True, pods=()))
         pen = ask("redis.endpoint", deployment=replace(MODEL, redis_endpoints=(outside,)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,8 @@ from postflight.secrets import Secret
 from tests.unit.loopback import answering, api_to, closed_port, refuse, talking
 from tests.unit.observations import CLUSTER
 
-LOGIN = Login("127.0.0.1", 5432, "d", "u", Secret("hunter2"))
+#: What resolves to loopback and is not spelled so.
+LOGIN = Login("0.0.0.0", 5432, "d", "u", Secret("hunter2"))
 
 
 def tried(access: Access, port: int = 5432) -> LoginTry:
@@ -25,10 +27,10 @@ def test_a_login_gives_nothing_at_its_start_that_a_pooler_refuses() -> None:
     packets: list[bytes] = []
 
     def talk(connection: socket.socket) -> None:
-        if not packets:
-            connection.recv(8)
-            connection.sendall(b"N")
-        packets.append(connection.recv(9999))
+        data = connection.recv(9999)
+        if len(data) == 8:
+            connection.sendall(b"N")  # no TLS
+        packets.append(data)
 
     with talking(talk) as port:
         tried(Access(api_to(closed_port()), Way.DNS), port)
@@ -48,3 +50,9 @@ def test_a_tunnel_that_is_refused_is_no_word_of_the_servers() -> None:
 @pytest.mark.parametrize("way", [Way.DNS, Way.DIRECT])
 def test_a_port_that_nobody_listens_on_is_the_servers(way: Way) -> None:
     assert tried(Access(api_to(closed_port()), way), closed_port()).outcome is LoginOutcome.UNREACHABLE
+
+
+def test_a_loopback_address_is_never_tried_from_here() -> None:
+    own = replace(LOGIN, host="127.0.0.1")
+    found = _try(Access(api_to(closed_port()), Way.DIRECT), own, Endpoint(own.host, 5432, "", "", (), external=True))
+    assert (found.outcome, found.message[:29]) == (LoginOutcome.UNSEEN, "it is the process's own pod, ")
