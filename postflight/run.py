@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets as randomness
 import time
 import traceback
@@ -203,13 +204,19 @@ class Run:
                 refused[each.name] = NotTried(f"needs --safety {each.safety.value}", Refusal.SAFETY)
             else:
                 needs[each.name] = (*each.rights, *((FORWARD,) if each.reaches and tunnels else ()))
-        asked = {(r.verb, r.resource, r.group, ns) for rights in needs.values() for r in rights for ns in namespaces}
+        asked = {
+            (verb, right.resource, right.group, namespace)
+            for rights in needs.values()
+            for right in rights
+            for verb in right.verbs
+            for namespace in namespaces
+        }
         missing = missing_rights(api, tuple(asked))
         for name, rights in needs.items():
             for right in rights:
-                for namespace in namespaces:
-                    if (right.verb, right.resource, right.group, namespace) in missing:
-                        line = f"no right: {right} in namespace {namespace}"
+                for verb, namespace in itertools.product(right.verbs, namespaces):
+                    if (verb, right.resource, right.group, namespace) in missing:
+                        line = f"no right: {verb} {right.resource} in namespace {namespace}"
                         refused.setdefault(name, NotTried(line, Refusal.RIGHT))
         return refused
 

@@ -4,7 +4,7 @@ from postflight.check import check
 from postflight.cluster.secrets import SecretStore
 from postflight.deployment.parts import DatabaseUse, Deployment, Login, name_of
 from postflight.probes.databases import DatabaseLogins, LoginOutcome, LoginTry
-from postflight.probes.inside import InsideView
+from postflight.probes.inside import InsideView, unseen_ways
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
@@ -51,15 +51,11 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
         attempt = database_logins.tries.get(login)
         if attempt and attempt.outcome in WRONG:
             _after_restart(attempt, uses, judge)
-    if isinstance(inside_connections, NotTried):
-        judge.warn(
-            "the way by name",
-            f"whether the processes reach the database by name was not seen: {inside_connections.reason}",
-        )
-    else:
-        _from_inside(database_logins, inside_connections, judge)
-    if isinstance(probe_pod_connections, InsideView):
-        _from_inside(database_logins, probe_pod_connections, judge)
+    if why := unseen_ways(inside_connections, probe_pod_connections):
+        judge.warn("the way by name", f"whether the processes reach the database by name was not seen: {why}")
+    for view in (inside_connections, probe_pod_connections):
+        if isinstance(view, InsideView):
+            _from_inside(database_logins, view, judge)
     for process in deployment.unread:
         why = process.config_problem
         judge.unknown(process.id, f"how {process.workload_name} logs in is not known, its configuration: {why}")
@@ -109,6 +105,11 @@ def _in_effect(
             cluster.id,
             f"{login.host.partition('.')[0]} did not answer in time, though its pods are Ready: {attempt.message}",
             observed=observed,
+        )
+    elif attempt.outcome is LoginOutcome.UNSEEN:
+        host = login.host.partition(".")[0]
+        judge.unknown(
+            cluster.id, f"whether {host} takes logins could not be seen: {attempt.message}", observed=observed
         )
     elif attempt.outcome is LoginOutcome.OUTSIDE:
         judge.unknown(cluster.id, f"{login.host} is outside the cluster: no tunnel leads there (--access direct)")

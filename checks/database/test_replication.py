@@ -1,7 +1,7 @@
 from collections.abc import Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment, PostgresCluster
+from postflight.deployment.parts import Deployment, PostgresCluster, missing_id
 from postflight.probes.databases import DatabaseInstance
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
@@ -39,7 +39,16 @@ def _cluster(cluster: PostgresCluster, instances: tuple[DatabaseInstance, ...], 
         if each.problem:
             say = judge.unknown if each.pod.ready else judge.unavailable
             say(each.pod.id, f"{each.pod.name} could not be asked how it replicates: {each.problem}")
+    if 0 < len(instances) < cluster.instances:
+        judge.unavailable(
+            cluster.id,
+            f"{cluster.name} has {len(instances)} of {cluster.instances} instances: the others' pods do not exist",
+            remedy=f"kubectl -n {cluster.namespace} describe cluster {cluster.name}",
+            needs=(cluster.id, missing_id(cluster.id)),
+        )
     primaries = [each for each in instances if each.facts and not each.facts["in_recovery"]]
+    if not primaries and _follows_another(cluster):
+        primaries = [each for each in instances if each.facts and each.pod == cluster.primary]
     if len(primaries) != 1:
         if len(primaries) > 1:
             names = ", ".join(each.pod.name for each in primaries)
@@ -60,6 +69,18 @@ def _cluster(cluster: PostgresCluster, instances: tuple[DatabaseInstance, ...], 
     _slots(cluster, primary, instances, judge)
 
 
+def _follows_another(cluster: PostgresCluster) -> bool:
+    """Whether the whole Cluster is a replica of one elsewhere: it has a first instance, and no primary."""
+    replica = cluster.raw.get("spec", {}).get("replica") or {}
+    if "enabled" in replica:
+        return bool(replica["enabled"])
+    return "primary" in replica and replica["primary"] != replica.get("self", cluster.name)
+
+
+def _timeline(primary: DatabaseInstance) -> object:
+    return primary.facts["received_timeline"] or primary.facts["timeline"]
+
+
 def _replica(
     replica: DatabaseInstance, primary: DatabaseInstance, sender: Mapping[str, object] | None, judge: Judge
 ) -> None:
@@ -67,7 +88,7 @@ def _replica(
     streams = facts["receiver"] == "streaming" and sender is not None and sender["state"] == "streaming"
     observed = (
         f"receiver {facts['receiver'] or 'none'}, primary's sender {sender['state'] if sender else 'none'},"
-        f" timeline {facts['received_timeline']} against {primary.facts['timeline']}"
+        f" timeline {facts['received_timeline']} against {_timeline(primary)}"
     )
     if not streams:
         judge.wrong(
@@ -78,10 +99,10 @@ def _replica(
             cause=f"{name} cannot reach {primary.pod.name}, or is refused by it",
             remedy=f"kubectl -n {replica.pod.namespace} logs {name}; then look at the NetworkPolicies between the two",
         )
-    elif facts["received_timeline"] != primary.facts["timeline"]:
+    elif facts["received_timeline"] != _timeline(primary):
         judge.wrong(
             replica.pod.id,
-            f"{name} follows timeline {facts['received_timeline']}, the primary {primary.pod.name} is on {primary.facts['timeline']}",
+            f"{name} follows timeline {facts['received_timeline']}, the primary {primary.pod.name} is on {_timeline(primary)}",
             observed=observed,
             expected="one timeline",
         )

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 from postflight.check import check
 from postflight.cluster.kinds import CLAIM, EVENT, POD
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment.parts import Container, Deployment, Pod, Workload
+from postflight.deployment.parts import Container, Deployment, Pod, Workload, missing_id
 from postflight.traces import MANAGED_BY
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
@@ -48,7 +48,11 @@ def test_every_pod_is_ready_and_runs_the_image_of_its_workload(
                 expected=f"{workload.desired} pods ready",
                 cause=why,
                 evidence=last_words.get(pod.id, ()) if pod else _events(snapshot, workload),
-                stops=(workload.id, *(each.id for each in down)) if ready == 0 else tuple(each.id for each in down),
+                stops=(
+                    *((workload.id,) if ready == 0 else ()),
+                    *(each.id for each in down),
+                    *((missing_id(workload.id),) if missing > 0 else ()),
+                ),
             )
         _same_image(workload, judge)
     _same_release(deployment, judge)

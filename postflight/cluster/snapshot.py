@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 from postflight.cluster.api import Api, ApiError, Object
@@ -29,7 +29,7 @@ CUSTOM = (POSTGRES_CLUSTER,)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the API server said once.
+    """What the API server said once; ``taken`` is by its clock.
 
     ``objects`` holds raw objects by kind and namespace; ``unseen`` says why a kind could not be
     listed there (namespace "" for the whole cluster); ``served`` are the custom kinds that the API
@@ -106,7 +106,7 @@ def take(api: Api, requested: Sequence[str], holds_homeserver: Callable[[Object]
                     for each in controllers
                     if each["kind"] == kind.name and each["metadata"]["namespace"] == namespace
                 )
-    return Snapshot(namespaces, datetime.now(UTC), objects, unseen, served, tuple(controllers))
+    return Snapshot(namespaces, api.now(), objects, unseen, served, tuple(controllers))
 
 
 def _lister(api: Api, kind: Kind, namespace: str) -> Callable[[], list[Object]]:

@@ -63,9 +63,11 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     pods = {pod.id: pod for workload in surveyed.workloads for pod in workload.pods}
     processes: list[SynapseProcess] = []
     uses: list[DatabaseUse] = []
+    passwords: dict[str, redis.Password] = {}
     for found in surveyed.synapse:
         process = synapse.read_process(found, files)
         processes.append(process)
+        passwords[process.id] = redis.password_of(found.spec, found.container, process.config)
         uses += databases.uses_of_synapse(found, process, secrets)
     for client in surveyed.clients:
         uses += databases.uses_of_client(client, files, secrets)
@@ -73,7 +75,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     namespaces = {use.client: use.client.split("/")[1] for use in uses}
     postgres = databases.find_clusters(snapshot, pods, uses, namespaces)
     groups = redis.find_groups(surveyed.redis, files, settings.names.redis)
-    endpoints = redis.find_endpoints(snapshot, pods, processes, groups)
+    endpoints = redis.find_endpoints(snapshot, pods, processes, groups, passwords)
     return Deployment(
         namespaces=snapshot.namespaces,
         workloads=surveyed.workloads,

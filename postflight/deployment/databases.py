@@ -229,10 +229,17 @@ def _owner_of(endpoint: Endpoint, clusters: Mapping[str, PostgresCluster]) -> st
     for cluster in clusters.values():
         if cluster.operator and endpoint.namespace == cluster.namespace:
             services = {f"{cluster.name}-{role}" for role in ("rw", "ro", "r")}
-            if endpoint.service in services or any(pod in cluster.pods for pod, _ in endpoint.pods):
+            if endpoint.service in services or any(
+                pod in cluster.pods or _pools_for(pod, cluster) for pod, _ in endpoint.pods
+            ):
                 return cluster.id
     base = re.sub(r"-(rw|ro|r)$", "", endpoint.service) or endpoint.host
     return cluster_id(endpoint.namespace or "outside", base)
+
+
+def _pools_for(pod: Pod, cluster: PostgresCluster) -> bool:
+    """Whether a pod is one of the operator's poolers before this Cluster."""
+    return (pod.labels.get(OPERATOR_LABEL), pod.labels.get("cnpg.io/podRole")) == (cluster.name, "pooler")
 
 
 def _databases(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:

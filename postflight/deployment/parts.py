@@ -5,6 +5,7 @@ A part's id is ``kind/namespace/name`` and is what failures name as subject and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,15 @@ def pod_id(namespace: str, name: str) -> str:
 
 def workload_id(namespace: str, kind: str, name: str) -> str:
     return f"{kind.lower()}/{namespace}/{name}"
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host) is not None
+
+
+def missing_id(workload: str) -> str:
+    """The pods that a workload should have and has not, as one part."""
+    return f"missing/{workload}"
 
 
 def name_of(part: str) -> str:
@@ -198,6 +208,7 @@ class RedisNode:
     port: int
     password: Secret | None
     memory_limit: int | None = None
+    tls: bool = False
 
     @property
     def id(self) -> str:
@@ -206,7 +217,7 @@ class RedisNode:
 
 @dataclass(frozen=True, slots=True)
 class RedisGroup:
-    """Redis servers that belong together, and the Sentinels that watch them."""
+    """Redis servers that belong together, and the Sentinels that watch them. ``workload`` is theirs."""
 
     id: str
     namespace: str
@@ -216,12 +227,19 @@ class RedisGroup:
     expected_sentinels: int
     sentinels: tuple[RedisNode, ...]
     master_name: str
+    workload: str
     missing: str = ""
+
+    @property
+    def only_sentinels(self) -> bool:
+        """Whether they are of a workload of their own, of which the specs do not tell whom it watches."""
+        return not self.master_name
 
 
 @dataclass(frozen=True, slots=True)
 class RedisEndpoint:
-    """The address by which Synapse reaches Redis, and who uses it."""
+    """The address by which Synapse reaches Redis, and who uses it. ``group`` is "" where only who answers
+    there tells it; ``hidden`` says why the password is not known."""
 
     id: str
     endpoint: Endpoint
@@ -229,6 +247,8 @@ class RedisEndpoint:
     server_name: str
     users: tuple[str, ...]
     group: str
+    tls: bool = False
+    hidden: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.streams import run_in_pod
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Deployment, Endpoint, Login, Pod, PostgresCluster, SynapseProcess
+from postflight.deployment.parts import Deployment, Endpoint, Login, Pod, PostgresCluster, SynapseProcess, is_loopback
 from postflight.limits import Limit
 from postflight.probes.metrics import read_metrics
 from postflight.probes.probe import EXEC, NotTried, probe
@@ -35,6 +35,7 @@ class LoginOutcome(StrEnum):
     UNREACHABLE = "unreachable"
     TIMED_OUT = "no answer in time"
     OUTSIDE = "outside the cluster"
+    UNSEEN = "not to be seen from here"
 
 
 #: What libpq and PostgreSQL 13 to 18 say, tried on 15, 16 and 18; a connection error has no sqlstate.
@@ -68,6 +69,12 @@ class DatabaseLogins:
 
     tries: Mapping[Login, LoginTry]
     clusters: Mapping[tuple[str, int], PostgresCluster]
+
+    def of(self, cluster: PostgresCluster) -> list[LoginTry]:
+        """The tries at one PostgreSQL, by whatever name."""
+        return [
+            each for each in self.tries.values() if self.clusters[(each.login.host, each.login.port)].id == cluster.id
+        ]
 
 
 FACTS = """
@@ -121,6 +128,9 @@ def _try(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
     import psycopg
 
     asked = f"{login.host}:{login.port}"
+    if is_loopback(login.host):
+        words = "it is the process's own pod, where a proxy may stand, and only from there can one log in"
+        return LoginTry(login, LoginOutcome.UNSEEN, words, asked)
     if endpoint.external and access.way is Way.TUNNEL:
         return LoginTry(login, LoginOutcome.OUTSIDE, "no tunnel leads to an address outside the cluster", asked)
     if not endpoint.pods and not endpoint.external:
@@ -135,6 +145,8 @@ def _try(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
             if re.search(pattern, text):
                 return LoginTry(login, outcome, _server_words(text), asked)
         return LoginTry(login, LoginOutcome.UNREACHABLE, _server_words(text), asked)
+    except ApiError as error:
+        return LoginTry(login, LoginOutcome.UNSEEN, str(error), asked)
 
 
 def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
@@ -158,9 +170,12 @@ def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
                 connect_timeout=int(Limit.CONNECT),
                 require_auth="scram-sha-256",
                 application_name="postflight",
-                options=f"-c default_transaction_read_only=on -c statement_timeout={int(Limit.SQL * 1000)}",
             ) as connection:
-                row = connection.execute(FACTS).fetchone()
+                # Not as startup options: a pooler refuses them. One round trip, as two statements take.
+                connection.read_only = True
+                cursor = connection.execute(f"set local statement_timeout = {int(Limit.SQL * 1000)}; {FACTS}")
+                cursor.nextset()
+                row = cursor.fetchone()
                 return dict(json.loads(row[0])) if row else {}
         except psycopg.OperationalError as error:
             if sslmode == "disable" or "does not support SSL" not in str(error):
@@ -176,15 +191,16 @@ def _server_words(text: str) -> str:
 @contextmanager
 def _way(access: Access, endpoint: Endpoint) -> Iterator[tuple[str | None, int, str]]:
     """Address, port, and how it is reached. By name where names resolve, else to one pod behind it."""
-    if access.way is Way.DNS or endpoint.external:
+    if endpoint.external or (access.way is Way.DNS and access.answers(endpoint.host, endpoint.port)):
         yield None, endpoint.port, "by name"
         return
     pod, port = endpoint.pods[0]
     with access.to_pod(pod.namespace, pod.name, pod.ip, port) as (address, local):
-        yield address, local, f"by {access.way.value} to {pod.name}"
+        yield address, local, f"by {Way.TUNNEL if access.falls_back else access.way} to {pod.name}"
 
 
-#: Run by psql as the instance's own administrator, over its Unix socket; reads only.
+#: Run by psql as the instance's own administrator, over its Unix socket; reads only. A primary's timeline is
+#: that of the file it writes: the control file has the old one until the first checkpoint after a failover.
 INSTANCE = """
 select json_build_object(
  'max_connections', current_setting('max_connections')::int,
@@ -193,7 +209,8 @@ select json_build_object(
  'sessions', (select count(*) from pg_stat_activity where backend_type = 'client backend'),
  'databases', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database where not datistemplate),
  'in_recovery', pg_is_in_recovery(),
- 'timeline', (select timeline_id from pg_control_checkpoint()),
+ 'timeline', case when pg_is_in_recovery() then (select timeline_id from pg_control_checkpoint()) else
+   ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int end,
  'received_timeline', (select received_tli from pg_stat_wal_receiver),
  'receiver', (select status from pg_stat_wal_receiver),
  'receives_from', (select sender_host from pg_stat_wal_receiver),
@@ -246,9 +263,8 @@ def server_facts(
 ) -> Mapping[str, Any]:
     """What a server says of itself (max_connections, reserved, sessions, databases with owners): to a
     login that was let in, else to its own administrator. Empty when neither could ask."""
-    for attempt in logins.tries.values():
-        where = (attempt.login.host, attempt.login.port)
-        if attempt.facts and logins.clusters[where].id == cluster.id:
+    for attempt in logins.of(cluster):
+        if attempt.facts:
             return attempt.facts
     asked = () if isinstance(instances, NotTried) else instances.get(cluster.id, ())
     return next((each.facts for each in asked if each.facts and not each.facts["in_recovery"]), {})
@@ -285,7 +301,10 @@ def database_pools(deployment: Deployment, access: Access) -> tuple[Pool, ...]:
 
     Source: ``synapse_threadpool_max_threads{name="database-..."}``, seen on 1.119 and 1.163.
     """
-    pools = {use.client: use.pool or 10 for use in deployment.database_uses if use.pool is not None}
+    pools: dict[str, int] = {}
+    for use in deployment.database_uses:
+        if use.pool is not None:
+            pools[use.client] = max(pools.get(use.client, 0), use.pool or 10)
     processes = [each for each in deployment.synapse if each.id in pools]
 
     def asker(process: SynapseProcess) -> Callable[[], int | None]:

@@ -11,14 +11,16 @@ from postflight.cluster.outposts import ask_outpost
 from postflight.cluster.probe_pod import CONTAINER, NoProbePod, start_probe_pod
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Deployment, SynapseProcess
+from postflight.deployment.parts import Deployment, SynapseProcess, name_of
 from postflight.limits import Limit
 from postflight.probes.own import Turn
-from postflight.probes.probe import EXEC, MAKE_JOBS, Safety, Unseen, probe
+from postflight.probes.probe import EXEC, MAKE_JOBS, NotTried, Safety, Unseen, probe
 from postflight.settings import Settings
 from postflight.traces import Traces
 
 CONNECTIONS = 6
+#: What a connection met that was not asked for a role.
+CONNECTED = "connected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,23 @@ class InsideView:
 
     connections: tuple[InsideConnection, ...]
     unseen: Mapping[str, str]
+
+
+def unseen_ways(own: InsideView | NotTried, instead: InsideView | NotTried) -> str:
+    """From where the way by name was not seen and why, "" where every pod that runs was asked or a
+    probe pod in their stead."""
+    if isinstance(own, NotTried):
+        return own.reason
+    if isinstance(instead, InsideView) and instead.connections:
+        return ""
+    missed = {**own.unseen, **(instead.unseen if isinstance(instead, InsideView) else {})}
+    if missed:
+        first, why = next(iter(missed.items()))
+        others = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
+        return f"from {name_of(first)}{others}: {why}"
+    if not own.connections and isinstance(instead, NotTried):
+        return f"no Synapse process could be asked, and a probe pod in their stead {instead.reason}"
+    return ""
 
 
 @probe(limit=Limit.INSIDE, rights=(EXEC,))
@@ -103,7 +122,7 @@ def _asks(deployment: Deployment, process: SynapseProcess) -> list[dict[str, obj
         if process.id in address.users:
             password = address.password.reveal() if address.password else ""
             where = {"host": address.endpoint.host, "port": address.endpoint.port}
-            asked.append({**where, "times": CONNECTIONS, "redis": True, "password": password})
+            asked.append({**where, "times": CONNECTIONS, "redis": not address.tls, "password": password})
     return asked
 
 

@@ -107,11 +107,14 @@ def matrix(access: Access, process: SynapseProcess, resource: str = "client") ->
         raise MatrixError(f"{process.workload_name} does not run")
     if port is None:
         raise MatrixError(f"{pod.name} has no {resource} listener")
-    with (
-        access.to_pod(pod.namespace, pod.name, pod.ip, port) as (host, local),
-        httpx.Client(base_url=f"http://{host}:{local}", trust_env=False, headers={"Host": "localhost"}) as http,
-    ):
-        yield Matrix(http, pod.name)
+    try:
+        with (
+            access.to_pod(pod.namespace, pod.name, pod.ip, port) as (host, local),
+            httpx.Client(base_url=f"http://{host}:{local}", trust_env=False, headers={"Host": "localhost"}) as http,
+        ):
+            yield Matrix(http, pod.name)
+    except ConnectionRefusedError as error:
+        raise MatrixError(f"{pod.name} does not answer: {error}") from error
 
 
 def _bare(path: str) -> str:

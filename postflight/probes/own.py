@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -29,25 +30,28 @@ JUST_BEGUN = timedelta(seconds=20)
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """This run is the only one that makes something in the namespace."""
+    """This run is the only one that makes something in these namespaces."""
 
-    namespace: str
+    namespaces: tuple[str, ...]
 
 
 @probe(limit=Limit.LEASE, rights=LEASES, safety=Safety.CANARY)
 def turn(deployment: Deployment, api: Api, traces: Traces) -> Turn:
-    """Take the Lease of the namespace, waiting for another run to end."""
-    namespace = deployment.namespaces[0]
+    """Take the Lease of each namespace, one after the other, waiting for another run to end."""
     holder = f"{getpass.getuser()}@{socket.gethostname()}, run {traces.run_id}"
-    lease = leases.Lease(api, namespace, holder, traces.labels)
-    traces.will_make(f"Lease {namespace}/{leases.NAME}", lease.release, lease.path)
-    try:
-        lease.acquire(Limit.LEASE - 1)
-    except leases.Held as error:
-        raise Unseen(f"another run is at work in namespace {namespace}: {error}") from error
-    if lease.predecessor:
-        traces.buried.add(_run_of(lease.predecessor))
-    return Turn(namespace)
+    # In one order, so that no two runs wait for each other.
+    namespaces = tuple(sorted(set(deployment.namespaces)))
+    deadline = time.monotonic() + Limit.LEASE - 1
+    for namespace in namespaces:
+        lease = leases.Lease(api, namespace, holder, traces.labels)
+        traces.will_make(f"Lease {namespace}/{leases.NAME}", lease.release, lease.path)
+        try:
+            lease.acquire(deadline - time.monotonic())
+        except leases.Held as error:
+            raise Unseen(f"another run is at work in namespace {namespace}: {error}") from error
+        if lease.predecessor:
+            traces.buried.add(_run_of(lease.predecessor))
+    return Turn(namespaces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,18 +25,26 @@ class Safety(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """A verb on a resource, in each namespace in scope ("" as group is the core group)."""
+    """A verb on a resource, in each namespace in scope ("" as group is the core group). ``also`` is a
+    second verb without which the first is worth nothing."""
 
     verb: str
     resource: str
     group: str = ""
+    also: str = ""
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        return (self.verb, self.also) if self.also else (self.verb,)
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.resource}"
+        return f"{' and '.join(self.verbs)} {self.resource}"
 
 
-EXEC = Right("create", "pods/exec")
-FORWARD = Right("create", "pods/portforward")
+# Streams are opened by a GET (WebSocket): Kubernetes up to 1.34 asks for the verb get, from 1.35 for
+# create as well (feature gate AuthorizePodWebsocketUpgradeCreatePermission).
+EXEC = Right("create", "pods/exec", also="get")
+FORWARD = Right("create", "pods/portforward", also="get")
 MAKE_JOBS = Right("create", "jobs", "batch")
 
 

@@ -20,7 +20,8 @@ from postflight.probes.federation import Arrival, FederationCanary, Owed
 from postflight.probes.federation_counters import Sent
 from postflight.probes.inside import InsideConnection, InsideView
 from postflight.probes.probe import NotTried, Refusal
-from postflight.probes.redis import BackendRole, RedisAnswer, RedisObservation, SentinelAnswer, WriteProof
+from postflight.probes.redis import BackendRole, WriteProof
+from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
@@ -109,12 +110,15 @@ def nodes(model: Deployment) -> dict[str, RedisObservation]:
     for group in model.redis:
         master, *others = group.nodes
         counted = {f"slave{n}": {"ip": each.pod.ip, "state": "online"} for n, each in enumerate(others)}
-        memory = {"used_memory": 8 * MIB, "maxmemory": 96 * MIB, "maxmemory-policy": "allkeys-lru", "evicted_keys": 0}
+        memory = {"used_memory": 8 * MIB, "maxmemory": 96 * MIB, "maxmemory_policy": "allkeys-lru", "evicted_keys": 0}
         names = {each.server_name: len(each.users) for each in model.redis_endpoints}
-        answers = [RedisAnswer(master, "master", memory | counted | {"master_replid": "a"}, names)]
+        leads = {"master_replid": "a", "run_id": master.id}
+        answers = [RedisAnswer(master, "master", memory | counted | leads, names)]
         link = {"master_link_status": "up", "master_replid": "a", "master_host": master.pod.ip, "master_port": 6379}
-        answers += [RedisAnswer(each, "slave", memory | link, dict.fromkeys(names, 0)) for each in others]
-        state = {"ip": master.pod.ip, "port": 6379, "num-slaves": len(others)}
+        answers += [
+            RedisAnswer(each, "slave", memory | link | {"run_id": each.id}, dict.fromkeys(names, 0)) for each in others
+        ]
+        state = {"ip": master.pod.ip, "runid": master.id, "port": 6379, "num-slaves": len(others)}
         state["num-other-sentinels"] = len(group.sentinels) - 1
         watching = tuple(SentinelAnswer(each, state) for each in group.sentinels)
         found[group.id] = RedisObservation(group, tuple(answers), watching)

@@ -251,6 +251,13 @@ class TestServers:
         (found,) = servers("database", *operated(), *own)
         assert (found.operator, found.endpoints[0].service) == ("cnpg", "database")
 
+    def test_a_pooler_before_it_leads_to_it(self) -> None:
+        labels = {"cnpg.io/cluster": "pg", "cnpg.io/podRole": "pooler", "cnpg.io/poolerName": "pool"}
+        pooler = (pod("pool-1", container("pgbouncer"), labels=labels), service("pool", 5432))
+        (found,) = servers("pool", *operated(), *pooler, endpoints("pool", "pool-1", port=5432))
+        assert (found.operator, [each.name for each in found.pods]) == ("cnpg", ["pg-1", "pg-2"])
+        assert [each.name for each, _ in found.endpoints[0].pods] == ["pool-1"]
+
     def test_its_service_may_be_missing(self) -> None:
         without = [each for each in operated() if each["metadata"]["name"] not in ("pg-rw", "pg-rw-x")]
         (found,) = servers("pg-rw", *without)
