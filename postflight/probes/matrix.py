@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from postflight.cluster.access import Access
+from postflight.cluster.api import ApiError
 from postflight.deployment.listeners import port_of
 from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
@@ -97,7 +98,8 @@ class Reply:
 
 @contextmanager
 def matrix(access: Access, process: SynapseProcess, resource: str = "client") -> Iterator[Matrix]:
-    """A process's listener for a resource. Raises MatrixError when it has none or does not run."""
+    """A process's listener for a resource. Raises MatrixError when it has none, does not run, or no way
+    leads there."""
     import httpx
 
     port = port_of(process, resource)
@@ -113,8 +115,8 @@ def matrix(access: Access, process: SynapseProcess, resource: str = "client") ->
             httpx.Client(base_url=f"http://{host}:{local}", trust_env=False, headers={"Host": "localhost"}) as http,
         ):
             yield Matrix(http, pod.name)
-    except ConnectionRefusedError as error:
-        raise MatrixError(f"{pod.name} does not answer: {error}") from error
+    except (ApiError, OSError) as error:
+        raise MatrixError(str(error)) from error
 
 
 def _bare(path: str) -> str:
