@@ -24,6 +24,8 @@ class Limit:
     """A probe that asks the API server only."""
     SQL: Final = 5.0
     """One SQL statement."""
+    LOCK: Final = 1.0
+    """Waiting for a lock in PostgreSQL: rather not looked than in anyone's way."""
     DATABASE: Final = 15.0
     """A probe of PostgreSQL."""
     REDIS_COMMAND: Final = 5.0
@@ -32,6 +34,10 @@ class Limit:
     """A probe of Redis."""
     HTTP: Final = 8.0
     """One HTTP request to a service."""
+    ARRIVAL: Final = 10.0
+    """A canary event's way from main to LI's database."""
+    CANARY: Final = 40.0
+    """A canary from its sign-in to its arrival, waits for a rate limit included."""
     INSIDE: Final = 15.0
     """A probe from within a pod of the deployment."""
     PROBE_POD: Final = 45.0

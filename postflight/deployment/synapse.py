@@ -29,6 +29,8 @@ TRACED = "x--{}--x"
 #: A shell's own ``-c`` takes a script, not a configuration.
 SHELLS = ("sh", "bash", "ash", "dash")
 DEFAULT_PATH = "/data/homeserver.yaml"
+#: What tells the two homeservers of a deployment apart where they share a namespace.
+LI_LABELS = {("matrix.instance", Side.LI.value), ("app.kubernetes.io/instance", Side.LI.value)}
 #: Keys of the main configuration whose value may stand in a file of its own.
 PATH_KEYS = (("redis", "password_path"),)
 
@@ -101,7 +103,7 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         config=config,
         derived=derived,
         config_problem=problem,
-        side=_side(found),
+        side=Side.LI if LI_LABELS & (pod.labels if pod else {}).items() else Side.MAIN,
     )
 
 
@@ -135,10 +137,20 @@ def merge(texts: Sequence[str]) -> tuple[Config | None, str]:
     return (merged, "") if merged else (None, "empty")
 
 
-def _side(found: Found) -> Side:
-    """By the label that tells the two apart where they share a namespace."""
-    labels = found.pod.labels if found.pod else {}
-    return Side.LI if labels.get("matrix.instance") == Side.LI else Side.MAIN
+def port_of(config: Config, *resources: str) -> int | None:
+    """The port of a process's first plain HTTP listener with one of these resources."""
+    for each in config.get("worker_listeners") or config.get("listeners") or ():
+        named = [name for resource in each.get("resources") or () for name in resource.get("names") or ()]
+        if not each.get("tls") and set(resources) & set(named):
+            return int(each["port"])
+    return None
+
+
+def sends_federation(config: Config, instance: str) -> bool:
+    """Whether a process sends to other servers (synapse/config/workers.py): the list decides where there
+    is one, else ``send_federation``."""
+    listed = config.get("federation_sender_instances")
+    return instance in listed if listed is not None else config.get("send_federation") is not False
 
 
 def _module(container: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ INSERT INTO own VALUES
   ('schema_(compat_)?version|applied_.*', true, 'which schema a database has'),
   ('(.*_)?stream_pos(ition)?|stats_incremental_position|event_push_summary_.*|.*_max_pruned_stream_id', true,
    'how far a server has come in its own work'),
-  ('background_updates|scheduled_tasks|worker_.*locks.*|stream_positions|instance_map|cache_invalidation_.*', false,
+  ('background_updates|_temp_.*|scheduled_tasks|worker_.*locks.*|stream_positions|instance_map|cache_invalidation_.*', false,
    'that work itself, and its processes'),
   ('(access|refresh|login|open_id)_tokens|ui_auth_.*|sessions|user_ips|user_daily_visits|monthly_active_users'
    '|presence_stream|sliding_sync_connection.*', false, 'who is logged in to a server, and how'),
