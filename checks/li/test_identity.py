@@ -95,8 +95,9 @@ def _silent(process: SynapseProcess, judge: Judge) -> None:
 def _keys(own: Identity | None, mains: Identity | None, judge: Judge) -> None:
     for each in (own, mains):
         if each and each.problem:
-            name = each.process.workload_name
-            judge.unavailable(each.process.id, f"{name} could not be asked for its name and keys: {each.problem}")
+            name, pod = each.process.workload_name, each.process.pod
+            say = judge.unknown if pod and pod.ready else judge.unavailable
+            say(each.process.id, f"{name} could not be asked for its name and keys: {each.problem}")
     if own and mains and not own.problem and not mains.problem and own.keys != mains.keys:
         differ = sorted(
             name for name in {*(own.keys or {}), *(mains.keys or {})} if _key(own, name) != _key(mains, name)

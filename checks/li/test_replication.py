@@ -116,9 +116,11 @@ def _tables(
     published = {each for publication in subscription["publications"] for each in known.get(publication, ())}
     counted = f"{len(published)} published, {sum(state == 'r' for state in states.values())} followed and ready"
     if lacking := sorted(published - here):
+        stuck = not _follows(subscription, seen) or seen.followed.facts["errors"].get(name, {}).get("apply", 0)
+        effect = "nothing is applied any more" if stuck else "the next row for it stops all of LI's data"
         judge.wrong(
             li.id,
-            f"LI's database has no table {_some(lacking)}, which main publishes: the next row for it stops all of LI's data",
+            f"LI's database has no table {_some(lacking)}, which main publishes: {effect}",
             observed=f"{counted}; {_worker_state(subscription, seen)}",
             expected="every published table exists in LI's database and is followed",
             cause=f"{_some(lacking)} came to main's publication after LI's schema was made: replication carries no tables",
@@ -172,14 +174,13 @@ def _waiting(
 def _worker(li: LawfulIntercept, subscription: Mapping[str, Any], seen: Replication, judge: Judge) -> None:
     """Somebody follows, and keeps up."""
     name, slot = subscription["name"], _slot(subscription, seen)
-    dead = subscription["pid"] is None or slot is None or not slot["active"]
     if not subscription["enabled"]:
         why, remedy = "it is disabled", f"ALTER SUBSCRIPTION {name} ENABLE"
     elif slot is None:
         why, remedy = f"main has no slot {subscription['slot']}", "create the subscription anew, with its first copy"
     else:
         why, remedy = "its worker fails and is started again", "read the log of LI's PostgreSQL"
-    if dead and not judge.failures:
+    if not _follows(subscription, seen) and not judge.failures:
         judge.wrong(
             li.id,
             f"LI follows main no more: subscription {name} has no worker, {why}",
@@ -221,6 +222,11 @@ def _worker_state(subscription: Mapping[str, Any], seen: Replication) -> str:
     behind = f", {int(slot['behind'] or 0) / 2**20:.1f} MiB behind" if slot else ""
     errors = seen.followed.facts["errors"].get(subscription["name"], {}).get("apply", 0)
     return f"{worker}, {on_main}{behind}, {errors} apply errors so far"
+
+
+def _follows(subscription: Mapping[str, Any], seen: Replication) -> bool:
+    slot = _slot(subscription, seen)
+    return subscription["pid"] is not None and slot is not None and bool(slot["active"])
 
 
 def _slot(subscription: Mapping[str, Any], seen: Replication) -> Mapping[str, Any] | None:

@@ -102,7 +102,7 @@ class TestReplication:
             errors={"feed": {"apply": 4, "copy": 0}},
         )
         found = only(followed(seen, Arrival("$event", None, 10.0)))
-        assert found.headline.startswith("LI's database has no table later, which main publishes")
+        assert found.headline == ("LI's database has no table later, which main publishes: nothing is applied any more")
         assert "no apply worker, slot not active, 0.0 MiB behind, 4 apply errors" in found.observed
 
     def test_a_table_that_is_there_and_not_followed(self) -> None:
@@ -236,6 +236,14 @@ def ingress(host: str, name: str) -> Json:
     return thing(INGRESS, "front", spec={"rules": [{"host": host, "http": {"paths": [{"backend": backend}]}}]})
 
 
+def down() -> Snapshot:
+    """LI's pod is not Ready."""
+    found = world()
+    second = next(each for items in found.objects.values() for each in items if each["metadata"]["name"] == "second")
+    second["status"]["conditions"] = []
+    return found
+
+
 class TestIdentity:
     def test_all_is_well(self) -> None:
         pen = identity()
@@ -262,8 +270,11 @@ class TestIdentity:
         found = only(identity(keys="b"))
         assert found.headline == "second has another signing key than main (ed25519:a)"
 
-    def test_it_does_not_answer(self) -> None:
-        assert only(identity(problem="it does not run")).nature is Nature.UNAVAILABLE
+    def test_it_is_ready_and_does_not_answer(self) -> None:
+        assert only(identity(problem="timed out"), Status.UNKNOWN)
+
+    def test_it_does_not_run(self) -> None:
+        assert only(identity(down(), problem="it does not run")).nature is Nature.UNAVAILABLE
 
     def test_a_service_that_leads_to_both(self) -> None:
         found = only(identity(world(selecting("li-client", {"app": "hs"}))))
