@@ -48,9 +48,10 @@ def _role(li: LawfulIntercept, role: Role, attempt: Attempt | None, judge: Judge
         return
     can = [
         *(["is a superuser"] if role.superuser else []),
-        *([f"may write {_count(role.writes)}"] if role.writes else []),
-        *([f"may create {', '.join(role.creates)}"] if role.creates else []),
+        *([f"may write {len(role.writes)} of its tables"] if role.writes else []),
+        *(["may create in it"] if role.creates else []),
     ]
+    listed = f"{role.name} may write {_some(role.writes)}, may create {', '.join(role.creates) or 'nothing'}"
     tried = "an UPDATE as it was not tried"
     if attempt is not None and attempt.refused is not None:
         tried = f"UPDATE {attempt.table} ... WHERE false was {'refused' if attempt.refused else 'let in'}"
@@ -64,7 +65,7 @@ def _role(li: LawfulIntercept, role: Role, attempt: Attempt | None, judge: Judge
     judge.wrong(
         li.id,
         f"LI reads main's database as {role.name}, which {' and '.join(can) or 'may write'}",
-        observed=f"{tried}; by catalogue {role.name} {', '.join(can) or 'may not'}",
+        observed=f"{tried}; by catalogue {listed}",
         expected="not superuser, no INSERT, UPDATE, DELETE or TRUNCATE on any table, no CREATE",
         cause=f"{held}; {own}",
         remedy=f"give LI's sync {LEAST}, and put it in the place of {role.name}",
@@ -90,6 +91,6 @@ def _login(attempt: Attempt, needs: tuple[str, ...], judge: Judge) -> None:
         )
 
 
-def _count(tables: tuple[str, ...]) -> str:
-    names = ", ".join(each.removeprefix("public.") for each in tables[:NAMED])
-    return f"{len(tables)} tables ({names}, ...)" if len(tables) > NAMED else f"{names}"
+def _some(tables: tuple[str, ...]) -> str:
+    names = [each.removeprefix("public.") for each in tables]
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "") or "nothing"

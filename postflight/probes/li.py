@@ -15,7 +15,7 @@ from postflight.cluster.threads import in_threads
 from postflight.deployment.parts import Deployment, Door, LawfulIntercept, SynapseProcess
 from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
-from postflight.probes.canary_user import Refused, make_room, send, sign_in
+from postflight.probes.canary_user import Refused, canary_room, send, sign_in
 from postflight.probes.databases import LoginOutcome, log_in, meaning, way_to
 from postflight.probes.own import Turn
 from postflight.probes.probe import Safety, probe
@@ -220,7 +220,7 @@ def li_arrival(deployment: Deployment, access: Access, traces: Traces, turn: Tur
         return Arrival(problem="main's Synapse does not run", where=li.mains[0].id if li.mains else li.id)
     try:
         user = sign_in(access, main, traces)
-        event = send(user, make_room(user, traces), f"postflight-{traces.run_id}")
+        event = send(user, canary_room(user), f"postflight-{traces.run_id}")
     except Refused as error:
         return Arrival(problem=str(error), where=main.id)
     began = time.monotonic()

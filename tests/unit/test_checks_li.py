@@ -188,9 +188,12 @@ class TestMainDatabaseRights:
         role = Role("synapse", True, writes=("public.a", "public.b"), creates=("tables in public",), doors=(owner,))
         found = only(rights(role, attempts=(replace(attempt(refused=False), door=owner),)))
         assert found.headline == (
-            "LI reads main's database as synapse, which may write a, b and may create tables in public"
+            "LI reads main's database as synapse, which may write 2 of its tables and may create in it"
         )
-        assert found.observed.startswith("UPDATE public.users ... WHERE false was let in")
+        assert found.observed == (
+            "UPDATE public.users ... WHERE false was let in; by catalogue synapse may write a, b,"
+            " may create tables in public"
+        )
         assert "Job setup logs in as synapse (Secret sync/MAIN_DB_PASSWORD)" in found.cause
         assert "the role of main's own processes" in found.cause
 
