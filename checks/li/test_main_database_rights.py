@@ -55,7 +55,8 @@ def _role(li: LawfulIntercept, role: Role, attempt: Attempt | None, judge: Judge
     tried = "an UPDATE as it was not tried"
     if attempt is not None and attempt.refused is not None:
         tried = f"UPDATE {attempt.table} ... WHERE false was {'refused' if attempt.refused else 'let in'}"
-    mains = {door.login.user for door in li.main_doors}
+    readers = {door.part for door in li.sync}
+    mains = {door.login.user for door in li.main_doors if door.part not in readers}
     own = (
         f"{role.name} is the role of main's own processes"
         if role.name in mains

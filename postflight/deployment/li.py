@@ -148,7 +148,7 @@ def find(finder: Finder, processes: Sequence[SynapseProcess], uses: Sequence[Dat
         cluster=finder.cluster(at[0]) if at else None,
         main_cluster=finder.cluster(main_at[0]) if main_at else None,
         doors=_distinct([*(each for each in doors if finder.place(each) == at), *targets]),
-        main_doors=_distinct([each for each in doors if finder.place(each) == main_at]),
+        main_doors=_distinct([*(each for each in doors if finder.place(each) == main_at), *readers]),
         sync=_distinct(readers),
         imports=tuple(_imports(finder.snapshot)),
     )

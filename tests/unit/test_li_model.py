@@ -61,7 +61,7 @@ class TestWhatFeedsIt:
             ("second", "synapse_li"),
             ("pg-li", "synapse_li"),
         ]
-        assert {each.login.user for each in li.main_doors} == {"synapse"}
+        assert [each.login.user for each in li.main_doors] == ["synapse", "synapse", "reader"]
         assert [each.workload_name for each in li.processes] == ["second"]
         assert [each.workload_name for each in li.mains] == ["hs"]
 
