@@ -24,6 +24,8 @@ class Limit:
     """A probe that asks the API server only."""
     SQL: Final = 5.0
     """One SQL statement."""
+    LOCK: Final = 1.0
+    """Waiting for a lock in PostgreSQL: rather not looked than in anyone's way."""
     DATABASE: Final = 15.0
     """A probe of PostgreSQL."""
     REDIS_COMMAND: Final = 5.0
@@ -45,6 +47,8 @@ class Limit:
     FEDERATION: Final = 75.0
     """The canary homeserver, from its pod to the last quiet second."""
     ARRIVAL: Final = 12.0
-    """Until an event has reached every canary."""
+    """Until an event has reached every canary, or LI's database."""
+    CANARY: Final = 40.0
+    """A canary event from its sending to its arrival, waits for a rate limit included."""
     CLEAN_UP: Final = 30.0
     """Removing what a run made, and proving that it is gone."""

@@ -22,7 +22,7 @@ from postflight.cluster.rights import missing_rights
 from postflight.cluster.secrets import read_secrets
 from postflight.cluster.snapshot import Snapshot, take
 from postflight.deployment.build import build, survey
-from postflight.deployment.parts import Deployment
+from postflight.deployment.parts import Deployment, Side
 from postflight.deployment.synapse import holds_homeserver
 from postflight.probes.probe import FORWARD, NotTried, Probe, Refusal, Right, Safety
 from postflight.probes.runner import Looked, Outcome, closure
@@ -243,11 +243,14 @@ def _public_names(model: Deployment) -> Iterable[str]:
         yield from (workload.name, workload.namespace, *(pod.name for pod in workload.pods))
     for use in model.database_uses:
         yield from (use.login.host, use.login.database, use.login.user)
+    for door in model.li.sync if model.li else ():
+        yield from (door.login.host, door.login.database, door.login.user)
     for address in model.redis_endpoints:
         yield from (address.endpoint.host, address.endpoint.service, address.server_name)
 
 
 def _summary(model: Deployment) -> str:
-    workers = [each for each in model.synapse if not each.is_main]
-    mains = len(model.synapse) - len(workers)
-    return f"Synapse, {'main' if mains == 1 else f'{mains} mains'} + {len(workers)} workers"
+    own = [each for each in model.synapse if each.side is Side.MAIN]
+    mains = sum(each.is_main for each in own)
+    text = f"Synapse, {'main' if mains == 1 else f'{mains} mains'} + {len(own) - mains} workers"
+    return f"{text}, LI" if len(own) < len(model.synapse) else text

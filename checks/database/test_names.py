@@ -30,6 +30,8 @@ def test_every_database_that_a_workload_names_exists_and_is_owned_by_its_role(
     for process in deployment.unread:
         why = process.config_problem
         judge.unknown(process.id, f"which database {process.workload_name} uses is not known: {why}")
+    # Whoever follows another's database does not own it.
+    reading = {door.login for door in deployment.li.sync} if deployment.li else set()
     for login, uses in _by_login(deployment).items():
         attempt = database_logins.tries.get(login)
         if attempt is None:
@@ -62,6 +64,8 @@ def test_every_database_that_a_workload_names_exists_and_is_owned_by_its_role(
                 observed=f"there are: {', '.join(sorted(known))} (as another role sees them)",
                 expected=f"a database {login.database} owned by {login.user}",
             )
+        elif login in reading:
+            judge.saw(use.client)
         else:
             here = [each.login for each in database_logins.of(cluster)]
             _owner(known[login.database], login, here, use, name, judge)

@@ -38,6 +38,7 @@ REPLICA_SET = Kind("ReplicaSet", "replicasets", "apps")
 JOB = Kind("Job", "jobs", "batch")
 CRON_JOB = Kind("CronJob", "cronjobs", "batch")
 AUTOSCALER = Kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", "autoscaling", "v2")
+INGRESS = Kind("Ingress", "ingresses", "networking.k8s.io")
 LEASE = Kind("Lease", "leases", "coordination.k8s.io")
 NAMESPACE = Kind("Namespace", "namespaces", namespaced=False)
 POSTGRES_CLUSTER = Kind("Cluster", "clusters", "postgresql.cnpg.io", custom=True)
@@ -59,6 +60,7 @@ LISTED = (
     ENDPOINT_SLICE,
     REPLICA_SET,
     AUTOSCALER,
+    INGRESS,
     LEASE,
     POSTGRES_CLUSTER,
     *WORKLOADS,

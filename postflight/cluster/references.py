@@ -78,6 +78,9 @@ def cluster_secrets(cluster: Object) -> tuple[str, ...]:
     for role in (spec.get("managed") or {}).get("roles") or ():
         if name := (role.get("passwordSecret") or {}).get("name"):
             names.append(name)
+    for server in spec.get("externalClusters") or ():
+        if name := (server.get("password") or {}).get("name"):
+            names.append(name)
     return tuple(names)
 
 

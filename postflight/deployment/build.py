@@ -9,10 +9,11 @@ from postflight.cluster.files import Files, Wanted
 from postflight.cluster.kinds import POD
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment import databases, redis, synapse
+from postflight.deployment import databases, li, redis, synapse
 from postflight.deployment.parts import (
     DatabaseUse,
     Deployment,
+    LawfulIntercept,
     PostgresCluster,
     RedisEndpoint,
     RedisGroup,
@@ -61,12 +62,12 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     """The model. Pure: the same inputs give the same model."""
     snapshot, secrets = surveyed.snapshot, surveyed.secrets
     pods = {pod.id: pod for workload in surveyed.workloads for pod in workload.pods}
-    processes: list[SynapseProcess] = []
+    read: list[SynapseProcess] = []
     uses: list[DatabaseUse] = []
     passwords: dict[str, redis.Password] = {}
     for found in surveyed.synapse:
         process = synapse.read_process(found, files)
-        processes.append(process)
+        read.append(process)
         passwords[process.id] = redis.password_of(found.spec, found.container, process.config)
         uses += databases.uses_of_synapse(found, process, secrets)
     for client in surveyed.clients:
@@ -74,19 +75,25 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     uses += databases.uses_of_operator(snapshot, secrets, settings.names.postgres.app_secret)
     namespaces = {use.client: use.client.split("/")[1] for use in uses}
     postgres = databases.find_clusters(snapshot, pods, uses, namespaces)
+    finder = li.Finder(snapshot, secrets, pods, postgres)
+    processes = li.tell_apart(finder, read, uses, settings.names.synapse.li)
+    intercept = li.find(finder, processes, uses)
     groups = redis.find_groups(surveyed.redis, files, settings.names.redis)
     endpoints = redis.find_endpoints(snapshot, pods, processes, groups, passwords)
     return Deployment(
         namespaces=snapshot.namespaces,
         workloads=surveyed.workloads,
         pods=pods,
-        synapse=tuple(processes),
+        synapse=processes,
         database_uses=tuple(uses),
         postgres=postgres,
         redis=groups,
         redis_endpoints=endpoints,
-        depends=_depends(_edges(surveyed.workloads, processes, uses, postgres, groups, endpoints)),
+        depends=_depends(
+            (*_edges(surveyed.workloads, processes, uses, postgres, groups, endpoints), *_edges_of_li(intercept))
+        ),
         notes=tuple(sorted(set(files.unseen.values()) | set(secrets.unseen.values()))),
+        li=intercept,
     )
 
 
@@ -128,6 +135,13 @@ def _edges(
         for main in processes:
             if main.is_main and not process.is_main and _same_homeserver(process, main):
                 yield process.id, main.id
+
+
+def _edges_of_li(li: LawfulIntercept | None) -> Iterator[tuple[str, str]]:
+    """LI's data lean on both databases; its processes are beneath nothing but themselves."""
+    for cluster in (li.cluster, li.main_cluster) if li else ():
+        if li and cluster:
+            yield li.id, cluster.id
 
 
 def _same_homeserver(process: SynapseProcess, main: SynapseProcess) -> bool:

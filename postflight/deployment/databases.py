@@ -196,7 +196,7 @@ def find_clusters(
         each = _operated(raw, pods)
         found[each.id] = each
     for endpoint in endpoints.values():
-        identity = _owner_of(endpoint, found)
+        identity = owner_of(endpoint, found)
         if identity not in found:
             missing = "" if endpoint.external else endpoint.problem
             members = tuple(pod for pod, _ in endpoint.pods)
@@ -225,7 +225,7 @@ def _operated(raw: Object, pods: Mapping[str, Pod]) -> PostgresCluster:
     return PostgresCluster(cluster_id(namespace, name), namespace, name, "cnpg", instances, members, primary, (), raw)
 
 
-def _owner_of(endpoint: Endpoint, clusters: Mapping[str, PostgresCluster]) -> str:
+def owner_of(endpoint: Endpoint, clusters: Mapping[str, PostgresCluster]) -> str:
     for cluster in clusters.values():
         if cluster.operator and endpoint.namespace == cluster.namespace:
             services = {f"{cluster.name}-{role}" for role in ("rw", "ro", "r")}

@@ -58,7 +58,7 @@ class Federation:
 def federation_of(deployment: Deployment) -> Federation:
     """Of the homeserver that users meet; processes whose configuration is not known are left out."""
     processes = tuple(each for each in deployment.synapse if each.side is Side.MAIN and each.config is not None)
-    senders = {each.id: _senders(each, each.config or {}) for each in processes}
+    senders = {each.id: senders_by(each) for each in processes}
     refused = {each.id: why for each in processes if (why := _refusal(each, each.config or {}))}
     return Federation(processes, senders, refused)
 
@@ -132,7 +132,14 @@ def _of(federation: Federation, identity: str) -> SynapseProcess:
     return next(each for each in federation.processes if each.id == identity)
 
 
-def _senders(process: SynapseProcess, config: Mapping[str, Any]) -> tuple[str, ...]:
+def is_sender(process: SynapseProcess) -> bool:
+    """Whether a process takes itself to be one that sends to other homeservers."""
+    return process.instance in senders_by(process)
+
+
+def senders_by(process: SynapseProcess) -> tuple[str, ...]:
+    """The instances that a process takes to be the senders, in the order of its configuration."""
+    config = process.config or {}
     listed = config.get(LIST)
     if listed is not None:
         return tuple(map(str, listed))

@@ -252,6 +252,39 @@ class RedisEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """A login that something here has for a database, and where it leads; ``origin`` says where its
+    password comes from."""
+
+    part: str
+    name: str
+    login: Login
+    endpoint: Endpoint
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class LawfulIntercept:
+    """The second homeserver, on a copy of main's data, and what feeds it.
+
+    ``doors`` open its database, ``main_doors`` main's, the most trusted first. ``sync`` are the logins
+    by which LI's feed reads main. ``imports`` names the CronJobs that bring a dump over where no
+    subscription does.
+    """
+
+    id: str
+    namespace: str
+    processes: tuple[SynapseProcess, ...]
+    mains: tuple[SynapseProcess, ...]
+    cluster: PostgresCluster | None
+    main_cluster: PostgresCluster | None
+    doors: tuple[Door, ...]
+    main_doors: tuple[Door, ...]
+    sync: tuple[Door, ...]
+    imports: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """All of it. ``depends`` maps a part to the parts that it cannot work without."""
 
@@ -265,6 +298,7 @@ class Deployment:
     redis_endpoints: tuple[RedisEndpoint, ...]
     depends: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    li: LawfulIntercept | None = None
 
     @property
     def unread(self) -> tuple[SynapseProcess, ...]:

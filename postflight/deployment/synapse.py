@@ -29,6 +29,8 @@ TRACED = "x--{}--x"
 #: A shell's own ``-c`` takes a script, not a configuration.
 SHELLS = ("sh", "bash", "ash", "dash")
 DEFAULT_PATH = "/data/homeserver.yaml"
+#: What tells the two homeservers of a deployment apart where they share a namespace.
+LI_LABELS = {("matrix.instance", Side.LI.value), ("app.kubernetes.io/instance", Side.LI.value)}
 #: Keys of the main configuration whose value may stand in a file of its own.
 PATH_KEYS = (("redis", "password_path"),)
 
@@ -101,7 +103,7 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         config=config,
         derived=derived,
         config_problem=problem,
-        side=_side(found),
+        side=Side.LI if LI_LABELS & (pod.labels if pod else {}).items() else Side.MAIN,
     )
 
 
@@ -133,12 +135,6 @@ def merge(texts: Sequence[str]) -> tuple[Config | None, str]:
             return None, "not a mapping"
         merged.update(loaded)
     return (merged, "") if merged else (None, "empty")
-
-
-def _side(found: Found) -> Side:
-    """By the label that tells the two apart where they share a namespace."""
-    labels = found.pod.labels if found.pod else {}
-    return Side.LI if labels.get("matrix.instance") == Side.LI else Side.MAIN
 
 
 def _module(container: Mapping[str, Any]) -> str:

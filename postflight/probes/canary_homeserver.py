@@ -57,6 +57,8 @@ def canary_homeserver(
 ) -> CanaryHomeserver | NotPrepared:
     """Let a homeserver of the verifier's own stand in a probe pod, under names of every shard."""
     main = main_of(deployment)
+    if main is None:
+        raise Unseen("no main process of Synapse is known with its configuration")
     plan, missing = preparation(snapshot, secrets, settings.canary, main.namespace)
     if plan is None:
         return NotPrepared(missing)

@@ -18,7 +18,7 @@ from postflight.deployment.parts import Deployment, Side, SynapseProcess
 from postflight.limits import Limit
 from postflight.probes.matrix import FORBIDDEN, Matrix, MatrixError, matrix
 from postflight.probes.own import Turn
-from postflight.probes.probe import Safety, Unseen, probe
+from postflight.probes.probe import Safety, probe
 from postflight.secrets import Redactor, Secret
 from postflight.traces import Traces
 
@@ -27,7 +27,15 @@ DEVICE = "POSTFLIGHT"
 REMEMBERED = "im.postflight.room"
 ROOM_VERSION = "10"
 REGISTER = "/_synapse/admin/v1/register"
-LOGIN = "/_matrix/client/v3/login"
+CLIENT = "/_matrix/client/v3"
+
+
+@dataclass(frozen=True, slots=True)
+class Hindered:
+    """Why a canary could not do its work, and the id of the part that this is owed to."""
+
+    problem: str
+    where: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +56,17 @@ class ProbeRoom:
 
 
 @probe(limit=Limit.CANARY_USER, safety=Safety.CANARY, reaches=True)
-def canary_user(deployment: Deployment, access: Access, traces: Traces, redactor: Redactor, turn: Turn) -> ProbeUser:
+def canary_user(
+    deployment: Deployment, access: Access, traces: Traces, redactor: Redactor, turn: Turn
+) -> ProbeUser | Hindered:
     """Log the probe user in at main; register it by the shared secret where it does not exist."""
     main = main_of(deployment)
+    if main is None:
+        return Hindered("no main process of Synapse is known with its configuration", "")
     secret = str((main.config or {}).get("registration_shared_secret") or "")
     if not secret:
-        raise Unseen(f"{main.workload_name} has no registration_shared_secret: the probe user cannot be had")
+        problem = f"{main.workload_name} has no registration_shared_secret: the probe user cannot be had"
+        return Hindered(problem, main.id)
     password = base64.urlsafe_b64encode(_hmac(secret, f"{LOCALPART}:{main.server_name}", "sha256")).decode().rstrip("=")
     redactor.register(password, "the probe user's password")
     try:
@@ -63,9 +76,9 @@ def canary_user(deployment: Deployment, access: Access, traces: Traces, redactor
                 _register(homeserver, secret, password)
                 answer = _log_in(homeserver, password)
     except MatrixError as error:
-        raise Unseen(str(error)) from error
+        return Hindered(str(error), main.id)
     if answer is None:
-        raise Unseen(f"{main.workload_name} does not let the probe user in that was just registered")
+        return Hindered(f"{main.workload_name} does not let the probe user in that was just registered", main.id)
     token = Secret(str(answer["access_token"]))
     redactor.register(token, "the probe user's token")
     user = ProbeUser(str(answer["user_id"]), token, main)
@@ -74,35 +87,34 @@ def canary_user(deployment: Deployment, access: Access, traces: Traces, redactor
 
 
 @probe(limit=Limit.CANARY_USER, safety=Safety.CANARY, reaches=True)
-def canary_room(access: Access, canary_user: ProbeUser) -> ProbeRoom:
+def canary_room(access: Access, canary_user: ProbeUser | Hindered) -> ProbeRoom | Hindered:
     """The probe user's room of the runs before, else a new one."""
+    if isinstance(canary_user, Hindered):
+        return canary_user
     user = canary_user
-    where = f"/_matrix/client/v3/user/{quote(user.user_id)}/account_data/{REMEMBERED}"
+    where = f"{CLIENT}/user/{quote(user.user_id)}/account_data/{REMEMBERED}"
+    asked = {"preset": "public_chat", "visibility": "private", "room_version": ROOM_VERSION, "name": LOCALPART}
     try:
         with matrix(access, user.home) as homeserver:
             if room := _remembered(homeserver, user, where):
                 return ProbeRoom(room, user)
-            asked = {
-                "preset": "public_chat",
-                "visibility": "private",
-                "room_version": ROOM_VERSION,
-                "name": "postflight",
-            }
-            made = homeserver.request(
-                "POST", "/_matrix/client/v3/createRoom", asked, token=user.token, limit=Limit.ROOM
-            )
+            made = homeserver.request("POST", f"{CLIENT}/createRoom", asked, token=user.token, limit=Limit.ROOM)
             homeserver.request("PUT", where, {"room_id": made["room_id"]}, token=user.token)
             return ProbeRoom(str(made["room_id"]), user)
     except MatrixError as error:
-        raise Unseen(str(error)) from error
+        return Hindered(str(error), user.home.id)
 
 
-def main_of(deployment: Deployment) -> SynapseProcess:
-    """The main process of the homeserver that users meet. Raises Unseen."""
-    found = next((each for each in deployment.synapse if each.is_main and each.side is Side.MAIN and each.config), None)
-    if found is None:
-        raise Unseen("no main process whose configuration is known")
-    return found
+def send(homeserver: Matrix, room: ProbeRoom, nonce: str) -> str:
+    """One message that ends with ``nonce``; returns its event id. Raises MatrixError."""
+    where = f"{CLIENT}/rooms/{quote(room.room_id)}/send/m.room.message/{nonce}"
+    body = {"msgtype": "m.text", "body": f"{LOCALPART} {nonce}"}
+    return str(homeserver.request("PUT", where, body, token=room.user.token, limit=Limit.ROOM)["event_id"])
+
+
+def main_of(deployment: Deployment) -> SynapseProcess | None:
+    """The main process of the homeserver that users meet, with its configuration."""
+    return next((each for each in deployment.synapse if each.is_main and each.side is Side.MAIN and each.config), None)
 
 
 def _remembered(homeserver: Matrix, user: ProbeUser, where: str) -> str:
@@ -112,7 +124,7 @@ def _remembered(homeserver: Matrix, user: ProbeUser, where: str) -> str:
         if error.status == 404:
             return ""
         raise
-    joined = homeserver.request("GET", "/_matrix/client/v3/joined_rooms", token=user.token)["joined_rooms"]
+    joined = homeserver.request("GET", f"{CLIENT}/joined_rooms", token=user.token)["joined_rooms"]
     return room if room in joined else ""
 
 
@@ -126,7 +138,7 @@ def _log_in(homeserver: Matrix, password: str) -> dict[str, object] | None:
         "initial_device_display_name": LOCALPART,
     }
     try:
-        return homeserver.request("POST", LOGIN, asked, limit=Limit.CANARY_USER - 2)
+        return homeserver.request("POST", f"{CLIENT}/login", asked, limit=Limit.CANARY_USER - 2)
     except MatrixError as error:
         if error.status == FORBIDDEN:
             return None
@@ -160,4 +172,4 @@ def _hmac(key: str, text: str, kind: str) -> bytes:
 
 def _log_out(access: Access, user: ProbeUser) -> None:
     with matrix(access, user.home) as homeserver:
-        homeserver.request("POST", "/_matrix/client/v3/logout", {}, token=user.token)
+        homeserver.request("POST", f"{CLIENT}/logout", {}, token=user.token)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api, ApiError
@@ -18,6 +18,9 @@ from postflight.deployment.parts import Deployment, Endpoint, Login, Pod, Postgr
 from postflight.limits import Limit
 from postflight.probes.metrics import read_metrics
 from postflight.probes.probe import EXEC, NotTried, probe
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 class LoginOutcome(StrEnum):
@@ -136,21 +139,26 @@ def _try(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
     if not endpoint.pods and not endpoint.external:
         return LoginTry(login, LoginOutcome.UNREACHABLE, endpoint.problem, asked)
     try:
-        with _way(access, endpoint) as (address, port, through):
+        with way_to(access, endpoint) as (address, port, through):
             asked = f"{asked}, {through}"
-            return LoginTry(login, LoginOutcome.ACCEPTED, "", asked, _log_in(login, address, port))
+            with log_in(login, address, port) as connection:
+                row = connection.execute(FACTS).fetchone()
+            return LoginTry(login, LoginOutcome.ACCEPTED, "", asked, json.loads(row[0]) if row else {})
     except (psycopg.Error, OSError) as error:
-        text = " ".join(str(error).split())
-        for pattern, outcome in MESSAGES:
-            if re.search(pattern, text):
-                return LoginTry(login, outcome, _server_words(text), asked)
-        return LoginTry(login, LoginOutcome.UNREACHABLE, _server_words(text), asked)
+        return LoginTry(login, *meaning(error), asked)
     except ApiError as error:
         return LoginTry(login, LoginOutcome.UNSEEN, str(error), asked)
 
 
-def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
-    """One login, by SCRAM, over TLS where the server has it. Raises psycopg.Error.
+def meaning(error: Exception) -> tuple[LoginOutcome, str]:
+    """What a connection that failed came to, and the server's own words."""
+    text = " ".join(str(error).split())
+    outcome = next((each for pattern, each in MESSAGES if re.search(pattern, text)), LoginOutcome.UNREACHABLE)
+    return outcome, _server_words(text)
+
+
+def log_in(login: Login, address: str | None, port: int, *, read_only: bool = True) -> psycopg.Connection[Any]:
+    """One login, by SCRAM, over TLS where the server has it, in a transaction with limits. Raises psycopg.Error.
 
     libpq's own ``prefer`` would try a refused password a second time without TLS.
     """
@@ -158,7 +166,7 @@ def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
 
     for sslmode in ("require", "disable"):
         try:
-            with psycopg.connect(
+            connection = psycopg.connect(
                 host=login.host,
                 hostaddr=address,
                 port=port,
@@ -170,17 +178,14 @@ def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
                 connect_timeout=int(Limit.CONNECT),
                 require_auth="scram-sha-256",
                 application_name="postflight",
-            ) as connection:
-                # Not as startup options: a pooler refuses them. One round trip, as two statements take.
-                connection.read_only = True
-                cursor = connection.execute(f"set local statement_timeout = {int(Limit.SQL * 1000)}; {FACTS}")
-                cursor.nextset()
-                row = cursor.fetchone()
-                return dict(json.loads(row[0])) if row else {}
+            )
+            connection.read_only = read_only
+            connection.execute(LIMITS)
+            return connection
         except psycopg.OperationalError as error:
             if sslmode == "disable" or "does not support SSL" not in str(error):
                 raise
-    return {}
+    raise AssertionError("one of the two returns or raises")
 
 
 def _server_words(text: str) -> str:
@@ -188,8 +193,12 @@ def _server_words(text: str) -> str:
     return re.sub(r"^.*(FATAL:|failed:)\s*", "", text)[:300]
 
 
+#: Not as startup options: a pooler refuses them.
+LIMITS = f"set local statement_timeout = {int(Limit.SQL * 1000)}; set local lock_timeout = {int(Limit.LOCK * 1000)}"
+
+
 @contextmanager
-def _way(access: Access, endpoint: Endpoint) -> Iterator[tuple[str | None, int, str]]:
+def way_to(access: Access, endpoint: Endpoint) -> Iterator[tuple[str | None, int, str]]:
     """Address, port, and how it is reached. By name where names resolve, else to one pod behind it."""
     if endpoint.external or (access.way is Way.DNS and access.answers(endpoint.host, endpoint.port)):
         yield None, endpoint.port, "by name"
@@ -217,6 +226,7 @@ select json_build_object(
  'lsn', case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end,
  'wal_bytes', (select sum(size) from pg_ls_waldir()),
  'wal_ceiling', pg_size_bytes(current_setting('max_wal_size')),
+ 'subscriptions', (select coalesce(json_agg(subslotname), '[]') from pg_subscription),
  'slots', (select coalesce(json_agg(json_build_object('name', slot_name, 'type', slot_type, 'active', active,
    'wal_status', wal_status, 'behind', case when pg_is_in_recovery() then null else
    pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(confirmed_flush_lsn, restart_lsn)) end)), '[]') from pg_replication_slots),

@@ -9,7 +9,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from postflight.cluster.access import Access
 from postflight.cluster.api import Api, ApiError
@@ -21,7 +20,7 @@ from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.canary import Identity
 from postflight.probes.canary_homeserver import CanaryHomeserver, NotPrepared, heard
-from postflight.probes.canary_user import ProbeRoom, main_of
+from postflight.probes.canary_user import CLIENT, Hindered, ProbeRoom, send
 from postflight.probes.matrix import Matrix, MatrixError, matrix
 from postflight.probes.probe import EXEC, Safety, Unseen, probe
 from postflight.traces import Traces
@@ -30,7 +29,6 @@ from postflight.traces import Traces
 COUNTED = 2
 #: Seconds without anything new before what came is believed to be all.
 QUIET = 3.0
-MESSAGE = "m.room.message"
 TO_DEVICE = "m.direct_to_device"
 TO_DEVICE_TYPE = "im.postflight.canary"
 
@@ -92,16 +90,20 @@ def federation_canary(
     api: Api,
     traces: Traces,
     canary_homeserver: CanaryHomeserver | NotPrepared,
-    canary_room: ProbeRoom,
-) -> FederationCanary | NotPrepared:
+    canary_room: ProbeRoom | Hindered,
+) -> FederationCanary | NotPrepared | Hindered:
     """As remote homeservers, join the probe user's room, and count what comes."""
     if isinstance(canary_homeserver, NotPrepared):
         return canary_homeserver
-    federation, pod = federation_of(deployment), canary_homeserver.pod
-    scene = Scene(deployment, federation, access, api, pod, canary_room, main_of(deployment))
+    pod = canary_homeserver.pod
     try:
+        if isinstance(canary_room, Hindered):
+            return canary_room
+        scene = Scene(deployment, federation_of(deployment), access, api, pod, canary_room, canary_room.user.home)
         return _count(scene, canary_homeserver.identities, traces)
-    except (MatrixError, ApiError) as error:
+    except MatrixError as error:
+        return Hindered(str(error), canary_room.user.home.id if isinstance(canary_room, ProbeRoom) else "")
+    except ApiError as error:
         raise Unseen(f"the canary homeserver: {error}") from error
     finally:
         traces.settle(pod.what)
@@ -120,11 +122,11 @@ def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> Fede
         with ExitStack() as open_ways:
             writers = _writers(scene, open_ways)
             warm = randomness.token_hex(8)
-            _send(scene, writers[0], warm)
+            send(writers[0], scene.room, warm)
             _await(scene, {each.name: [warm] for each in joined})
             nonces = [randomness.token_hex(8) for _ in range(COUNTED)]
             for number, nonce in enumerate(nonces):
-                _send(scene, writers[number % len(writers)], nonce)
+                send(writers[number % len(writers)], scene.room, nonce)
         messages, no_to_device = _send_to_devices(scene, joined)
         mine = {each.name: [nonce for nonce, name in messages.items() if name == each.name] for each in joined}
         _await(scene, {name: [*nonces, *own] for name, own in mine.items()})
@@ -183,12 +185,6 @@ def _runs(process: SynapseProcess) -> bool:
     return bool(status and status.running and status.ready)
 
 
-def _send(scene: Scene, writer: Matrix, nonce: str) -> None:
-    where = f"/_matrix/client/v3/rooms/{quote(scene.room.room_id)}/send/{MESSAGE}/{nonce}"
-    body = {"msgtype": "m.text", "body": f"postflight {nonce}"}
-    writer.request("PUT", where, body, token=scene.room.user.token, limit=Limit.ARRIVAL)
-
-
 def _send_to_devices(scene: Scene, joined: Sequence[Identity]) -> tuple[dict[str, str], str]:
     """One to-device message to each canary, through the writer of that stream: nonce to name, and why not."""
     writer = _to_device_writer(scene)
@@ -198,7 +194,7 @@ def _send_to_devices(scene: Scene, joined: Sequence[Identity]) -> tuple[dict[str
     try:
         with matrix(scene.access, writer) as homeserver:
             for nonce, each in sent.items():
-                where = f"/_matrix/client/v3/sendToDevice/{TO_DEVICE_TYPE}/{nonce}"
+                where = f"{CLIENT}/sendToDevice/{TO_DEVICE_TYPE}/{nonce}"
                 body = {"messages": {each.user: {"*": {"nonce": nonce}}}}
                 homeserver.request("PUT", where, body, token=scene.room.user.token)
     except MatrixError as error:

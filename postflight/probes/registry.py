@@ -17,6 +17,8 @@ MODULES = (
     "canary_homeserver",
     "federation",
     "federation_counters",
+    "identity",
+    "li",
 )
 
 

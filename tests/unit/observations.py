@@ -82,7 +82,7 @@ def instances(model: Deployment) -> dict[str, tuple[DatabaseInstance, ...]]:
 
 
 def instances_of(cluster: PostgresCluster) -> tuple[DatabaseInstance, ...]:
-    common = {"timeline": 1, "wal_bytes": 64 * MIB, "wal_ceiling": 1024 * MIB}
+    common = {"timeline": 1, "wal_bytes": 64 * MIB, "wal_ceiling": 1024 * MIB, "subscriptions": []}
     replicas = [each.name for each in cluster.pods if each != cluster.primary]
     primary = common | {
         "in_recovery": False,

@@ -35,6 +35,7 @@ RIGHTS = (
     ("batch", "jobs", ("list", *WRITE)),
     ("batch", "cronjobs", ("list",)),
     ("autoscaling", "horizontalpodautoscalers", ("list",)),
+    ("networking.k8s.io", "ingresses", ("list",)),
     ("coordination.k8s.io", "leases", ("list", *WRITE)),
     ("postgresql.cnpg.io", "clusters", ("list",)),
     ("apiextensions.k8s.io", "customresourcedefinitions", ("get", "list")),

@@ -23,8 +23,17 @@ LACKING = {
     "secrets": {"platform.references", "database.login"},
     "clusters": {"platform.operators", "database.replication"},
     "horizontalpodautoscalers": {"database.connections"},
+    "ingresses": {"li.identity"},
     "pods/exec": {"database.replication"},
-    "pods/portforward": {"database.login", "redis.replication", "redis.endpoint", "redis.memory"},
+    "pods/portforward": {
+        "database.login",
+        "redis.replication",
+        "redis.endpoint",
+        "redis.memory",
+        "li.replication",
+        "li.main_database_rights",
+        "li.identity",
+    },
 }
 
 
