@@ -164,6 +164,8 @@ class Run:
                 f"no homeserver found in namespace {scope} of {connection.name}:"
                 " is this the right cluster and --namespace?"
             )
+        for password, name in deployment.passwords():
+            self.redactor.register(password, name)
         self.redactor.make_public(*_public_names(deployment))
         self.notes += deployment.notes
         if self.options.safety is Safety.DISRUPTIVE:

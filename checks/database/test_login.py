@@ -6,6 +6,7 @@ from postflight.deployment.parts import DatabaseUse, Deployment, Login, name_of
 from postflight.probes.databases import DatabaseLogins, LoginOutcome, LoginTry
 from postflight.probes.inside import InsideView
 from postflight.probes.probe import NotTried
+from postflight.secrets import Redactor
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -26,6 +27,7 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
     deployment: Deployment,
     secrets: SecretStore,
     database_logins: DatabaseLogins,
+    redactor: Redactor,
     inside_connections: InsideView | NotTried,
     probe_pod_connections: InsideView | NotTried,
     judge: Judge,
@@ -46,7 +48,7 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
         if use.next_login and use.next_login != use.login:
             later.setdefault(use.next_login, []).append(use)
     for login, uses in in_effect.items():
-        _in_effect(database_logins.tries[login], database_logins, uses, deployment.database_uses, judge)
+        _in_effect(database_logins.tries[login], database_logins, uses, deployment.database_uses, redactor, judge)
     for login, uses in later.items():
         attempt = database_logins.tries.get(login)
         if attempt and attempt.outcome in WRONG:
@@ -81,13 +83,14 @@ def _in_effect(
     logins: DatabaseLogins,
     uses: list[DatabaseUse],
     all_uses: Iterable[DatabaseUse],
+    redactor: Redactor,
     judge: Judge,
 ) -> None:
     login, who = attempt.login, _who(uses)
     cluster = logins.clusters[(login.host, login.port)]
     observed = f"{attempt.message or attempt.outcome.value}, as {_count(uses)} would log in ({login.where}; asked {attempt.asked})"
     if attempt.outcome in WRONG:
-        cause, remedy = _cause(attempt, logins, uses, all_uses)
+        cause, remedy = _cause(attempt, logins, uses, all_uses, redactor)
         judge.wrong(
             uses[0].client,
             f"{who} cannot log in to {login.host.partition('.')[0]}: {attempt.outcome.value}",
@@ -125,7 +128,11 @@ def _in_effect(
 
 
 def _cause(
-    attempt: LoginTry, logins: DatabaseLogins, uses: list[DatabaseUse], all_uses: Iterable[DatabaseUse]
+    attempt: LoginTry,
+    logins: DatabaseLogins,
+    uses: list[DatabaseUse],
+    all_uses: Iterable[DatabaseUse],
+    redactor: Redactor,
 ) -> tuple[str, str]:
     """Tell a password changed after its pod started from one that is wrong."""
     use, login = uses[0], attempt.login
@@ -137,8 +144,7 @@ def _cause(
         when = f" at {use.origin_changed:%Y-%m-%d %H:%M:%SZ}" if use.origin_changed else ""
         return f"{use.origin} was changed{when}, after {use.pod} started with the value before", restart
     if others:
-        good = others[0].login.password.reveal()
-        differs = f"({login.password.reveal()} is not {good})"
+        differs = f"({redactor.token(login.password)} is not {redactor.token(others[0].login.password)})"
         return (
             f"{use.origin} differs from {_origin_of(others[0].login, all_uses)} {differs}",
             f"take the password over into {use.origin.removeprefix('Secret ')}, then {restart}",

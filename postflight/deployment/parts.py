@@ -5,7 +5,7 @@ A part's id is ``kind/namespace/name`` and is what failures name as subject and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -245,6 +245,19 @@ class Deployment:
     redis_endpoints: tuple[RedisEndpoint, ...]
     depends: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+
+    def passwords(self) -> Iterator[tuple[Secret, str]]:
+        """Every password that something here logs in with, and the name to report it by."""
+        for use in self.database_uses:
+            origin = use.origin.removeprefix("Secret ")
+            name = origin if "/" in origin else f"the password of {use.pod}"
+            yield from ((login.password, name) for login in (use.login, use.next_login) if login)
+        for node in (each for group in self.redis for each in (*group.nodes, *group.sentinels)):
+            if node.password:
+                yield node.password, f"the Redis password of {node.pod.name}"
+        for address in self.redis_endpoints:
+            if address.password:
+                yield address.password, f"the password for {address.endpoint.host}"
 
     @property
     def unread(self) -> tuple[SynapseProcess, ...]:

@@ -11,7 +11,7 @@ import pytest
 from postflight.deployment.parts import Login
 from postflight.probes.databases import DatabaseInstance, LoginOutcome
 from postflight.probes.inside import InsideView
-from postflight.secrets import Secret
+from postflight.secrets import Redactor, Secret
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
 from tests.unit.observations import (
@@ -63,6 +63,31 @@ class TestDatabaseLogin:
             "Secret synapse-secrets/DB_PASSWORD differs from Secret matrix-postgresql-app/password"
         )
         assert "take the password over into synapse-secrets/DB_PASSWORD" in found.remedy
+
+    def test_no_password_is_printed_however_weak_it_is_and_wherever_it_stands(self) -> None:
+        """As a run prints it: with what the model holds registered, and nothing else."""
+        weak, good = Secret("hunter2"), Secret("a-much-better-one")
+        uses = tuple(
+            replace(each, login=replace(each.login, password=weak if each.pool else good))
+            for each in MODEL.database_uses
+        )
+        model = replace(MODEL, database_uses=uses)
+        redactor = Redactor()
+        for password, name in model.passwords():
+            redactor.register(password, name)
+
+        def outcome(login: Login) -> tuple[LoginOutcome, str]:
+            right = login.password == good
+            return (LoginOutcome.ACCEPTED, "") if right else (LoginOutcome.PASSWORD, "failed")
+
+        pen = ask("database.login", deployment=model, database_logins=logins(model, outcome), redactor=redactor)
+        found = redactor.scrub(pen.failures[0])
+        assert "hunter2" not in repr(pen.failures)
+        assert "(<a> is not <b>)" in found.cause
+        assert redactor.weak == (
+            "synapse-secrets/DB_PASSWORD is not hidden in reports: it is shorter than 8 characters",
+        )
+        assert redactor.redact(good.reveal()) == "<b>"
 
     def test_a_secret_changed_since_is_told_from_a_wrong_one(self) -> None:
         lab = recorded.changed(new_password)
