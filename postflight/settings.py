@@ -24,7 +24,8 @@ def _check_reference(key: str, value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SynapseNames:
-    """``workloads`` that run Synapse although neither their command nor their image says so."""
+    """``workloads`` that run Synapse although neither their command nor their image says so:
+    ``<workload>`` (its first container) or ``<workload>/<container>``."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 

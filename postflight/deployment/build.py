@@ -124,10 +124,5 @@ def _edges(
             yield address.id, address.group
     for process in processes:
         for main in processes:
-            if main.is_main and not process.is_main and _same_homeserver(process, main):
+            if main.is_main and not process.is_main and process.serves_with(main):
                 yield process.id, main.id
-
-
-def _same_homeserver(process: SynapseProcess, main: SynapseProcess) -> bool:
-    names = {main.server_name, ""}
-    return (main.namespace, main.side) == (process.namespace, process.side) and process.server_name in names

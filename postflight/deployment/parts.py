@@ -153,6 +153,11 @@ class SynapseProcess:
     def is_main(self) -> bool:
         return self.app == "synapse.app.homeserver"
 
+    def serves_with(self, other: SynapseProcess) -> bool:
+        """Whether both belong to one homeserver, as far as their names are known."""
+        named = {self.server_name, other.server_name} - {""}
+        return (self.namespace, self.side) == (other.namespace, other.side) and len(named) < 2
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -258,6 +263,14 @@ class Deployment:
         for address in self.redis_endpoints:
             if address.password:
                 yield address.password, f"the password for {address.endpoint.host}"
+
+    @property
+    def without_main(self) -> tuple[SynapseProcess, ...]:
+        """The workers of whose homeserver no main process was found."""
+        mains = [each for each in self.synapse if each.is_main]
+        return tuple(
+            each for each in self.synapse if not (each.is_main or any(each.serves_with(main) for main in mains))
+        )
 
     @property
     def unread(self) -> tuple[SynapseProcess, ...]:

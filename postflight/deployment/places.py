@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,10 @@ class Place:
     @property
     def name(self) -> str:
         return str(self.container["name"])
+
+    def is_among(self, named: Collection[str]) -> bool:
+        """Whether settings name it: its workload where it is the first container, or ``workload/container``."""
+        return (self.first and self.workload.name in named) or f"{self.workload.name}/{self.name}" in named
 
     @property
     def running_pod(self) -> Pod | None:
