@@ -12,12 +12,16 @@ from postflight.cluster.kinds import (
     CRON_JOB,
     POD,
     POSTGRES_CLUSTER,
+    REPLICA_SET,
     SECRET,
     SERVICE_ACCOUNT,
     WORKLOADS,
     Kind,
 )
 from postflight.cluster.snapshot import Snapshot
+
+#: What these own is made after their template. Whatever a foreign kind makes has its template nowhere else.
+TEMPLATED = frozenset(kind.name for kind in (*WORKLOADS, REPLICA_SET))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,11 @@ def template_of(workload: Object) -> Mapping[str, Any]:
 
 
 def workloads(snapshot: Snapshot) -> Iterator[Object]:
-    """Everything with a pod template that nothing else made, and pods that nobody owns."""
-    for kind in WORKLOADS:
+    """Everything with a pod template, pods included, that was not made after another one's template."""
+    for kind in (*WORKLOADS, POD):
         for each in snapshot.all(kind):
-            if not each["metadata"].get("ownerReferences"):
+            if not TEMPLATED & {owner["kind"] for owner in each["metadata"].get("ownerReferences") or ()}:
                 yield each
-    for each in snapshot.all(POD):
-        if not each["metadata"].get("ownerReferences"):
-            yield each
 
 
 def references(snapshot: Snapshot) -> tuple[Reference, ...]:

@@ -69,7 +69,8 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A controller and its pods. ``maximum`` is what an autoscaler may make of ``desired``."""
+    """A controller and its pods, without those that are ``going`` (deleted, not gone yet). ``maximum``
+    is what an autoscaler may make of ``desired``."""
 
     id: str
     namespace: str
@@ -79,6 +80,7 @@ class Workload:
     maximum: int
     pods: tuple[Pod, ...]
     images: Mapping[str, str]
+    going: tuple[Pod, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

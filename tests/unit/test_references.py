@@ -85,6 +85,17 @@ def test_what_another_made_is_not_asked_a_second_time() -> None:
     assert [each.owner_kind for each in references(snapshot(alone))] == ["Pod", "Pod"]
 
 
+@pytest.mark.parametrize(("owner", "names"), [("Synapse", ["hs"]), ("Cluster", ["hs"]), ("CronJob", [])])
+def test_what_an_operator_made_is_asked_as_its_own(owner: str, names: list[str]) -> None:
+    """Only what the owner's own template says already is left out."""
+    for kind in (DEPLOYMENT, JOB):
+        made = thing(kind, "hs", spec=workload(volumes=[{"name": "a", "secret": {"secretName": "s"}}])["spec"])
+        made["metadata"]["ownerReferences"] = [{"kind": owner, "name": "x", "controller": True}]
+        found = references(snapshot(made))
+        assert list(dict.fromkeys(each.owner for each in found)) == names
+        assert secret_names(snapshot(made)) == ((("matrix", "s"),) if names else ())
+
+
 def test_the_template_of_a_cron_job_lies_one_deeper() -> None:
     spec = {"containers": [container()]}
     assert template_of({"kind": "Job", "spec": {"template": {"spec": spec}}}) == spec
