@@ -12,7 +12,13 @@ from postflight.verdict.status import Severity
 
 #: Answers of a living server that say that this login is wrong. A database that is missing is
 #: database.names' to say: its password was accepted.
-WRONG = (LoginOutcome.PASSWORD, LoginOutcome.NO_ROLE, LoginOutcome.NOT_ALLOWED, LoginOutcome.NO_SCRAM)
+WRONG = (
+    LoginOutcome.PASSWORD,
+    LoginOutcome.NO_ROLE,
+    LoginOutcome.NOT_ALLOWED,
+    LoginOutcome.NO_CONNECT,
+    LoginOutcome.NO_SCRAM,
+)
 
 
 @check(
@@ -93,7 +99,7 @@ def _in_effect(
         cause, remedy = _cause(attempt, logins, uses, all_uses, redactor)
         judge.wrong(
             uses[0].client,
-            f"{who} cannot log in to {login.host.partition('.')[0]}: {attempt.outcome.value}",
+            f"{who} cannot log in to {_server(login.host)}: {attempt.outcome.value}",
             observed=observed,
             expected="the password that a process has in effect opens its database",
             cause=cause,
@@ -103,14 +109,14 @@ def _in_effect(
     elif attempt.outcome is LoginOutcome.NO_DATABASE:
         judge.unavailable(
             uses[0].client,
-            f"{who} cannot log in to {login.host.partition('.')[0]}: {attempt.outcome.value}",
+            f"{who} cannot log in to {_server(login.host)}: {attempt.outcome.value}",
             observed=observed,
             stops=tuple(use.client for use in uses),
         )
     elif attempt.outcome is LoginOutcome.TIMED_OUT and any(pod.ready for pod in cluster.pods):
         judge.unknown(
             cluster.id,
-            f"{login.host.partition('.')[0]} did not answer in time, though its pods are Ready: {attempt.message}",
+            f"{_server(login.host)} did not answer in time, though its pods are Ready: {attempt.message}",
             observed=observed,
         )
     elif attempt.outcome is LoginOutcome.OUTSIDE:
@@ -119,7 +125,7 @@ def _in_effect(
         missing = cluster.missing or attempt.message
         judge.unavailable(
             cluster.id,
-            f"{login.host.partition('.')[0]} does not take logins: {missing}",
+            f"{_server(login.host)} does not take logins: {missing}",
             observed=observed,
             expected="PostgreSQL answers at the address that the processes use",
             remedy=f"bring {cluster.name} up",
@@ -179,7 +185,7 @@ def _from_inside(logins: DatabaseLogins, view: InsideView, judge: Judge) -> None
         if (each.host, each.port) in accepted and each.problem:
             judge.wrong(
                 each.process.id,
-                f"{each.process.workload_name} does not reach {each.host.partition('.')[0]}, which takes logins: {each.problem}",
+                f"{each.process.workload_name} does not reach {_server(each.host)}, which takes logins: {each.problem}",
                 observed=f"{each.problem}, connecting to {each.host}:{each.port} from {each.pod}",
                 expected="the process reaches the database by the name it has in effect",
                 cause="name resolution, the Service or a NetworkPolicy stands between",
@@ -188,7 +194,13 @@ def _from_inside(logins: DatabaseLogins, view: InsideView, judge: Judge) -> None
 
 
 def _same_role(one: Login, other: Login) -> bool:
-    return (one.user, one.host.partition(".")[0], one.port) == (other.user, other.host.partition(".")[0], other.port)
+    return (one.user, _server(one.host), one.port) == (other.user, _server(other.host), other.port)
+
+
+def _server(host: str) -> str:
+    """What a person calls it: a name's first part, an address whole."""
+    first = host.partition(".")[0]
+    return host if first.isdigit() else first
 
 
 def _who(uses: Iterable[DatabaseUse]) -> str:

@@ -31,7 +31,8 @@ def name_of(part: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container of a pod as the kubelet reports it. ``limits`` are in bytes and cores."""
+    """One container of a pod as the kubelet reports it. ``memory_limit`` is in bytes; a ``sidecar`` is
+    an init container that goes on running."""
 
     name: str
     image: str
@@ -43,6 +44,7 @@ class Container:
     message: str = ""
     last_exit: int | None = None
     memory_limit: int | None = None
+    sidecar: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ def _containers(specs: Any, statuses: Any) -> Iterator[Container]:
             message=str(waiting.get("message") or last.get("message") or ""),
             last_exit=last.get("exitCode"),
             memory_limit=quantity(limits.get("memory")),
+            sidecar=spec.get("restartPolicy") == "Always",
         )
 
 

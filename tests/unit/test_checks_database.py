@@ -42,6 +42,7 @@ class TestDatabaseLogin:
             (LoginOutcome.NO_ROLE, "role may not log in"),
             (LoginOutcome.NOT_ALLOWED, "refused by pg_hba.conf"),
             (LoginOutcome.NO_SCRAM, "not asked for SCRAM"),
+            (LoginOutcome.NO_CONNECT, "role may not connect to the database"),
         ],
     )
     def test_a_login_that_is_refused_stops_its_process(self, outcome: LoginOutcome, said: str) -> None:
@@ -50,6 +51,30 @@ class TestDatabaseLogin:
         assert found.nature is Nature.WRONG
         assert any(part.startswith("pod/matrix/key-vault-") for part in found.stops)
         assert "deployment/matrix/key-vault" in found.stops
+
+    def test_a_server_by_address_is_named_whole_and_is_no_other(self) -> None:
+        """10.1.1.1 and 10.2.2.2 begin alike and are two servers."""
+        hosts = {True: "10.1.1.1", False: "10.2.2.2"}
+        uses = tuple(
+            replace(each, login=replace(each.login, host=hosts[bool(each.pool)], user="one"), next_login=None)
+            for each in MODEL.database_uses
+        )
+        clusters = tuple(
+            replace(
+                each,
+                endpoints=tuple(replace(each.endpoints[0], host=host, external=True) for host in hosts.values()),
+            )
+            for each in MODEL.postgres
+        )
+        model = replace(MODEL, database_uses=uses, postgres=clusters)
+
+        def outcome(login: Login) -> tuple[LoginOutcome, str]:
+            wrong = login.host == "10.1.1.1"
+            return (LoginOutcome.PASSWORD, "failed") if wrong else (LoginOutcome.ACCEPTED, "")
+
+        found = ask("database.login", deployment=model, database_logins=logins(model, outcome)).failures[0]
+        assert "cannot log in to 10.1.1.1: password rejected" in found.headline
+        assert "differs from" not in found.cause
 
     def test_main_comes_first_of_all_that_share_a_password(self) -> None:
         def outcome(login: Login) -> tuple[LoginOutcome, str]:
