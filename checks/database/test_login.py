@@ -120,7 +120,9 @@ def _in_effect(
             observed=observed,
         )
     elif attempt.outcome is LoginOutcome.OUTSIDE:
-        judge.unknown(cluster.id, f"{login.host} is outside the cluster: no tunnel leads there (--access direct)")
+        address = next(each for each in cluster.endpoints if (each.host, each.port) == (login.host, login.port))
+        why = address.problem or "it is outside the cluster, no tunnel leads there (--access direct)"
+        judge.unknown(cluster.id, f"{login.host} cannot be asked: {why}")
     elif attempt.outcome in (LoginOutcome.UNREACHABLE, LoginOutcome.TIMED_OUT, LoginOutcome.FULL):
         missing = cluster.missing or attempt.message
         judge.unavailable(

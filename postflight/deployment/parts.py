@@ -268,6 +268,15 @@ class Deployment:
             if address.password:
                 yield address.password, f"the password for {address.endpoint.host}"
 
+    def beyond(self) -> Iterator[tuple[str, Endpoint]]:
+        """The addresses within the cluster whose namespace is not looked at, each with the kind of part
+        that it is of (``postgresql``, ``redis``)."""
+        addresses = [("postgresql", each) for cluster in self.postgres for each in cluster.endpoints]
+        addresses += [("redis", address.endpoint) for address in self.redis_endpoints]
+        for part, endpoint in addresses:
+            if endpoint.external and endpoint.namespace not in ("", *self.namespaces):
+                yield part, endpoint
+
     @property
     def without_main(self) -> tuple[SynapseProcess, ...]:
         """The workers of whose homeserver no main process was found."""
