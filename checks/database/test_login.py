@@ -1,6 +1,7 @@
 from collections.abc import Iterable
 
 from postflight.check import check
+from postflight.cluster.kinds import CONFIG_MAP
 from postflight.cluster.secrets import SecretStore
 from postflight.deployment.parts import DatabaseUse, Deployment, Login, name_of
 from postflight.probes.databases import DatabaseLogins, LoginOutcome, LoginTry
@@ -25,9 +26,11 @@ WRONG = (
     "database.login",
     severity=Severity.CRITICAL,
     finding="1.1",
+    kinds=(CONFIG_MAP,),
     remedy="take the operator's password over into the Secret that the process reads, then restart the process",
     blind_spots="through a tunnel a login enters at the pod's loopback and proves no Service and no policy;"
-    " the connection by name from the process's own pod is tried beside it where commands in pods are allowed",
+    " the connection by name from the process's own pod is tried beside it where commands in pods are allowed;"
+    " of clients other than Synapse it sees the logins in environments and the URLs in mounted files, no other file",
 )
 def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effect(
     deployment: Deployment,
@@ -42,7 +45,11 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
     that was changed later does so at the next restart, at night."""
     for (namespace, name), why in secrets.unseen.items():
         judge.unknown(f"Secret {namespace}/{name}", f"logins that Secret {name} holds could not be tried: {why}")
-    if not deployment.database_uses:
+    for each in deployment.unclear:
+        judge.unknown(
+            each.client, f"a login of {name_of(each.client)}, container {each.container}, was not tried: {each.why}"
+        )
+    if not (deployment.database_uses or deployment.unclear):
         judge.absent("no process names a PostgreSQL")
         return
     in_effect: dict[Login, list[DatabaseUse]] = {}

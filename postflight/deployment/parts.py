@@ -123,6 +123,15 @@ class DatabaseUse:
     keepalives: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """A container that speaks of a login to PostgreSQL that could not be tried, and why."""
+
+    client: str
+    container: str
+    why: str
+
+
 class Side(StrEnum):
     """Which of the two homeservers of a deployment: the one that users meet, or the lawful-intercept one."""
 
@@ -254,6 +263,7 @@ class Deployment:
     redis_endpoints: tuple[RedisEndpoint, ...]
     depends: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    unclear: tuple[Unclear, ...] = ()
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""

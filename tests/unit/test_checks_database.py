@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from postflight.deployment.parts import Login
+from postflight.deployment.parts import Login, Unclear
 from postflight.probes.databases import DatabaseInstance, LoginOutcome
 from postflight.probes.inside import InsideView
 from postflight.secrets import Redactor, Secret
@@ -164,6 +164,11 @@ class TestDatabaseLogin:
         hidden = replace(recorded.healthy().secrets, unseen={("matrix", "other"): "no right"})
         found = only(ask("database.login", secrets=hidden), Status.UNKNOWN)
         assert found.headline == "logins that Secret other holds could not be tried: no right"
+
+    def test_a_login_that_could_not_be_tried_is_unknown(self) -> None:
+        unclear = Unclear("pod/matrix/mas-0", "mas", "DB_HOST names pg without a password")
+        found = only(ask("database.login", deployment=replace(MODEL, unclear=(unclear,))), Status.UNKNOWN)
+        assert found.headline == ("a login of mas-0, container mas, was not tried: DB_HOST names pg without a password")
 
     def test_the_way_by_name_is_warned_of_where_it_was_not_tried(self) -> None:
         found = only(ask("database.login", inside_connections=NOT_ALLOWED), Status.WARNED)
