@@ -18,8 +18,8 @@ NAMED = re.compile(
     r"|[\"']?(?P<word>[^\s\"',}]+)(?=(?P<rest>[^\n]*)))"
 )
 SECRET_NAME = re.compile(r"(?i)pass|secret|token|key|credential|dsn|_url$|^url$")
-#: ``scheme://user:PASSWORD@host``, up to the last @: people do not always encode one.
-IN_URL = re.compile(r"://[^\s:/@]*:(\S+)@")
+#: ``scheme://user:PASSWORD@host``, up to the last @: people do not always encode one. No ``host:port/path``.
+IN_URL = re.compile(r"://[^\s:/@]*:(?!\d{1,5}/)(\S+)@")
 #: ``password=PASSWORD`` in a connection string, as libpq quotes it, or in the query of a URL.
 IN_WORDS = re.compile(r"(?i)\bpassword\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S+))")
 WORD = 16

@@ -291,8 +291,12 @@ class Deployment:
     def without_main(self) -> tuple[SynapseProcess, ...]:
         """The workers of whose homeserver no main process was found."""
         mains = [each for each in self.synapse if each.is_main]
+        named = {(main.side, main.server_name) for main in mains if main.server_name}
+        workers = [each for each in self.synapse if not each.is_main]
         return tuple(
-            each for each in self.synapse if not (each.is_main or any(each.serves_with(main) for main in mains))
+            each
+            for each in workers
+            if (each.side, each.server_name) not in named and not any(each.serves_with(main) for main in mains)
         )
 
     @property

@@ -92,6 +92,10 @@ def test_the_password_within_a_url_or_a_connection_string_is_hidden(value: str, 
     assert password in list(sensitive.of_file("/c/config.yaml", f"database:\n  uri: {value}\n".encode()))
 
 
+def test_a_port_and_a_path_are_no_password() -> None:
+    assert list(sensitive.of_file("/c/config.yaml", b"base: http://main:8008/_matrix/client/@alice:a.test\n")) == []
+
+
 @pytest.mark.parametrize(
     ("line", "password"),
     [
