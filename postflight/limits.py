@@ -44,6 +44,8 @@ class Limit:
     """Logging the probe user in, or making its room, with the waits that a rate limit asks for."""
     ROOM: Final = 20.0
     """Making a room: many events."""
+    POD_START: Final = 120.0
+    """A pod's containers being made, before a Job counts as stuck."""
     FEDERATION: Final = 75.0
     """The canary homeserver, from its pod to the last quiet second."""
     ARRIVAL: Final = 12.0

@@ -165,8 +165,15 @@ class Run:
                 f"no homeserver found in namespace {scope} of {connection.name}:"
                 " is this the right cluster and --namespace?"
             )
+        for password, name in deployment.passwords():
+            self.redactor.register(password, name)
         self.redactor.make_public(*_public_names(deployment))
         self.notes += deployment.notes
+        if alone := deployment.without_main:
+            self.trouble.append(
+                f"no main process is found for {alone[0].workload_name} ({alone[0].server_name or 'name not known'}):"
+                " nothing of main is proven; name it in the settings, names.synapse.workloads, or its --namespace"
+            )
         if self.options.safety is Safety.DISRUPTIVE:
             self.notes.append("--safety disruptive: no check disrupts anything yet; this run did what canary does")
         self.given = {

@@ -6,7 +6,7 @@ import inspect
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from postflight import __version__, options
 from postflight.check import meta_of
+from postflight.deployment.parts import Deployment
 from postflight.probes.probe import NotTried, Refusal, Unseen
 from postflight.probes.registry import all_probes
 from postflight.probes.runner import closure
@@ -33,6 +34,7 @@ INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "tra
 IDENTITY = re.compile(r"^@check\(\s*\"([^\"]+)\"", re.MULTILINE)
 #: What ``expect`` in the settings may name, and which checks are about it.
 PART_KINDS = {"postgresql": "database.", "redis": "redis."}
+OPERATED = {"postgresql": "platform.operators"}
 Report = Callable[[str, int, int], None]
 
 
@@ -69,7 +71,9 @@ class Session:
             report_dir=options.report_dir(config),
             fail_on=config.getoption("--fail-on"),
             waivers=given,
-            partial=options.partial(config, checks, config.stash.get(DESELECTED, 0)),
+            partial=options.partial(
+                config, checks, config.stash.get(DESELECTED, 0), known, {meta(item).id for item in items}
+            ),
         )
 
     def look(self, report: Report) -> None:
@@ -127,6 +131,7 @@ class Session:
         """Blame, waivers and exit code, once, over everything that was said."""
         model = self.run.deployment
         statements = [self.said[item.nodeid] for item in self.items if item.nodeid in self.said]
+        statements = [_beyond(each, model) for each in statements]
         out_of_reach = self.run.options.settings.out_of_reach
         statements = [_reached(each, out_of_reach) for each in statements]
         statements = [_expected(each, self.run.options.settings.expect) for each in statements]
@@ -187,6 +192,16 @@ def _expected(statement: Statement, expect: Sequence[str]) -> Statement:
             line = f"{part} is expected by the settings and is not part of what stands here: {statement.absence}"
             missing = Failure(Status.FAILED, Nature.WRONG, part, line)
             return Statement(statement.check, statement.seen, (*statement.failures, missing), "", statement.seconds)
+    return statement
+
+
+def _beyond(statement: Statement, model: Deployment | None) -> Statement:
+    """A part that stands in a namespace that is not looked at is not absent: nobody has looked."""
+    silent = statement.absence or not (statement.seen or statement.failures)
+    for part, endpoint in model.beyond() if model and silent else ():
+        if statement.check.id.startswith((PART_KINDS[part], OPERATED.get(part, PART_KINDS[part]))):
+            line = _unknown(statement.check, f"{endpoint.host}: {endpoint.problem}")
+            return replace(statement, failures=(line,), absence="")
     return statement
 
 

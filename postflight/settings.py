@@ -25,8 +25,9 @@ def _check_reference(key: str, value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SynapseNames:
-    """``workloads`` that run Synapse although neither their command nor their image says so; ``li``
-    are those of the lawful-intercept homeserver, where neither labels nor databases tell."""
+    """``workloads`` that run Synapse although neither their command nor their image says so:
+    ``<workload>`` (its first container) or ``<workload>/<container>``; ``li`` are those of the
+    lawful-intercept homeserver, where neither labels nor databases tell."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 

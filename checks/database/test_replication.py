@@ -32,7 +32,7 @@ def test_every_replica_streams_from_the_current_primary_on_its_timeline(
         if missing:
             judge.unavailable(missing[0].id, f"there is no {missing[0].name} to replicate: {missing[0].missing}")
         else:
-            judge.absent("no PostgreSQL here is run by an operator")
+            judge.absent("no PostgreSQL here is a Cluster of CloudNativePG")
         return
     facts = [each.facts for found in database_instances.values() for each in found if each.facts]
     followed = {str(slot) for each in facts for slot in each["subscriptions"]}

@@ -94,7 +94,7 @@ def job(
     patch: Mapping[str, object],
     pod_labels: Mapping[str, str] = NO_LABELS,
 ) -> dict[str, Any]:
-    """The manifest. Image digest, pull secrets, node and tolerations are those of ``like``."""
+    """The manifest. Image digest, pull secrets, node selector and tolerations are those of ``like``."""
     spec, status = like["spec"], like.get("status") or {}
     theirs = spec.get("securityContext") or {}
     user = theirs.get("runAsUser") or UID
@@ -157,9 +157,11 @@ def _image(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
 
 
 def _merge(base: Any, patch: Any) -> Any:
-    """Key by key; containers, and whatever else has names, name by name; all other lists as given."""
+    """Key by key, and null takes a key away; containers, and whatever else has names, name by name;
+    all other lists as given."""
     if isinstance(base, dict) and isinstance(patch, Mapping):
-        return {**base, **{key: _merge(base.get(key), value) for key, value in patch.items()}}
+        kept = {key: value for key, value in base.items() if key not in patch}
+        return kept | {key: _merge(base.get(key), value) for key, value in patch.items() if value is not None}
     if (
         isinstance(base, list)
         and isinstance(patch, list)

@@ -9,7 +9,7 @@ from postflight.cluster.files import Files, Wanted
 from postflight.cluster.kinds import POD
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment import databases, li, redis, synapse
+from postflight.deployment import clients, databases, li, redis, synapse
 from postflight.deployment.parts import (
     DatabaseUse,
     Deployment,
@@ -18,9 +18,10 @@ from postflight.deployment.parts import (
     RedisEndpoint,
     RedisGroup,
     SynapseProcess,
+    Unclear,
     Workload,
 )
-from postflight.deployment.places import Place, places
+from postflight.deployment.places import Place, passing, places
 from postflight.deployment.pods import read_pod, read_workloads
 from postflight.settings import Settings
 
@@ -39,7 +40,7 @@ class Survey:
     def wanted_files(self) -> tuple[Wanted, ...]:
         return (
             *synapse.wanted_files(self.synapse),
-            *databases.wanted_files(self.clients),
+            *clients.wanted_files(self.clients),
             *redis.wanted_files(self.redis),
         )
 
@@ -53,7 +54,7 @@ def survey(snapshot: Snapshot, secrets: SecretStore, settings: Settings) -> Surv
         secrets,
         workloads,
         synapse.find(everywhere, settings.names.synapse.workloads),
-        databases.find_clients(everywhere),
+        clients.find((*everywhere, *passing(snapshot, secrets, everywhere))),
         redis.find(everywhere, settings.names.redis.workloads),
     )
 
@@ -70,8 +71,15 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         read.append(process)
         passwords[process.id] = redis.password_of(found.spec, found.container, process.config)
         uses += databases.uses_of_synapse(found, process, secrets)
-    for client in surveyed.clients:
-        uses += databases.uses_of_client(client, files, secrets)
+    unclear: dict[tuple[str, str, str], Unclear] = {}
+    for client in sorted(surveyed.clients, key=lambda each: not each.lasts):
+        tried = {login for use in uses if use.workload == client.workload.id for login in (use.login, use.next_login)}
+        found_uses = clients.uses_of(client, files, secrets)
+        # What an init container logs in with is mostly what the containers after it do.
+        uses += [use for use in found_uses if client.lasts or use.login not in tried]
+        for why in clients.unclear_in(client, files):
+            part = client.pod.id if client.pod else client.workload.id
+            unclear.setdefault((client.workload.id, client.name, why), Unclear(part, client.name, why))
     uses += databases.uses_of_operator(snapshot, secrets, settings.names.postgres.app_secret)
     namespaces = {use.client: use.client.split("/")[1] for use in uses}
     postgres = databases.find_clusters(snapshot, pods, uses, namespaces)
@@ -92,6 +100,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         depends=_depends(
             (*_edges(surveyed.workloads, processes, uses, postgres, groups, endpoints), *_edges_of_li(intercept))
         ),
+        unclear=tuple(unclear.values()),
         notes=tuple(sorted(set(files.unseen.values()) | set(secrets.unseen.values()))),
         li=intercept,
     )
@@ -133,7 +142,7 @@ def _edges(
             yield address.id, address.group
     for process in processes:
         for main in processes:
-            if main.is_main and not process.is_main and _same_homeserver(process, main):
+            if main.is_main and not process.is_main and process.serves_with(main):
                 yield process.id, main.id
 
 
@@ -142,8 +151,3 @@ def _edges_of_li(li: LawfulIntercept | None) -> Iterator[tuple[str, str]]:
     for cluster in (li.cluster, li.main_cluster) if li else ():
         if li and cluster:
             yield li.id, cluster.id
-
-
-def _same_homeserver(process: SynapseProcess, main: SynapseProcess) -> bool:
-    names = {main.server_name, ""}
-    return (main.namespace, main.side) == (process.namespace, process.side) and process.server_name in names

@@ -12,7 +12,8 @@ from postflight.cluster.references import template_of, workloads
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.commands import words_of
-from postflight.deployment.databases import PORT, cluster_id, logins_of, owner_of
+from postflight.deployment.databases import cluster_id, owner_of
+from postflight.deployment.logins import PORT, logins_of
 from postflight.deployment.parts import (
     DatabaseUse,
     Door,

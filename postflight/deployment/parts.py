@@ -6,7 +6,7 @@ A part's id is ``kind/namespace/name`` and is what failures name as subject and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -41,7 +41,8 @@ def name_of(part: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container of a pod as the kubelet reports it. ``limits`` are in bytes and cores."""
+    """One container of a pod as the kubelet reports it. ``memory_limit`` is in bytes; a ``sidecar`` is
+    an init container that goes on running."""
 
     name: str
     image: str
@@ -53,6 +54,7 @@ class Container:
     message: str = ""
     last_exit: int | None = None
     memory_limit: int | None = None
+    sidecar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A controller and its pods. ``maximum`` is what an autoscaler may make of ``desired``."""
+    """A controller and its pods, without those that are ``going`` (deleted, not gone yet). ``maximum``
+    is what an autoscaler may make of ``desired``."""
 
     id: str
     namespace: str
@@ -89,6 +92,7 @@ class Workload:
     maximum: int
     pods: tuple[Pod, ...]
     images: Mapping[str, str]
+    going: tuple[Pod, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,15 @@ class DatabaseUse:
     keepalives: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """A container that speaks of a login to PostgreSQL that could not be tried, and why."""
+
+    client: str
+    container: str
+    why: str
+
+
 class Side(StrEnum):
     """Which of the two homeservers of a deployment: the one that users meet, or the lawful-intercept one."""
 
@@ -162,6 +175,11 @@ class SynapseProcess:
     @property
     def is_main(self) -> bool:
         return self.app == "synapse.app.homeserver"
+
+    def serves_with(self, other: SynapseProcess) -> bool:
+        """Whether both belong to one homeserver, as far as their names are known."""
+        named = {self.server_name, other.server_name} - {""}
+        return (self.namespace, self.side) == (other.namespace, other.side) and len(named) < 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +317,41 @@ class Deployment:
     depends: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
     li: LawfulIntercept | None = None
+    unclear: tuple[Unclear, ...] = ()
+
+    def passwords(self) -> Iterator[tuple[Secret, str]]:
+        """Every password that something here logs in with, and the name to report it by."""
+        for use in self.database_uses:
+            origin = use.origin.removeprefix("Secret ")
+            name = origin if "/" in origin else f"the password of {use.pod}"
+            yield from ((login.password, name) for login in (use.login, use.next_login) if login)
+        for node in (each for group in self.redis for each in (*group.nodes, *group.sentinels)):
+            if node.password:
+                yield node.password, f"the Redis password of {node.pod.name}"
+        for address in self.redis_endpoints:
+            if address.password:
+                yield address.password, f"the password for {address.endpoint.host}"
+
+    def beyond(self) -> Iterator[tuple[str, Endpoint]]:
+        """The addresses within the cluster whose namespace is not looked at, each with the kind of part
+        that it is of (``postgresql``, ``redis``)."""
+        addresses = [("postgresql", each) for cluster in self.postgres for each in cluster.endpoints]
+        addresses += [("redis", address.endpoint) for address in self.redis_endpoints]
+        for part, endpoint in addresses:
+            if endpoint.external and endpoint.namespace not in ("", *self.namespaces):
+                yield part, endpoint
+
+    @property
+    def without_main(self) -> tuple[SynapseProcess, ...]:
+        """The workers of whose homeserver no main process was found."""
+        mains = [each for each in self.synapse if each.is_main]
+        named = {(main.side, main.server_name) for main in mains if main.server_name}
+        workers = [each for each in self.synapse if not each.is_main]
+        return tuple(
+            each
+            for each in workers
+            if (each.side, each.server_name) not in named and not any(each.serves_with(main) for main in mains)
+        )
 
     @property
     def unread(self) -> tuple[SynapseProcess, ...]:

@@ -83,11 +83,11 @@ def role_of(container: Mapping[str, Any]) -> str:
 
 
 def find(places: Iterable[Place], named: Collection[str] = ()) -> tuple[Found, ...]:
-    """All containers that run a Redis server or a Sentinel. In the workloads ``named`` the first
-    container is a server whatever it looks like."""
+    """All containers that run a Redis server or a Sentinel. Those that are ``named`` run a server
+    whatever they look like."""
     found: list[Found] = []
     for each in places:
-        role = role_of(each.container) or (SERVER if each.first and each.workload.name in named else "")
+        role = role_of(each.container) or (SERVER if each.is_among(named) else "")
         if role:
             path = next((word for word in words_of(each.container) if word.endswith(".conf")), "")
             found.append(Found(each.workload, each.pod, each.spec, each.container, each.first, role, path))

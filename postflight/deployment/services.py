@@ -61,7 +61,7 @@ def resolve(snapshot: Snapshot, pods: Mapping[str, Pod], host: str, port: int, n
             return Endpoint(host, port, where, name, (), problem=f"no Service {name} in namespace {where}")
         if "." in host and not _within_cluster(host):
             return Endpoint(host, port, "", "", (), external=True)
-        problem = f"namespace {where} is not among those looked at"
+        problem = f"namespace {where} is not looked at: --namespace {','.join((*snapshot.namespaces, where))}"
         return Endpoint(host, port, where, name, (), external=True, problem=problem)
     spec = service["spec"]
     if spec.get("type") == "ExternalName":

@@ -33,6 +33,7 @@ class LoginOutcome(StrEnum):
     NO_DATABASE = "database does not exist"
     NO_ROLE = "role may not log in"
     NOT_ALLOWED = "refused by pg_hba.conf"
+    NO_CONNECT = "role may not connect to the database"
     NO_SLOT = "no connection slot left"
     FULL = "too many connections"
     UNREACHABLE = "unreachable"
@@ -47,6 +48,7 @@ MESSAGES = (
     (r"authentication method requirement", LoginOutcome.NO_SCRAM),
     (r'database ".*" does not exist', LoginOutcome.NO_DATABASE),
     (r'role ".*" does not exist|is not permitted to log in', LoginOutcome.NO_ROLE),
+    (r"permission denied for database", LoginOutcome.NO_CONNECT),
     (r"no pg_hba.conf entry|pg_hba.conf rejects", LoginOutcome.NOT_ALLOWED),
     (r"timeout expired|timed out", LoginOutcome.TIMED_OUT),
     (r"remaining connection slots", LoginOutcome.NO_SLOT),

@@ -22,6 +22,7 @@ from postflight.probes.inside import InsideConnection, InsideView
 from postflight.probes.probe import NotTried, Refusal
 from postflight.probes.redis import BackendRole, WriteProof
 from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
+from postflight.secrets import Redactor
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
@@ -176,6 +177,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "snapshot": lab.snapshot,
         "secrets": lab.secrets,
         "deployment": model,
+        "redactor": Redactor(),
         "database_logins": logins(model),
         "database_pools": pools(model),
         "database_instances": instances(model),

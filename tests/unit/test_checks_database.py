@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from postflight.deployment.parts import Login
+from postflight.deployment.parts import Login, Unclear
 from postflight.probes.databases import DatabaseInstance, LoginOutcome, Pool
 from postflight.probes.inside import InsideView
-from postflight.secrets import Secret
+from postflight.secrets import Redactor, Secret
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
 from tests.unit.observations import (
@@ -43,6 +43,7 @@ class TestDatabaseLogin:
             (LoginOutcome.NO_ROLE, "role may not log in"),
             (LoginOutcome.NOT_ALLOWED, "refused by pg_hba.conf"),
             (LoginOutcome.NO_SCRAM, "not asked for SCRAM"),
+            (LoginOutcome.NO_CONNECT, "role may not connect to the database"),
         ],
     )
     def test_a_login_that_is_refused_stops_its_process(self, outcome: LoginOutcome, said: str) -> None:
@@ -51,6 +52,30 @@ class TestDatabaseLogin:
         assert found.nature is Nature.WRONG
         assert any(part.startswith("pod/matrix/key-vault-") for part in found.stops)
         assert "deployment/matrix/key-vault" in found.stops
+
+    def test_a_server_by_address_is_named_whole_and_is_no_other(self) -> None:
+        """10.1.1.1 and 10.2.2.2 begin alike and are two servers."""
+        hosts = {True: "10.1.1.1", False: "10.2.2.2"}
+        uses = tuple(
+            replace(each, login=replace(each.login, host=hosts[bool(each.pool)], user="one"), next_login=None)
+            for each in MODEL.database_uses
+        )
+        clusters = tuple(
+            replace(
+                each,
+                endpoints=tuple(replace(each.endpoints[0], host=host, external=True) for host in hosts.values()),
+            )
+            for each in MODEL.postgres
+        )
+        model = replace(MODEL, database_uses=uses, postgres=clusters)
+
+        def outcome(login: Login) -> tuple[LoginOutcome, str]:
+            wrong = login.host == "10.1.1.1"
+            return (LoginOutcome.PASSWORD, "failed") if wrong else (LoginOutcome.ACCEPTED, "")
+
+        found = ask("database.login", deployment=model, database_logins=logins(model, outcome)).failures[0]
+        assert "cannot log in to 10.1.1.1: password rejected" in found.headline
+        assert "differs from" not in found.cause
 
     def test_main_comes_first_of_all_that_share_a_password(self) -> None:
         def outcome(login: Login) -> tuple[LoginOutcome, str]:
@@ -64,6 +89,31 @@ class TestDatabaseLogin:
             "Secret synapse-secrets/DB_PASSWORD differs from Secret matrix-postgresql-app/password"
         )
         assert "take the password over into synapse-secrets/DB_PASSWORD" in found.remedy
+
+    def test_no_password_is_printed_however_weak_it_is_and_wherever_it_stands(self) -> None:
+        """As a run prints it: with what the model holds registered, and nothing else."""
+        weak, good = Secret("hunter2"), Secret("a-much-better-one")
+        uses = tuple(
+            replace(each, login=replace(each.login, password=weak if each.pool else good))
+            for each in MODEL.database_uses
+        )
+        model = replace(MODEL, database_uses=uses)
+        redactor = Redactor()
+        for password, name in model.passwords():
+            redactor.register(password, name)
+
+        def outcome(login: Login) -> tuple[LoginOutcome, str]:
+            right = login.password == good
+            return (LoginOutcome.ACCEPTED, "") if right else (LoginOutcome.PASSWORD, "failed")
+
+        pen = ask("database.login", deployment=model, database_logins=logins(model, outcome), redactor=redactor)
+        found = redactor.scrub(pen.failures[0])
+        assert "hunter2" not in repr(pen.failures)
+        assert "(<a> is not <b>)" in found.cause
+        assert redactor.weak == (
+            "synapse-secrets/DB_PASSWORD is not hidden in reports: it is shorter than 8 characters",
+        )
+        assert redactor.redact(good.reveal()) == "<b>"
 
     def test_a_secret_changed_since_is_told_from_a_wrong_one(self) -> None:
         lab = recorded.changed(new_password)
@@ -121,6 +171,11 @@ class TestDatabaseLogin:
         hidden = replace(recorded.healthy().secrets, unseen={("matrix", "other"): "no right"})
         found = only(ask("database.login", secrets=hidden), Status.UNKNOWN)
         assert found.headline == "logins that Secret other holds could not be tried: no right"
+
+    def test_a_login_that_could_not_be_tried_is_unknown(self) -> None:
+        unclear = Unclear("pod/matrix/mas-0", "mas", "DB_HOST names pg without a password")
+        found = only(ask("database.login", deployment=replace(MODEL, unclear=(unclear,))), Status.UNKNOWN)
+        assert found.headline == ("a login of mas-0, container mas, was not tried: DB_HOST names pg without a password")
 
     def test_the_way_by_name_is_warned_of_where_it_was_not_tried(self) -> None:
         found = only(ask("database.login", inside_connections=NOT_ALLOWED), Status.WARNED)

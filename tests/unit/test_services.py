@@ -78,7 +78,7 @@ def test_a_headless_service_leads_to_all_its_pods_at_any_port() -> None:
 
 
 def test_a_short_name_is_asked_for_in_the_namespace_of_the_one_who_asks() -> None:
-    assert ask("redis", namespace="other").problem == "namespace other is not among those looked at"
+    assert ask("redis", namespace="other").problem == "namespace other is not looked at: --namespace matrix,other"
     assert led_to(ask("redis.matrix", namespace="other")) == [("proxy-x", 16379)]
 
 
@@ -114,7 +114,7 @@ def test_a_service_that_does_not_exist_is_named(host: str) -> None:
 def test_a_namespace_out_of_scope_is_no_finding() -> None:
     found = ask("redis.elsewhere.svc")
     assert found.external
-    assert found.problem == "namespace elsewhere is not among those looked at"
+    assert found.problem == "namespace elsewhere is not looked at: --namespace matrix,elsewhere"
 
 
 def test_a_port_that_the_service_does_not_have_is_named() -> None:
