@@ -10,6 +10,8 @@ from postflight.cluster.files import Files
 from postflight.cluster.kinds import JOB, POSTGRES_CLUSTER
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.parts import Deployment
+from postflight.probes.identity import Identity
+from postflight.probes.li import Arrival, MainRights, Replication, Role, Side
 from postflight.settings import Settings
 from tests.unit.worlds import (
     NAMESPACE,
@@ -108,3 +110,40 @@ def read(**li: Any) -> Files:
 
 def model(of: Snapshot | None = None, settings: Settings | None = None, **li: Any) -> Deployment:
     return deployment(of or world(), HELD, read(**li), settings)
+
+
+#: What the probes observe of an LI that follows as it should.
+TABLES = ("events", "event_json", "rooms")
+RIGHTS = MainRights((Role("reader", True, replication=True, walsender=True),))
+ARRIVED = Arrival("$event", 0.3)
+
+
+def replication(
+    published: tuple[str, ...] = TABLES,
+    here: tuple[str, ...] = (*TABLES, "stream_positions"),
+    states: dict[str, str] | None = None,
+    slot: Json | None = None,
+    subscriptions: list[Json] | None = None,
+    errors: Json | None = None,
+    **subscription: Any,
+) -> Replication:
+    """``states`` are those of the tables that are followed; all published ones by default."""
+    states = dict.fromkeys(published, "r") if states is None else states
+    oids = {name: str(number) for number, name in enumerate(here)}
+    one = {"name": "feed", "enabled": True, "slot": "feed", "publications": ["pub"], "pid": 7, "silent": 1.5}
+    slots = [{"name": "feed", "active": True, "pid": 9, "wal_status": "reserved", "behind": 0} | (slot or {})]
+    return Replication(
+        Side({"publications": {"pub": [f"public.{each}" for each in published]}, "slots": slots, "senders": []}),
+        Side(
+            {
+                "subscriptions": [one | subscription] if subscriptions is None else subscriptions,
+                "relations": {oids[name]: state for name, state in states.items() if name in oids},
+                "tables": {oid: f"public.{name}" for name, oid in oids.items()},
+                "errors": errors or {"feed": {"apply": 0, "copy": 0}},
+            }
+        ),
+    )
+
+
+def identities_of(found: Deployment) -> tuple[Identity, ...]:
+    return tuple(Identity(each, each.server_name, {"ed25519:a": "a"}) for each in found.synapse if each.is_main)

@@ -9,6 +9,8 @@ from typing import Any
 from checks import test_leftovers
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
+from checks.li import test_identity, test_main_database_rights
+from checks.li import test_replication as test_li
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
@@ -27,6 +29,7 @@ from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
 from tests.unit import recorded
+from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
 MODULES = (
@@ -36,6 +39,9 @@ MODULES = (
     test_names,
     test_replication,
     test_exactly_once,
+    test_identity,
+    test_main_database_rights,
+    test_li,
     test_operators,
     test_references,
     test_workloads,
@@ -181,6 +187,10 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "database_logins": logins(model),
         "database_pools": pools(model),
         "database_instances": instances(model),
+        "li_replication": replication(),
+        "li_main_rights": RIGHTS,
+        "li_arrival": ARRIVED,
+        "identities": identities_of(model),
         "redis_nodes": nodes(model),
         "redis_backends": backends(model),
         "redis_write": {each.id: WriteProof(each.nodes[0], len(each.nodes) - 1) for each in model.redis if each.nodes},

@@ -17,42 +17,12 @@ from postflight.probes.li import Arrival, Attempt, MainRights, Replication, Role
 from postflight.probes.probe import NotTried, Refusal
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
-from tests.unit.li_world import model, synapse, world
+from tests.unit.li_world import ARRIVED, RIGHTS, TABLES, model, replication, synapse, world
 from tests.unit.observations import MIB, only
 from tests.unit.worlds import Json, service, thing
 
 MODEL = model()
-TABLES = ("events", "event_json", "rooms")
-RIGHTS = MainRights((Role("reader", True, replication=True, walsender=True),))
-ARRIVED = Arrival("$event", 0.3)
 LI_STOPPED = ("li/matrix", "pod/matrix/second")
-
-
-def replication(
-    published: tuple[str, ...] = TABLES,
-    here: tuple[str, ...] = (*TABLES, "stream_positions"),
-    states: dict[str, str] | None = None,
-    slot: Json | None = None,
-    subscriptions: list[Json] | None = None,
-    errors: Json | None = None,
-    **subscription: Any,
-) -> Replication:
-    """``states`` are those of the tables that are followed; all published ones by default."""
-    states = dict.fromkeys(published, "r") if states is None else states
-    oids = {name: str(number) for number, name in enumerate(here)}
-    one = {"name": "feed", "enabled": True, "slot": "feed", "publications": ["pub"], "pid": 7, "silent": 1.5}
-    slots = [{"name": "feed", "active": True, "pid": 9, "wal_status": "reserved", "behind": 0} | (slot or {})]
-    return Replication(
-        Side({"publications": {"pub": [f"public.{each}" for each in published]}, "slots": slots, "senders": []}),
-        Side(
-            {
-                "subscriptions": [one | subscription] if subscriptions is None else subscriptions,
-                "relations": {oids[name]: state for name, state in states.items() if name in oids},
-                "tables": {oid: f"public.{name}" for name, oid in oids.items()},
-                "errors": errors or {"feed": {"apply": 0, "copy": 0}},
-            }
-        ),
-    )
 
 
 def followed(
