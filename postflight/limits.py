@@ -40,3 +40,7 @@ class Limit:
     """Waiting for another run on the same namespace to end."""
     CLEAN_UP: Final = 30.0
     """Removing what a run made, and proving that it is gone."""
+    CANARY_USER: Final = 25.0
+    """Logging the probe user in, or making its room, with the waits that a rate limit asks for."""
+    CALLS: Final = 20.0
+    """A probe of the way into a call."""

@@ -9,13 +9,16 @@ from postflight.cluster.files import Files, Wanted
 from postflight.cluster.kinds import POD
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment import databases, redis, synapse
+from postflight.deployment import calls, databases, proxies, redis, synapse
 from postflight.deployment.parts import (
+    Calls,
     DatabaseUse,
     Deployment,
     PostgresCluster,
+    Proxy,
     RedisEndpoint,
     RedisGroup,
+    Side,
     SynapseProcess,
     Workload,
 )
@@ -34,12 +37,16 @@ class Survey:
     synapse: tuple[synapse.Found, ...]
     clients: tuple[Place, ...]
     redis: tuple[redis.Found, ...]
+    proxies: tuple[proxies.Found, ...]
+    calls: calls.Found
 
     def wanted_files(self) -> tuple[Wanted, ...]:
         return (
             *synapse.wanted_files(self.synapse),
             *databases.wanted_files(self.clients),
             *redis.wanted_files(self.redis),
+            *proxies.wanted_files(self.proxies),
+            *calls.wanted_files(self.calls),
         )
 
 
@@ -54,6 +61,8 @@ def survey(snapshot: Snapshot, secrets: SecretStore, settings: Settings) -> Surv
         synapse.find(everywhere, settings.names.synapse.workloads),
         databases.find_clients(everywhere),
         redis.find(everywhere, settings.names.redis.workloads),
+        proxies.find(everywhere, settings.names.proxy.workloads),
+        calls.find(everywhere, settings.names.calls),
     )
 
 
@@ -74,6 +83,8 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     postgres = databases.find_clusters(snapshot, pods, uses, namespaces)
     groups = redis.find_groups(surveyed.redis, files, settings.names.redis)
     endpoints = redis.find_endpoints(snapshot, pods, processes, groups)
+    doors = proxies.read_proxies(surveyed.proxies, files, snapshot, pods)
+    calling = calls.read_calls(surveyed.calls, files, secrets, processes, doors)
     return Deployment(
         namespaces=snapshot.namespaces,
         workloads=surveyed.workloads,
@@ -83,8 +94,15 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         postgres=postgres,
         redis=groups,
         redis_endpoints=endpoints,
-        depends=_depends(_edges(surveyed.workloads, processes, uses, postgres, groups, endpoints)),
+        depends=_depends(
+            (
+                *_edges(surveyed.workloads, processes, uses, postgres, groups, endpoints),
+                *_call_edges(calling, doors, processes, endpoints),
+            )
+        ),
         notes=tuple(sorted(set(files.unseen.values()) | set(secrets.unseen.values()))),
+        proxies=doors,
+        calls=calling,
     )
 
 
@@ -126,6 +144,28 @@ def _edges(
         for main in processes:
             if main.is_main and not process.is_main and _same_homeserver(process, main):
                 yield process.id, main.id
+
+
+def _call_edges(
+    calling: Calls,
+    doors: Sequence[Proxy],
+    processes: Sequence[SynapseProcess],
+    endpoints: Sequence[RedisEndpoint],
+) -> Iterator[tuple[str, str]]:
+    """A JWT service asks main who a user is, through the proxy, and opens the room on LiveKit."""
+    mains = [each for each in processes if each.is_main and each.side is Side.MAIN]
+    for service in calling.jwt_services:
+        yield service.id, service.workload
+        yield from ((service.id, each.id) for each in mains if each.namespace == service.namespace)
+        yield from ((service.id, each.id) for each in doors if each.namespace == service.namespace)
+        yield from ((service.id, each.id) for each in calling.sfus if each.namespace == service.namespace)
+    for door in doors:
+        yield from ((door.id, pod.id) for pod in door.pods)
+    for sfu in calling.sfus:
+        yield sfu.id, sfu.workload
+        if sfu.redis:
+            host = sfu.redis[0].partition(".")[0]
+            yield from ((sfu.id, each.id) for each in endpoints if host == each.endpoint.host.partition(".")[0])
 
 
 def _same_homeserver(process: SynapseProcess, main: SynapseProcess) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checks import test_leftovers
+from checks.calls import test_matrixrtc
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
@@ -20,11 +21,12 @@ from postflight.probes.redis import BackendRole, RedisAnswer, RedisObservation, 
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import recorded
+from tests.unit import calling, recorded
 from tests.unit.recorded import Json, item
 
 MODULES = (
     test_leftovers,
+    test_matrixrtc,
     test_connections,
     test_login,
     test_names,
@@ -145,7 +147,9 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     return {
         "snapshot": lab.snapshot,
         "secrets": lab.secrets,
-        "deployment": model,
+        "deployment": calling.with_calls(model),
+        "calls_discovery": calling.discovery(model),
+        "calls_chain": calling.chain(model),
         "database_logins": logins(model),
         "database_pools": pools(model),
         "database_instances": instances(model),
