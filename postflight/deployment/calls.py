@@ -137,9 +137,11 @@ def _text(place: Place, shown: _Shown, path: str) -> str:
 
 def _flag(place: Place, name: str, environment: Mapping[str, str]) -> str:
     """The value of a command line's flag, with the variables in it."""
-    words = words_of(place.container)
-    found = next((after for word, after in pairwise(words) if word == name), "")
-    found = found or next((word.partition("=")[2] for word in words if word.startswith(f"{name}=")), "")
+    given = [str(word) for part in ("command", "args") for word in place.container.get(part) or ()]
+    found = ""
+    for words in (given, words_of(place.container)):
+        found = found or next((after for word, after in pairwise(words) if word == name), "")
+        found = found or next((word.partition("=")[2] for word in words if word.startswith(f"{name}=")), "")
     return REFERENCE.sub(lambda m: environment.get(m[1] or "", m[0]), found)
 
 

@@ -27,7 +27,7 @@ NO_TOKEN = Secret("postflight-no-token")
 @dataclass(frozen=True, slots=True)
 class UserInfo:
     """What one place says when it is asked whose an OpenID token is: a proxy, or (``proxy`` None) a process of
-    Synapse by itself. ``backend`` is where the proxy's configuration sends the question, None where it does not tell."""
+    Synapse by itself. ``backend`` is where the proxy's configuration sends the question; None: it does not tell."""
 
     name: str
     said: Said
@@ -57,7 +57,7 @@ class CallsDiscovery:
 
 @probe(limit=Limit.CALLS, reaches=True)
 def calls_discovery(deployment: Deployment, access: Access) -> tuple[CallsDiscovery, ...]:
-    """Ask what main tells clients about calls, and who answers for OpenID tokens. Nothing where nothing refers to calls."""
+    """Ask what main tells clients about calls, and who answers for OpenID tokens; nothing where there are none."""
     main = main_of(deployment)
     if main is None or not deployment.calls.referred:
         return ()

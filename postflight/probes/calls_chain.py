@@ -83,7 +83,7 @@ def calls_chain(
     traces: Traces,
     turn: Turn,
 ) -> tuple[CallsChain, ...]:
-    """Walk into the call of a room that does not exist, up to LiveKit's door. Nothing where nothing refers to calls."""
+    """Walk into the call of a room that does not exist, up to LiveKit's door; nothing where there are no calls."""
     if not calls_discovery:
         return ()
     main, user = calls_discovery[0].main, canary_user

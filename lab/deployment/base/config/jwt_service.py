@@ -1,6 +1,6 @@
 """A stand-in for lk-jwt-service: a Matrix OpenID token in, a LiveKit token for one room out.
 
-Requests, refusals, room names and identities are upstream's (0.4); names of the internet lead into the cluster by a map.
+Requests, refusals, rooms and identities are upstream's (0.4). Names of the internet lead into the cluster by a map.
 """
 
 import base64
