@@ -44,3 +44,5 @@ class Limit:
     """Logging the probe user in, or making its room, with the waits that a rate limit asks for."""
     CALLS: Final = 20.0
     """A probe of the way into a call."""
+    PROGRESS: Final = 5.0
+    """Between two looks at something that must move."""

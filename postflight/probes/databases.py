@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api, ApiError
@@ -17,6 +17,9 @@ from postflight.cluster.threads import in_threads
 from postflight.deployment.parts import Deployment, Endpoint, Login, Pod, PostgresCluster, SynapseProcess
 from postflight.limits import Limit
 from postflight.probes.probe import EXEC, NotTried, probe
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 class LoginOutcome(StrEnum):
@@ -125,7 +128,7 @@ def _try(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
     if not endpoint.pods and not endpoint.external:
         return LoginTry(login, LoginOutcome.UNREACHABLE, endpoint.problem, asked)
     try:
-        with _way(access, endpoint) as (address, port, through):
+        with way_to(access, endpoint) as (address, port, through):
             asked = f"{asked}, {through}"
             return LoginTry(login, LoginOutcome.ACCEPTED, "", asked, _log_in(login, address, port))
     except (psycopg.Error, OSError) as error:
@@ -137,7 +140,14 @@ def _try(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
 
 
 def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
-    """One login, by SCRAM, over TLS where the server has it. Raises psycopg.Error.
+    with connected(login, address, port) as connection:
+        row = connection.execute(FACTS).fetchone()
+        return dict(json.loads(row[0])) if row else {}
+
+
+@contextmanager
+def connected(login: Login, address: str | None, port: int) -> Iterator[psycopg.Connection]:
+    """One login, by SCRAM, over TLS where the server has it, that reads only. Raises psycopg.Error.
 
     libpq's own ``prefer`` would try a refused password a second time without TLS.
     """
@@ -145,7 +155,7 @@ def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
 
     for sslmode in ("require", "disable"):
         try:
-            with psycopg.connect(
+            connection = psycopg.connect(
                 host=login.host,
                 hostaddr=address,
                 port=port,
@@ -158,13 +168,14 @@ def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
                 require_auth="scram-sha-256",
                 application_name="postflight",
                 options=f"-c default_transaction_read_only=on -c statement_timeout={int(Limit.SQL * 1000)}",
-            ) as connection:
-                row = connection.execute(FACTS).fetchone()
-                return dict(json.loads(row[0])) if row else {}
+            )
         except psycopg.OperationalError as error:
             if sslmode == "disable" or "does not support SSL" not in str(error):
                 raise
-    return {}
+            continue
+        with connection:
+            yield connection
+        return
 
 
 def _server_words(text: str) -> str:
@@ -173,7 +184,7 @@ def _server_words(text: str) -> str:
 
 
 @contextmanager
-def _way(access: Access, endpoint: Endpoint) -> Iterator[tuple[str | None, int, str]]:
+def way_to(access: Access, endpoint: Endpoint) -> Iterator[tuple[str | None, int, str]]:
     """Address, port, and how it is reached. By name where names resolve, else to one pod behind it."""
     if access.way is Way.DNS or endpoint.external:
         yield None, endpoint.port, "by name"

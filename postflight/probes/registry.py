@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from postflight.probes.probe import Probe
 
-MODULES = ("databases", "redis", "inside", "workloads", "canary_user", "calls", "calls_chain", "own")
+MODULES = ("databases", "redis", "inside", "workloads", "background", "canary_user", "calls", "calls_chain", "own")
 
 
 def all_probes() -> Mapping[str, Probe]:

@@ -12,8 +12,10 @@ from checks.database import test_connections, test_login, test_names, test_repli
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
+from checks.workers import test_background
 from postflight.check import meta_of
 from postflight.deployment.parts import Deployment, Login, PostgresCluster
+from postflight.probes.background import BackgroundUpdates
 from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool
 from postflight.probes.inside import InsideConnection, InsideView
 from postflight.probes.probe import NotTried, Refusal
@@ -37,6 +39,7 @@ MODULES = (
     test_endpoint,
     test_memory,
     test_redis,
+    test_background,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -148,6 +151,8 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "snapshot": lab.snapshot,
         "secrets": lab.secrets,
         "deployment": calling.with_calls(model),
+        "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
+        "known_updates": {},
         "calls_discovery": calling.discovery(model),
         "calls_chain": calling.chain(model),
         "database_logins": logins(model),
