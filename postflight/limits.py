@@ -54,3 +54,7 @@ class Limit:
     """A canary event from its sending to its arrival, waits for a rate limit included."""
     CLEAN_UP: Final = 30.0
     """Removing what a run made, and proving that it is gone."""
+    CALLS: Final = 20.0
+    """A probe of the way into a call."""
+    PROGRESS: Final = 5.0
+    """Between two looks at something that must move."""

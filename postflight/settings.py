@@ -60,6 +60,25 @@ class RedisNames:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyNames:
+    """``workloads`` that run HAProxy although neither their command nor their image says so."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    workloads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallsNames:
+    """Workloads that run LiveKit, and those that run its JWT service, where nothing about them says so."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    sfu_workloads: tuple[str, ...] = ()
+    jwt_workloads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """What discovery cannot tell by images, commands, ports and labels."""
 
@@ -68,6 +87,8 @@ class Names:
     synapse: SynapseNames = SynapseNames()
     postgres: PostgresNames = PostgresNames()
     redis: RedisNames = RedisNames()
+    proxy: ProxyNames = ProxyNames()
+    calls: CallsNames = CallsNames()
 
 
 @dataclass(frozen=True, slots=True)

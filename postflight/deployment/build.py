@@ -9,14 +9,17 @@ from postflight.cluster.files import Files, Wanted
 from postflight.cluster.kinds import POD
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment import clients, databases, li, redis, synapse
+from postflight.deployment import calls, clients, databases, li, proxies, redis, synapse
 from postflight.deployment.parts import (
+    Calls,
     DatabaseUse,
     Deployment,
     LawfulIntercept,
     PostgresCluster,
+    Proxy,
     RedisEndpoint,
     RedisGroup,
+    Side,
     SynapseProcess,
     Unclear,
     Workload,
@@ -36,12 +39,16 @@ class Survey:
     synapse: tuple[synapse.Found, ...]
     clients: tuple[Place, ...]
     redis: tuple[redis.Found, ...]
+    proxies: tuple[proxies.Found, ...]
+    calls: calls.Found
 
     def wanted_files(self) -> tuple[Wanted, ...]:
         return (
             *synapse.wanted_files(self.synapse),
             *clients.wanted_files(self.clients),
             *redis.wanted_files(self.redis),
+            *proxies.wanted_files(self.proxies),
+            *calls.wanted_files(self.calls),
         )
 
 
@@ -56,6 +63,8 @@ def survey(snapshot: Snapshot, secrets: SecretStore, settings: Settings) -> Surv
         synapse.find(everywhere, settings.names.synapse.workloads),
         clients.find((*everywhere, *passing(snapshot, secrets, everywhere))),
         redis.find(everywhere, settings.names.redis.workloads),
+        proxies.find(everywhere, settings.names.proxy.workloads),
+        calls.find(everywhere, settings.names.calls),
     )
 
 
@@ -88,6 +97,8 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     intercept = li.find(finder, processes, uses)
     groups = redis.find_groups(surveyed.redis, files, settings.names.redis)
     endpoints = redis.find_endpoints(snapshot, pods, processes, groups, passwords)
+    doors = proxies.read_proxies(surveyed.proxies, files, snapshot, pods)
+    calling = calls.read_calls(surveyed.calls, files, secrets, processes, doors)
     return Deployment(
         namespaces=snapshot.namespaces,
         workloads=surveyed.workloads,
@@ -98,11 +109,17 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         redis=groups,
         redis_endpoints=endpoints,
         depends=_depends(
-            (*_edges(surveyed.workloads, processes, uses, postgres, groups, endpoints), *_edges_of_li(intercept))
+            (
+                *_edges(surveyed.workloads, processes, uses, postgres, groups, endpoints),
+                *_edges_of_li(intercept),
+                *_call_edges(calling, doors, processes, endpoints),
+            )
         ),
         unclear=tuple(unclear.values()),
         notes=tuple(sorted(set(files.unseen.values()) | set(secrets.unseen.values()))),
         li=intercept,
+        proxies=doors,
+        calls=calling,
     )
 
 
@@ -151,3 +168,25 @@ def _edges_of_li(li: LawfulIntercept | None) -> Iterator[tuple[str, str]]:
     for cluster in (li.cluster, li.main_cluster) if li else ():
         if li and cluster:
             yield li.id, cluster.id
+
+
+def _call_edges(
+    calling: Calls,
+    doors: Sequence[Proxy],
+    processes: Sequence[SynapseProcess],
+    endpoints: Sequence[RedisEndpoint],
+) -> Iterator[tuple[str, str]]:
+    """A JWT service asks main who a user is, through the proxy, and opens the room on LiveKit."""
+    mains = [each for each in processes if each.is_main and each.side is Side.MAIN]
+    for service in calling.jwt_services:
+        yield service.id, service.workload
+        yield from ((service.id, each.id) for each in mains if each.namespace == service.namespace)
+        yield from ((service.id, each.id) for each in doors if each.namespace == service.namespace)
+        yield from ((service.id, each.id) for each in calling.sfus if each.namespace == service.namespace)
+    for door in doors:
+        yield from ((door.id, pod.id) for pod in door.pods)
+    for sfu in calling.sfus:
+        yield sfu.id, sfu.workload
+        if sfu.redis:
+            host = sfu.redis[0].partition(".")[0]
+            yield from ((sfu.id, each.id) for each in endpoints if host == each.endpoint.host.partition(".")[0])

@@ -17,7 +17,7 @@ from postflight.deployment.federation import covering, federation_of
 from postflight.deployment.parts import Deployment
 from postflight.limits import Limit
 from postflight.probes.canary import Identity, certificate
-from postflight.probes.canary_user import main_of
+from postflight.probes.doors import main_of
 from postflight.probes.own import Turn
 from postflight.probes.probe import EXEC, MAKE_JOBS, Safety, Unseen, probe
 from postflight.secrets import Redactor
@@ -57,7 +57,7 @@ def canary_homeserver(
 ) -> CanaryHomeserver | NotPrepared:
     """Let a homeserver of the verifier's own stand in a probe pod, under names of every shard."""
     main = main_of(deployment)
-    if main is None:
+    if main is None or main.config is None:
         raise Unseen("no main process of Synapse is known with its configuration")
     plan, missing = preparation(snapshot, secrets, settings.canary, main.namespace)
     if plan is None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from postflight.cluster.access import Access
-from postflight.deployment.parts import Deployment, Side, SynapseProcess
+from postflight.deployment.parts import Deployment, SynapseProcess
 from postflight.limits import Limit
+from postflight.probes.doors import main_of
 from postflight.probes.matrix import FORBIDDEN, Matrix, MatrixError, matrix
 from postflight.probes.own import Turn
 from postflight.probes.probe import Safety, probe
@@ -61,9 +62,9 @@ def canary_user(
 ) -> ProbeUser | Hindered:
     """Log the probe user in at main; register it by the shared secret where it does not exist."""
     main = main_of(deployment)
-    if main is None:
-        return Hindered("no main process of Synapse is known with its configuration", "")
-    secret = str((main.config or {}).get("registration_shared_secret") or "")
+    if main is None or main.config is None:
+        return Hindered("no main process of Synapse is known with its configuration", main.id if main else "")
+    secret = str(main.config.get("registration_shared_secret") or "")
     if not secret:
         problem = f"{main.workload_name} has no registration_shared_secret: the probe user cannot be had"
         return Hindered(problem, main.id)
@@ -110,11 +111,6 @@ def send(homeserver: Matrix, room: ProbeRoom, nonce: str) -> str:
     where = f"{CLIENT}/rooms/{quote(room.room_id)}/send/m.room.message/{nonce}"
     body = {"msgtype": "m.text", "body": f"{LOCALPART} {nonce}"}
     return str(homeserver.request("PUT", where, body, token=room.user.token, limit=Limit.ROOM)["event_id"])
-
-
-def main_of(deployment: Deployment) -> SynapseProcess | None:
-    """The main process of the homeserver that users meet, with its configuration."""
-    return next((each for each in deployment.synapse if each.is_main and each.side is Side.MAIN and each.config), None)
 
 
 def _remembered(homeserver: Matrix, user: ProbeUser, where: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checks import test_leftovers
+from checks.calls import test_matrixrtc
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
 from checks.li import test_identity, test_main_database_rights
@@ -14,9 +15,11 @@ from checks.li import test_replication as test_li
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
+from checks.workers import test_background
 from postflight.check import meta_of
 from postflight.deployment.federation import Federation, covering, federation_of
 from postflight.deployment.parts import Deployment, Login, PostgresCluster
+from postflight.probes.background import BackgroundUpdates
 from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool
 from postflight.probes.federation import Arrival, FederationCanary, Owed
 from postflight.probes.federation_counters import Sent
@@ -28,12 +31,13 @@ from postflight.secrets import Redactor
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import recorded
+from tests.unit import calling, recorded
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
 MODULES = (
     test_leftovers,
+    test_matrixrtc,
     test_connections,
     test_login,
     test_names,
@@ -48,6 +52,7 @@ MODULES = (
     test_endpoint,
     test_memory,
     test_redis,
+    test_background,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -182,7 +187,11 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     return {
         "snapshot": lab.snapshot,
         "secrets": lab.secrets,
-        "deployment": model,
+        "deployment": calling.with_calls(model),
+        "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
+        "known_updates": {},
+        "calls_discovery": calling.discovery(model),
+        "calls_chain": calling.chain(model),
         "redactor": Redactor(),
         "database_logins": logins(model),
         "database_pools": pools(model),

@@ -32,11 +32,13 @@ def test_the_healthy_lab_keeps_it_green(id: str) -> None:
     assert pen.absence == ""
 
 
-@pytest.mark.parametrize("id", [id for id in CHECKS if id.startswith(("database.", "redis.", "li."))])
+@pytest.mark.parametrize("id", [id for id in CHECKS if id.startswith(("calls.", "database.", "redis.", "li."))])
 def test_a_deployment_without_the_part_has_a_reason_to_be_absent(id: str) -> None:
     model = deployment(snapshot())
     others = observed() | {
         "deployment": model,
+        "calls_discovery": (),
+        "calls_chain": (),
         "database_logins": logins(model),
         "database_pools": (),
         "database_instances": {},

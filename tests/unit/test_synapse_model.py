@@ -240,6 +240,7 @@ class TestTheLab:
             ("homeserver-x.app", "synapse.app"),
             ("matrixdotorg/homeserver-x", "matrixdotorg/synapse"),
             ("haproxy", "front"),
+            ('"front", "-W"', '"haproxy", "-W"'),
             ("key-vault", "escrow"),
             ("redis-", "cache-"),
             ('"name": "redis"', '"name": "cache"'),
