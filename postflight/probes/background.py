@@ -36,20 +36,20 @@ print(*(int(f'"{name}"' in text or f"'{name}'" in text) for name in sys.argv[1:]
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A row of background_updates. ``moved``: its progress was another at the second look."""
+    """A row of background_updates that was there at two looks."""
 
     name: str
     depends_on: str
-    moved: bool
 
 
 @dataclass(frozen=True, slots=True)
 class BackgroundUpdates:
-    """What the database of one main process still waits for. ``busy``: a statement of its role runs for long.
-    ``problem`` says why it could not be asked."""
+    """What the database of one main process still waits for. ``moving``: some row was gone at the second look, or
+    further; ``busy``: a statement of its role runs for long. ``problem`` says why it could not be asked."""
 
     process: SynapseProcess
     updates: tuple[Update, ...] = ()
+    moving: bool = False
     busy: bool = False
     problem: str = ""
 
@@ -96,8 +96,9 @@ def _ask(access: Access, process: SynapseProcess, login: Login | None, endpoint:
             row = connection.execute(BUSY).fetchone()
     except (psycopg.Error, OSError, ApiError) as error:
         return BackgroundUpdates(process, problem=" ".join(str(error).split())[:200])
-    left = [Update(name, on, now[name] != progress) for name, progress, on in before if name in now]
-    return BackgroundUpdates(process, tuple(left), busy=bool(row and row[0]))
+    left = tuple(Update(name, on) for name, _, on in before if name in now)
+    moving = any(now.get(name) != progress for name, progress, _ in before)
+    return BackgroundUpdates(process, left, moving, busy=bool(row and row[0]))
 
 
 @probe(limit=Limit.EXEC, rights=(EXEC,))
