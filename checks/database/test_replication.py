@@ -110,7 +110,8 @@ def _replica(
     elif facts["received_timeline"] != _timeline(primary):
         judge.wrong(
             replica.pod.id,
-            f"{name} follows timeline {facts['received_timeline']}, the primary {primary.pod.name} is on {_timeline(primary)}",
+            f"{name} follows timeline {facts['received_timeline']}, the primary {primary.pod.name} is on"
+            f" {_timeline(primary)}",
             observed=observed,
             expected="one timeline",
         )

@@ -44,7 +44,7 @@ RIGHTS = (
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A ServiceAccount with every right that a run asks for, but `lacks`."""
+    """A ServiceAccount with every right that a run asks for, but `lacks`: a resource, or one verb on it."""
 
     cluster: Cluster
     name: str
@@ -55,9 +55,9 @@ class Account:
         subject = {"kind": "ServiceAccount", "name": self.name, "namespace": SPACE}
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": self.name}
         rules = [
-            {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
+            {"apiGroups": [group], "resources": [resource], "verbs": kept}
             for group, resource, verbs in RIGHTS
-            if resource != self.lacks
+            if (kept := [each for each in verbs if self.lacks not in (resource, f"{each} {resource}")])
         ]
         self._apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}},
