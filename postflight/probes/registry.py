@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from postflight.probes.probe import Probe
 
-MODULES = ("databases", "redis", "inside", "workloads", "own", "identity", "li")
+MODULES = ("databases", "redis", "inside", "workloads", "own", "identity", "li", "arrival")
 
 
 def all_probes() -> Mapping[str, Probe]:
