@@ -40,6 +40,10 @@ CRON_JOB = Kind("CronJob", "cronjobs", "batch")
 AUTOSCALER = Kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", "autoscaling", "v2")
 LEASE = Kind("Lease", "leases", "coordination.k8s.io")
 NAMESPACE = Kind("Namespace", "namespaces", namespaced=False)
+INGRESS = Kind("Ingress", "ingresses", "networking.k8s.io")
+HTTP_ROUTE = Kind("HTTPRoute", "httproutes", "gateway.networking.k8s.io", custom=True)
+POLICY = Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io")
+BUDGET = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy")
 POSTGRES_CLUSTER = Kind("Cluster", "clusters", "postgresql.cnpg.io", custom=True)
 
 #: The kinds whose objects carry a pod template.
@@ -62,4 +66,21 @@ LISTED = (
     LEASE,
     POSTGRES_CLUSTER,
     *WORKLOADS,
+)
+
+#: What people write to configure a deployment, and what a sign-off takes the hash of.
+CONFIGURATION = (
+    DEPLOYMENT,
+    STATEFUL_SET,
+    DAEMON_SET,
+    CRON_JOB,
+    CONFIG_MAP,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    AUTOSCALER,
+    INGRESS,
+    HTTP_ROUTE,
+    POLICY,
+    BUDGET,
+    POSTGRES_CLUSTER,
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -17,12 +15,11 @@ from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.probe import Right, Safety, Unseen, probe
 from postflight.traces import MANAGED_BY, NAME, RUN_LABEL, Traces
+from postflight.whoami import who
 
-LEASES = (
-    Right("create", "leases", "coordination.k8s.io"),
-    Right("update", "leases", "coordination.k8s.io"),
-    Right("delete", "leases", "coordination.k8s.io"),
-)
+LEASES = tuple(Right(verb, "leases", "coordination.k8s.io") for verb in ("create", "get", "update", "patch", "delete"))
+#: To see that what was made is gone.
+PROOF = (Right("get", "leases", "coordination.k8s.io"), Right("get", "jobs", "batch"), Right("get", "pods"))
 KINDS = (POD, JOB, SERVICE, CONFIG_MAP)
 JUST_BEGUN = timedelta(seconds=20)
 
@@ -38,7 +35,7 @@ class Turn:
 def turn(deployment: Deployment, api: Api, traces: Traces) -> Turn:
     """Take the Lease of the namespace, waiting for another run to end."""
     namespace = deployment.namespaces[0]
-    holder = f"{getpass.getuser()}@{socket.gethostname()}, run {traces.run_id}"
+    holder = f"{who()}, run {traces.run_id}"
     lease = leases.Lease(api, namespace, holder, traces.labels)
     traces.will_make(f"Lease {namespace}/{leases.NAME}", lease.release, lease.path)
     try:
@@ -63,7 +60,7 @@ class Left:
     problem: str = ""
 
 
-@probe(limit=Limit.CLEAN_UP, leaves=True)
+@probe(limit=Limit.CLEAN_UP, leaves=True, helped_by=PROOF)
 def leftovers(snapshot: Snapshot, api: Api, traces: Traces, safety: Safety) -> tuple[Left, ...]:
     """After clean-up, look for what this run made, and remove what runs left that were killed.
 

@@ -1,0 +1,7 @@
+"""``python -m postflight`` is ``postflight``."""
+
+import sys
+
+from postflight.command import main
+
+sys.exit(main())
