@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from importlib import resources
+from pathlib import Path
 
 from postflight.verdict.status import Exit
 
@@ -23,9 +24,11 @@ def main() -> int:
 def _run_checks() -> int:
     import pytest
 
-    checks = resources.files("postflight") / "checks"
+    checks = Path(str(resources.files("postflight"))) / "checks"
     if not checks.is_dir():
         print("postflight: the package holds no checks: run `pytest checks/` in the checkout instead", file=sys.stderr)
         return Exit.USAGE
-    options = ["-p", "postflight.plugin", "-p", "no:cacheprovider", "--import-mode=importlib"]
+    options = ["-p", "postflight.plugin", "-p", "no:cacheprovider", "--import-mode=importlib", "--report-dir=reports"]
+    # Below the folder itself a module of checks/platform would be called platform, and hide Python's own.
+    options.append(f"--rootdir={checks.parent}")
     return int(pytest.main([*options, *sys.argv[1:], str(checks)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 A = TypeVar("A", "RedisAnswer", "SentinelAnswer")
+Said = TypeVar("Said")
 
 #: One fixed key: a run that was killed leaves at most this one, and the next run takes it over.
 KEY = "postflight:canary"
@@ -86,15 +88,23 @@ def redis_nodes(deployment: Deployment, access: Access) -> Mapping[str, RedisObs
         answers: list[RedisAnswer] = []
         for node in group.nodes:
             outcome = next(outcomes)
-            value = RedisAnswer(node, problem=late) if outcome.exception() else outcome.result()
+            value = _answer(outcome, RedisAnswer(node, problem=late))
             answers.append(value if isinstance(value, RedisAnswer) else RedisAnswer(node, problem=late))
         sentinels: list[SentinelAnswer] = []
         for node in group.sentinels:
             outcome = next(outcomes)
-            said = SentinelAnswer(node, problem=late) if outcome.exception() else outcome.result()
+            said = _answer(outcome, SentinelAnswer(node, problem=late))
             sentinels.append(said if isinstance(said, SentinelAnswer) else SentinelAnswer(node, problem=late))
         found[group.id] = RedisObservation(group, tuple(answers), tuple(sentinels))
     return found
+
+
+def _answer(outcome: Future[Said], late: Said) -> Said:
+    """``late`` for one that was not there in time; any other fault is the verifier's own."""
+    try:
+        return outcome.result()
+    except TimeoutError:
+        return late
 
 
 def _confirmed(ask: Callable[[], A]) -> A:
@@ -211,7 +221,7 @@ def redis_backends(deployment: Deployment, access: Access) -> Mapping[str, tuple
     found: dict[str, tuple[BackendRole, ...]] = {each.id: () for each in deployment.redis_endpoints}
     for (each, pod, _), outcome in zip(asked, outcomes, strict=True):
         late = BackendRole(pod.name, (), (), "no answer within the time limit")
-        found[each.id] = (*found[each.id], late if outcome.exception() else outcome.result())
+        found[each.id] = (*found[each.id], _answer(outcome, late))
     return found
 
 

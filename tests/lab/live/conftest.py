@@ -26,6 +26,8 @@ ORDER = (
     "test_interrupted",
     "test_secrets",
     "test_probe_pod",
+    "test_signoff",
+    "test_in_cluster",
     "test_defects",
     "test_deleted",
     "test_renamed",
