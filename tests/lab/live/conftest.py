@@ -27,6 +27,7 @@ ORDER = (
     "test_secrets",
     "test_probe_pod",
     "test_signoff",
+    "test_ci",
     "test_in_cluster",
     "test_defects",
     "test_deleted",
