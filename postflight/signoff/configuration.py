@@ -61,7 +61,7 @@ LEADER = "control-plane.alpha.kubernetes.io/leader"
 HELM = ("owner", "helm")
 #: The kinds whose objects make others, which then only follow from them.
 MAKERS = frozenset(kind.name for kind in (*LISTED, *CONFIGURATION))
-#: Fields that the API server or a controller fills in: of any object, and of a spec.
+#: Fields that the API server or a controller fills in: of any object, and of one kind beside those.
 FILLED_IN = ("apiVersion", "metadata", "status")
 FILLED_IN_OF = {SERVICE_ACCOUNT.name: ("secrets", "imagePullSecrets")}
 

@@ -16,7 +16,7 @@ STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.05rem; margin-top: 1.6rem }
 table { border-collapse: collapse; width: 100% } td, th { padding: .2rem .8rem .2rem 0; vertical-align: top }
-th { text-align: left; font-weight: 600; white-space: nowrap } code { overflow-wrap: anywhere }
+th { text-align: left; font-weight: 600; width: 30% } td, th, code { overflow-wrap: anywhere }
 """
 
 

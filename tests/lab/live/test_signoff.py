@@ -13,10 +13,9 @@ import pytest
 from lab.cluster import Cluster
 from lab.homes import CHECKOUT
 from tests.lab.live.bench import Bench
-from tests.lab.live.verify import Verified
+from tests.lab.live.verify import Run, Verified
 
 Verify = Callable[..., Verified]
-Start = Callable[..., object]
 
 RELEASE = "2026.11.3"
 KEYS = {
@@ -42,13 +41,15 @@ class Signed:
         return done.returncode, done.stdout
 
 
-@pytest.fixture(params=KEYS)
-def signed(request: pytest.FixtureRequest, cluster: Cluster, verify: Verify, tmp_path: Path) -> Signed:
+@pytest.fixture(scope="module", params=KEYS)
+def signed(request: pytest.FixtureRequest, bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Signed:
     """As docs/signoff.md has it: openssl makes the keys, a run signs."""
-    private, public = tmp_path / "signoff.key", tmp_path / "signoff.pub"
+    folder = tmp_path_factory.mktemp("signoff")
+    private, public = folder / "signoff.key", folder / "signoff.pub"
     subprocess.run(["openssl", *KEYS[request.param], "-out", str(private)], check=True, capture_output=True)
     subprocess.run(["openssl", "pkey", "-in", str(private), "-pubout", "-out", str(public)], check=True)
-    seen = verify(cluster.kubeconfig, "--signoff", RELEASE, "--signoff-key", private)
+    options = ("--kubeconfig", bench.healthy().kubeconfig, "--signoff", RELEASE, "--signoff-key", private)
+    seen = Run(folder / "run", "checks/", *options).end()
     seen.must_be_green()
     assert f"signed  {RELEASE} by key " in seen.output
     assert RELEASE in (seen.reports / "signoff.html").read_text()
@@ -83,11 +84,11 @@ def test_it_holds_after_restarts_and_a_step_of_the_autoscaler_and_ends_with_a_ch
     ]
 
 
-def test_a_changed_byte_ends_it(signed: Signed, cluster: Cluster) -> None:
+def test_a_changed_byte_ends_it(signed: Signed, cluster: Cluster, tmp_path: Path) -> None:
     data = bytearray(signed.envelope.read_bytes())
     data[len(data) // 2] ^= 1
-    signed.envelope.write_bytes(bytes(data))
-    code, text = signed.holds(cluster)
+    (tmp_path / "signoff.json").write_bytes(bytes(data))
+    code, text = Signed(tmp_path / "signoff.json", signed.key).holds(cluster)
     assert code == 1
     assert text.startswith("not genuine: "), text
 
