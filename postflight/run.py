@@ -16,7 +16,7 @@ from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api
 from postflight.cluster.connection import ClusterError, connect
 from postflight.cluster.files import read_files
-from postflight.cluster.kinds import LISTED, MODEL
+from postflight.cluster.kinds import LISTED, MODEL, Kind
 from postflight.cluster.references import secret_names
 from postflight.cluster.rights import missing_rights
 from postflight.cluster.secrets import read_secrets
@@ -37,7 +37,7 @@ KINDS = {kind.name: kind for kind in LISTED}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for."""
+    """What the command line asks for. ``kinds`` are those that the snapshot is to hold."""
 
     kubeconfig: Path | None
     context: str | None
@@ -45,6 +45,7 @@ class Options:
     way: Way
     safety: Safety
     settings: Settings
+    kinds: tuple[Kind, ...] = LISTED
 
 
 @dataclass(slots=True)
@@ -147,9 +148,9 @@ class Run:
             )
         )
         api = Api(connection)
-        snapshot = take(api, self.options.namespaces, holds_homeserver)
+        snapshot = take(api, self.options.namespaces, holds_homeserver, self.options.kinds)
         stage.ended("snapshot")
-        named = _named_secrets(self.options.settings, snapshot.namespaces)
+        named = named_secrets(self.options.settings, snapshot.namespaces)
         names = tuple(dict.fromkeys((*secret_names(snapshot), *named)))
         secrets = read_secrets(api, names, self.redactor.register)
         stage.ended("secrets")
@@ -237,7 +238,7 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _named_secrets(settings: Settings, namespaces: Iterable[str]) -> list[tuple[str, str]]:
+def named_secrets(settings: Settings, namespaces: Iterable[str]) -> list[tuple[str, str]]:
     named = settings.names
     canary = settings.canary.tls_secret if settings.canary.hosts else settings.canary.ca_secret
     names = (named.redis.password_secret.partition("/")[0], named.postgres.app_secret, canary)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,6 +29,9 @@ from postflight.verdict.record import CheckMeta, CheckResult, RunRecord, Stateme
 from postflight.verdict.status import Nature, Status
 from postflight.verdict.waivers import WaiverError, Waivers
 
+if TYPE_CHECKING:
+    from postflight.signoff.signing import Request
+
 #: The inputs of probes that are no probes, and so fixtures too.
 INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety", "redactor")
 IDENTITY = re.compile(r"^@check\(\s*\"([^\"]+)\"", re.MULTILINE)
@@ -48,10 +51,12 @@ class Session:
     fail_on: str
     waivers: Waivers
     partial: str
+    signoff: Request | None = None
     said: dict[str, Statement] = field(default_factory=dict)
     protocols: dict[str, list[pytest.TestReport]] = field(default_factory=dict)
     stumbles: dict[str, BaseException] = field(default_factory=dict)
     record: RunRecord | None = None
+    signed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, config: pytest.Config, items: Sequence[pytest.Item]) -> Session:
@@ -65,15 +70,20 @@ class Session:
             raise pytest.UsageError(str(error)) from error
         run = Run(options.parse(config), all_probes(), Redactor())
         run.trouble += unknown_names(run.options.settings, known, PART_KINDS)
+        folder = options.report_dir(config)
+        here = {meta(item).id for item in items}
+        partial = options.partial(config, checks, config.stash.get(DESELECTED, 0), known, here)
+        request = options.signoff(config, partial)
+        if request:
+            request.clear(folder)
         return cls(
             run=run,
             items=items,
-            report_dir=options.report_dir(config),
+            report_dir=folder,
             fail_on=config.getoption("--fail-on"),
             waivers=given,
-            partial=options.partial(
-                config, checks, config.stash.get(DESELECTED, 0), known, {meta(item).id for item in items}
-            ),
+            partial=partial,
+            signoff=request,
         )
 
     def look(self, report: Report) -> None:
@@ -151,6 +161,19 @@ class Session:
             partial=self.partial,
             exit_code=exitcode.exit_code(verdict.results, trouble, self.fail_on),
         )
+        if self.signoff:
+            self._sign(self.record, self.signoff)
+
+    def _sign(self, record: RunRecord, request: Request) -> None:
+        """Sign the run, or have its record say why not."""
+        from postflight.signoff import refusal, signing
+
+        snapshot = self.run.given.get("snapshot")
+        reasons = refusal.refusals(record, snapshot)
+        if snapshot is None or reasons:
+            self.record = refusal.refused(record, request.release, reasons)
+        else:
+            self.signed = signing.files(self.run.redactor.scrub(record), snapshot, request)
 
     def result_of(self, item: pytest.Item) -> CheckResult | None:
         found = self.record.results if self.record else ()

@@ -142,7 +142,7 @@ def _budget(
             say = judge.unknown if first.process.pod and first.process.pod.ready else judge.unavailable
             say(first.process.id, f"{first.process.workload_name} could not be asked for its pool: {first.problem}")
         else:
-            judge.warn(
+            judge.unproven(
                 first.process.id,
                 f"the pool of {first.process.workload_name} is as configured, not as reported: it serves no metrics",
             )

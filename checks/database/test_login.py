@@ -67,7 +67,7 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
         if attempt and attempt.outcome in WRONG:
             _after_restart(attempt, uses, judge)
     if why := unseen_ways(inside_connections, probe_pod_connections):
-        judge.warn("the way by name", f"whether the processes reach the database by name was not seen: {why}")
+        judge.unproven("the way by name", f"whether the processes reach the database by name was not seen: {why}")
     for view in (inside_connections, probe_pod_connections):
         if isinstance(view, InsideView):
             _from_inside(database_logins, view, judge)
@@ -76,7 +76,7 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
         judge.unknown(process.id, f"how {process.workload_name} logs in is not known, its configuration: {why}")
     derived = [use for use in deployment.database_uses if use.derived and _runs(deployment, use)]
     if derived:
-        judge.warn(
+        judge.unproven(
             "passwords in effect",
             f"what {_who(derived)} have in effect is taken from their specs: no file could be read in their pods",
         )

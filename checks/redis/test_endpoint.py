@@ -49,7 +49,7 @@ def test_the_redis_address_of_synapse_leads_every_process_to_the_master(
             if seen:
                 _followed(address, seen, judge)
             if why := unseen_ways(inside_connections, probe_pod_connections):
-                judge.warn(address.id, f"the way by name through the Service was not seen: {why}")
+                judge.unproven(address.id, f"the way by name through the Service was not seen: {why}")
             for view in (inside_connections, probe_pod_connections):
                 if isinstance(view, InsideView):
                     _inside(address, view, judge)

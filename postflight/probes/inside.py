@@ -14,7 +14,7 @@ from postflight.cluster.threads import in_threads
 from postflight.deployment.parts import Deployment, SynapseProcess, name_of
 from postflight.limits import Limit
 from postflight.probes.own import Turn
-from postflight.probes.probe import EXEC, MAKE_JOBS, NotTried, Safety, Unseen, probe
+from postflight.probes.probe import EXEC, MAKE_JOBS, REMOVE_JOBS, NotTried, Safety, Unseen, probe
 from postflight.settings import Settings
 from postflight.traces import Traces
 
@@ -86,7 +86,7 @@ def inside_connections(deployment: Deployment, api: Api) -> InsideView:
     return InsideView(tuple(found), unseen)
 
 
-@probe(limit=Limit.PROBE_POD, rights=(MAKE_JOBS, EXEC), safety=Safety.CANARY)
+@probe(limit=Limit.PROBE_POD, rights=(MAKE_JOBS, REMOVE_JOBS, EXEC), safety=Safety.CANARY)
 def probe_pod_connections(
     deployment: Deployment,
     snapshot: Snapshot,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,12 +16,11 @@ from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.probe import Right, Safety, Unseen, probe
 from postflight.traces import MANAGED_BY, NAME, RUN_LABEL, Traces
+from postflight.whoami import who
 
-LEASES = (
-    Right("create", "leases", "coordination.k8s.io"),
-    Right("update", "leases", "coordination.k8s.io"),
-    Right("delete", "leases", "coordination.k8s.io"),
-)
+LEASES = tuple(Right(verb, "leases", "coordination.k8s.io") for verb in ("create", "get", "update", "patch", "delete"))
+#: To see that what was made is gone.
+PROOF = (Right("get", "leases", "coordination.k8s.io"), Right("get", "jobs", "batch"), Right("get", "pods"))
 KINDS = (POD, JOB, SERVICE, CONFIG_MAP)
 JUST_BEGUN = timedelta(seconds=20)
 
@@ -38,7 +35,7 @@ class Turn:
 @probe(limit=Limit.LEASE, rights=LEASES, safety=Safety.CANARY)
 def turn(deployment: Deployment, api: Api, traces: Traces) -> Turn:
     """Take the Lease of each namespace, one after the other, waiting for another run to end."""
-    holder = f"{getpass.getuser()}@{socket.gethostname()}, run {traces.run_id}"
+    holder = f"{who()}, run {traces.run_id}"
     # In one order, so that no two runs wait for each other.
     namespaces = tuple(sorted(set(deployment.namespaces)))
     deadline = time.monotonic() + Limit.LEASE - 1
@@ -67,7 +64,7 @@ class Left:
     problem: str = ""
 
 
-@probe(limit=Limit.CLEAN_UP, leaves=True)
+@probe(limit=Limit.CLEAN_UP, leaves=True, helped_by=PROOF)
 def leftovers(snapshot: Snapshot, api: Api, traces: Traces, safety: Safety) -> tuple[Left, ...]:
     """After clean-up, look for what this run made, and remove what runs left that were killed.
 

@@ -46,6 +46,7 @@ class Right:
 EXEC = Right("create", "pods/exec", also="get")
 FORWARD = Right("create", "pods/portforward", also="get")
 MAKE_JOBS = Right("create", "jobs", "batch")
+REMOVE_JOBS = Right("delete", "jobs", "batch")
 
 
 class Unseen(Exception):
@@ -73,8 +74,9 @@ class NotTried:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A probe as the runner knows it. ``reaches`` says that it opens connections to the deployment,
-    for which the way that is in use (tunnel) needs its own right."""
+    """A probe as the runner knows it. Without its ``rights`` it is not tried, without those in
+    ``helped_by`` it says less. ``reaches`` says that it opens connections to the deployment, for which
+    the way that is in use (tunnel) needs its own right."""
 
     name: str
     function: Callable[..., Any]
@@ -84,6 +86,7 @@ class Probe:
     safety: Safety
     reaches: bool
     leaves: bool
+    helped_by: tuple[Right, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -97,13 +100,14 @@ def probe(
     safety: Safety = Safety.READ_ONLY,
     reaches: bool = False,
     leaves: bool = False,
+    helped_by: tuple[Right, ...] = (),
 ) -> Callable[[F], F]:
     """Declare a probe. ``leaves``: it runs in the leave phase, after clean-up."""
 
     def declare(function: F) -> F:
         inputs = tuple(inspect.signature(function).parameters)
         name = function.__name__
-        declared = Probe(name, function, inputs, rights, limit, safety, reaches, leaves)
+        declared = Probe(name, function, inputs, rights, limit, safety, reaches, leaves, helped_by)
         function.__probe__ = declared  # type: ignore[attr-defined]
         return function
 

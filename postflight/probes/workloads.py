@@ -9,14 +9,14 @@ from postflight.cluster.kinds import POD
 from postflight.cluster.threads import in_threads
 from postflight.deployment.parts import Container, Deployment, Pod
 from postflight.limits import Limit
-from postflight.probes.probe import probe
+from postflight.probes.probe import Right, probe
 
 LINES = 40
 KEPT = 6
 MOST = 24
 
 
-@probe(limit=Limit.KUBERNETES)
+@probe(limit=Limit.KUBERNETES, helped_by=(Right("get", "pods/log"),))
 def last_words(api: Api, deployment: Deployment) -> Mapping[str, tuple[str, ...]]:
     """The last log lines of containers that are not ready, by pod id.
 
