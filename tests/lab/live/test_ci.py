@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def pipelines() -> list[Pipeline]:
     archived = re.search(r"archiveArtifacts '([^']+)'", jenkins)
     assert junit
     assert archived
-    groovy = [_dedented(each) for each in SHELL.findall(jenkins)]
+    groovy = [textwrap.dedent(each) for each in SHELL.findall(jenkins)]
     assert "code == 6" in jenkins
     return [
         Pipeline("github", install.strip(), verify, "reports/junit.xml", False, kept),
@@ -127,7 +128,3 @@ def _shell(lines: str, folder: Path, secret: dict[str, str]) -> subprocess.Compl
     passed |= {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "REQUESTS_"))}
     command = ["bash", "-e", "-o", "pipefail", "-c", lines]
     return subprocess.run(command, cwd=folder, env=passed | secret, capture_output=True, text=True, check=False)
-
-
-def _dedented(text: str) -> str:
-    return "\n".join(line.strip() for line in text.splitlines())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +105,22 @@ def test_each_hour_it_looks_only_and_has_no_right_to_make_anything(inside: Calla
     pod = _once(cluster, "postflight-hourly", "looking")
     assert _terminated(pod)["exitCode"] == 0, _log(cluster, pod)
     assert "warned" in _message(pod)
+
+
+def test_a_release_is_signed_with_the_key_of_its_secret(inside: Callable[[], Cluster], tmp_path: Path) -> None:
+    cluster = inside()
+    key = tmp_path / "signoff.key"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True)
+    cluster.kubectl("create", "secret", "generic", "postflight-signoff", "-n", SPACE, f"--from-file=key.pem={key}")
+    cluster.kubectl("apply", "--server-side", "-k", str(HERE / "release"))
+    pod = _ended(cluster, lambda each: each["metadata"]["name"].startswith("postflight-release-"))
+    log = _log(cluster, pod)
+    assert _terminated(pod)["exitCode"] == 0, log
+    told = re.search(
+        r"^signed  2026\.11\.3 by key [0-9a-f]{64}: signoff\.json, signoff\.html in (\S+)$", log, re.MULTILINE
+    )
+    assert told, log
+    assert told[1] == "/reports/2026.11.3"
 
 
 def _may(cluster: Cluster, account: str, right: tuple[str, str]) -> bool:
