@@ -22,7 +22,8 @@ from postflight.cluster.rights import missing_rights
 from postflight.cluster.secrets import read_secrets
 from postflight.cluster.snapshot import Snapshot, take
 from postflight.deployment.build import build, survey
-from postflight.deployment.parts import Deployment, Side
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side
 from postflight.deployment.synapse import holds_homeserver
 from postflight.probes.probe import FORWARD, NotTried, Probe, Refusal, Right, Safety
 from postflight.probes.runner import Looked, Outcome, closure

@@ -14,7 +14,7 @@ import pytest
 
 from postflight import __version__, options
 from postflight.check import meta_of
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.probes.probe import NotTried, Refusal, Unseen
 from postflight.probes.registry import all_probes
 from postflight.probes.runner import closure

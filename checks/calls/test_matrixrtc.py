@@ -1,8 +1,9 @@
 import time
 
 from postflight.check import check
+from postflight.deployment.call_parts import Calls, JwtService, KeyPair, Sfu
 from postflight.deployment.calls import FOCI
-from postflight.deployment.parts import Calls, Deployment, JwtService, KeyPair, Sfu
+from postflight.deployment.model import Deployment
 from postflight.probes.calls import USERINFO, WELL_KNOWN, CallsDiscovery, UserInfo
 from postflight.probes.calls_chain import TRANSPORTS, CallsChain, Entry, Issue
 from postflight.probes.canary_user import Hindered, ProbeUser

@@ -4,7 +4,8 @@ from typing import Any
 
 from postflight.check import check
 from postflight.cluster.kinds import AUTOSCALER
-from postflight.deployment.parts import Deployment, Endpoint, PostgresCluster
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Endpoint, PostgresCluster
 from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool, server_facts
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge

@@ -3,7 +3,8 @@ from collections.abc import Iterable
 from postflight.check import check
 from postflight.cluster.kinds import CONFIG_MAP
 from postflight.cluster.secrets import SecretStore
-from postflight.deployment.parts import DatabaseUse, Deployment, Login, name_of
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import DatabaseUse, Login, name_of
 from postflight.probes.databases import DatabaseLogins, LoginOutcome, LoginTry
 from postflight.probes.inside import InsideView, unseen_ways
 from postflight.probes.probe import NotTried

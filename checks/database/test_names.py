@@ -1,7 +1,8 @@
 from collections.abc import Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import DatabaseUse, Deployment, Login
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import DatabaseUse, Login
 from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, server_facts
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge

@@ -2,7 +2,8 @@ import re
 from collections.abc import Mapping, Set
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment, PostgresCluster, missing_id
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import PostgresCluster, missing_id
 from postflight.probes.databases import DatabaseInstance
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity

@@ -11,7 +11,8 @@ from postflight.deployment.federation import (
     why_idle,
     why_twice,
 )
-from postflight.deployment.parts import Deployment, Side, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side, SynapseProcess
 from postflight.probes.canary_homeserver import NotPrepared
 from postflight.probes.canary_user import Hindered
 from postflight.probes.federation import Arrival, FederationCanary, Owed

@@ -6,7 +6,8 @@ from postflight.check import check
 from postflight.cluster.kinds import INGRESS, SERVICE
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.federation import is_sender
-from postflight.deployment.parts import Deployment, LawfulIntercept, Pod, Side, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import LawfulIntercept, Pod, Side, SynapseProcess
 from postflight.deployment.synapse import LI_LABELS
 from postflight.probes.identity import Identity
 from postflight.verdict.judge import Judge

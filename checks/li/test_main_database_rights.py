@@ -1,5 +1,6 @@
 from postflight.check import check
-from postflight.deployment.parts import Deployment, LawfulIntercept
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import LawfulIntercept
 from postflight.probes.databases import LoginOutcome
 from postflight.probes.li import Attempt, MainRights, Role
 from postflight.verdict.judge import Judge

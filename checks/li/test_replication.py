@@ -2,7 +2,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment, LawfulIntercept
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import LawfulIntercept
 from postflight.probes.arrival import Arrival
 from postflight.probes.li import MainRights, Replication
 from postflight.probes.probe import NotTried

@@ -4,7 +4,8 @@ from postflight.check import check
 from postflight.cluster.kinds import DEPLOYMENT, POSTGRES_CLUSTER
 from postflight.cluster.references import template_of
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment.parts import Deployment, PostgresCluster, missing_id
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import PostgresCluster, missing_id
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 

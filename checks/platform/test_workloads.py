@@ -3,7 +3,8 @@ from collections.abc import Mapping
 from postflight.check import check
 from postflight.cluster.kinds import CLAIM, EVENT, JOB, POD
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment.parts import Container, Deployment, Pod, Workload, missing_id
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Container, Pod, Workload, missing_id
 from postflight.limits import Limit
 from postflight.traces import MANAGED_BY
 from postflight.verdict.judge import Judge

@@ -1,7 +1,8 @@
 from collections.abc import Collection, Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment, RedisEndpoint, is_loopback
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import RedisEndpoint, is_loopback
 from postflight.probes.inside import CONNECTED, InsideView, unseen_ways
 from postflight.probes.probe import NotTried
 from postflight.probes.redis import BackendRole

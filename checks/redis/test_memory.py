@@ -1,7 +1,7 @@
 from collections.abc import Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.probes.redis_groups import RedisAnswer, RedisObservation
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity

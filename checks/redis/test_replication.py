@@ -1,7 +1,8 @@
 from collections.abc import Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment, is_loopback, missing_id
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import is_loopback, missing_id
 from postflight.probes.probe import NotTried
 from postflight.probes.redis import WriteProof
 from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer

@@ -1,7 +1,8 @@
 from collections.abc import Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess
 from postflight.probes.background import BackgroundUpdates, Update
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge

@@ -10,13 +10,12 @@ from postflight.cluster.kinds import POD
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment import calls, clients, databases, li, proxies, redis, synapse
+from postflight.deployment.call_parts import Calls, Proxy
+from postflight.deployment.model import Deployment
 from postflight.deployment.parts import (
-    Calls,
     DatabaseUse,
-    Deployment,
     LawfulIntercept,
     PostgresCluster,
-    Proxy,
     RedisEndpoint,
     RedisGroup,
     Side,

@@ -15,9 +15,10 @@ import yaml
 
 from postflight.cluster.files import ENVIRONMENT, Files, Wanted
 from postflight.cluster.secrets import SecretStore
+from postflight.deployment.call_parts import Calls, JwtService, KeyPair, Proxy, Sfu
 from postflight.deployment.clients import parse_environment
 from postflight.deployment.commands import words_of
-from postflight.deployment.parts import Calls, JwtService, KeyPair, Pod, Proxy, Sfu, Side, SynapseProcess
+from postflight.deployment.parts import Pod, Side, SynapseProcess
 from postflight.deployment.places import Place
 from postflight.deployment.pods import number
 from postflight.deployment.rendering import ANY, REFERENCE, Variable

@@ -15,15 +15,7 @@ from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment import synapse
 from postflight.deployment.logins import PORT
-from postflight.deployment.parts import (
-    DatabaseUse,
-    Endpoint,
-    Login,
-    Pod,
-    PostgresCluster,
-    SynapseProcess,
-    pod_id,
-)
+from postflight.deployment.parts import DatabaseUse, Endpoint, Login, Pod, PostgresCluster, SynapseProcess, pod_id
 from postflight.deployment.pods import number
 from postflight.deployment.rendering import Variable
 from postflight.deployment.services import resolve

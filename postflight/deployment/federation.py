@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from postflight.deployment.parts import Deployment, Side, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side, SynapseProcess
 
 LIST = "federation_sender_instances"
 MASTER = "master"

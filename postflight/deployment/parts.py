@@ -6,13 +6,12 @@ A part's id is ``kind/namespace/name`` and is what failures name as subject and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from postflight.deployment.haproxy import Frontend
 from postflight.secrets import Secret
 
 
@@ -301,149 +300,3 @@ class LawfulIntercept:
     main_doors: tuple[Door, ...]
     sync: tuple[Door, ...]
     imports: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """HAProxy in front of Synapse. ``backends`` are the servers of each backend; ``config`` is its text, "" where
-    it could not be read."""
-
-    id: str
-    namespace: str
-    name: str
-    pods: tuple[Pod, ...]
-    frontends: tuple[Frontend, ...]
-    backends: Mapping[str, tuple[Endpoint, ...]]
-    config: str
-
-    @property
-    def federation(self) -> Frontend | None:
-        """The frontend that other servers come to, and the JWT service with them."""
-        for each in self.frontends:
-            if any(bind.port == 8448 for bind in each.binds) or "federation" in each.name:
-                return each
-        return next((each for each in self.frontends if each.speaks_of("/_matrix/federation")), None)
-
-    @property
-    def client(self) -> Frontend | None:
-        """The frontend that clients come to; the same one where there is but one."""
-        speaking = [each for each in self.frontends if each.speaks_of("/_matrix/client")]
-        return next((each for each in speaking if each != self.federation), next(iter(speaking), None))
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPair:
-    """An API key of LiveKit with its secret, as in effect. ``origin`` is where the secret comes from and
-    ``origin_changed`` when that was last written; ``stale``: a restart would take another secret."""
-
-    key: str
-    secret: Secret
-    origin: str
-    origin_changed: datetime | None = None
-    stale: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Sfu:
-    """LiveKit. ``redis`` is the host and port that its nodes share their rooms through; ``problem`` says why its
-    keys are not known."""
-
-    id: str
-    namespace: str
-    name: str
-    workload: str
-    pods: tuple[Pod, ...]
-    port: int
-    keys: tuple[KeyPair, ...]
-    redis: tuple[str, int] | None
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class JwtService:
-    """The service that gives Matrix users tokens for LiveKit. ``sfu_url`` is the address of LiveKit that it uses
-    and hands to clients; ``problem`` says why its key pair is not known."""
-
-    id: str
-    namespace: str
-    name: str
-    workload: str
-    pods: tuple[Pod, ...]
-    port: int
-    sfu_url: str
-    pair: KeyPair | None
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """What calls need. ``announced`` are the addresses of JWT services that some configuration tells clients, by
-    where it says so."""
-
-    sfus: tuple[Sfu, ...] = ()
-    jwt_services: tuple[JwtService, ...] = ()
-    announced: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def referred(self) -> bool:
-        """Whether anything in the deployment refers to calls."""
-        return bool(self.sfus or self.jwt_services or self.announced)
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """All of it. ``depends`` maps a part to the parts that it cannot work without."""
-
-    namespaces: tuple[str, ...]
-    workloads: tuple[Workload, ...]
-    pods: Mapping[str, Pod]
-    synapse: tuple[SynapseProcess, ...]
-    database_uses: tuple[DatabaseUse, ...]
-    postgres: tuple[PostgresCluster, ...]
-    redis: tuple[RedisGroup, ...]
-    redis_endpoints: tuple[RedisEndpoint, ...]
-    depends: Mapping[str, tuple[str, ...]]
-    notes: tuple[str, ...] = ()
-    li: LawfulIntercept | None = None
-    unclear: tuple[Unclear, ...] = ()
-    proxies: tuple[Proxy, ...] = ()
-    calls: Calls = Calls()
-
-    def passwords(self) -> Iterator[tuple[Secret, str]]:
-        """Every password that something here logs in with, and the name to report it by."""
-        for use in self.database_uses:
-            origin = use.origin.removeprefix("Secret ")
-            name = origin if "/" in origin else f"the password of {use.pod}"
-            yield from ((login.password, name) for login in (use.login, use.next_login) if login)
-        for node in (each for group in self.redis for each in (*group.nodes, *group.sentinels)):
-            if node.password:
-                yield node.password, f"the Redis password of {node.pod.name}"
-        for address in self.redis_endpoints:
-            if address.password:
-                yield address.password, f"the password for {address.endpoint.host}"
-
-    def beyond(self) -> Iterator[tuple[str, Endpoint]]:
-        """The addresses within the cluster whose namespace is not looked at, each with the kind of part
-        that it is of (``postgresql``, ``redis``)."""
-        addresses = [("postgresql", each) for cluster in self.postgres for each in cluster.endpoints]
-        addresses += [("redis", address.endpoint) for address in self.redis_endpoints]
-        for part, endpoint in addresses:
-            if endpoint.external and endpoint.namespace not in ("", *self.namespaces):
-                yield part, endpoint
-
-    @property
-    def without_main(self) -> tuple[SynapseProcess, ...]:
-        """The workers of whose homeserver no main process was found."""
-        mains = [each for each in self.synapse if each.is_main]
-        named = {(main.side, main.server_name) for main in mains if main.server_name}
-        workers = [each for each in self.synapse if not each.is_main]
-        return tuple(
-            each
-            for each in workers
-            if (each.side, each.server_name) not in named and not any(each.serves_with(main) for main in mains)
-        )
-
-    @property
-    def unread(self) -> tuple[SynapseProcess, ...]:
-        """The processes whose configuration is not known, so that nothing is known of what they use."""
-        return tuple(each for each in self.synapse if each.config is None)

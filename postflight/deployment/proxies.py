@@ -11,8 +11,9 @@ from typing import Any
 from postflight.cluster.files import Files, Wanted
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment import haproxy
+from postflight.deployment.call_parts import Proxy
 from postflight.deployment.commands import words_of
-from postflight.deployment.parts import Endpoint, Pod, Proxy
+from postflight.deployment.parts import Endpoint, Pod
 from postflight.deployment.places import Place
 from postflight.deployment.services import resolve
 

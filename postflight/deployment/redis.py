@@ -10,13 +10,7 @@ from typing import Any
 from postflight.cluster.files import Files, Wanted
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.commands import words_of
-from postflight.deployment.parts import (
-    Pod,
-    RedisEndpoint,
-    RedisGroup,
-    RedisNode,
-    SynapseProcess,
-)
+from postflight.deployment.parts import Pod, RedisEndpoint, RedisGroup, RedisNode, SynapseProcess
 from postflight.deployment.places import Place
 from postflight.deployment.pods import number
 from postflight.deployment.rendering import Spec, Unreadable

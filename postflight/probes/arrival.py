@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from postflight.cluster.access import Access
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.canary_user import Hindered, ProbeRoom, send

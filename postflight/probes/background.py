@@ -14,7 +14,8 @@ from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.streams import run_in_pod
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Deployment, Endpoint, Login, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Endpoint, Login, SynapseProcess
 from postflight.limits import Limit
 from postflight.probes.databases import log_in, way_to
 from postflight.probes.probe import EXEC, probe

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from postflight.cluster.access import Access
 from postflight.cluster.threads import in_threads, spawn
+from postflight.deployment.call_parts import Proxy
 from postflight.deployment.calls import FOCI, service_urls
 from postflight.deployment.listeners import port_of
-from postflight.deployment.parts import Deployment, Proxy, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
 from postflight.probes.doors import federation_doors, front_door, main_of
 from postflight.probes.http import Door, Said, ask

@@ -9,8 +9,10 @@ from urllib.parse import quote, urlsplit
 
 from postflight.cluster.access import Access
 from postflight.cluster.threads import in_threads, spawn
+from postflight.deployment.call_parts import JwtService, Sfu
 from postflight.deployment.calls import service_urls
-from postflight.deployment.parts import Deployment, JwtService, Sfu, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
 from postflight.probes import livekit
 from postflight.probes.calls import NO_TOKEN, CallsDiscovery, UserInfo, ask_userinfo

@@ -14,7 +14,7 @@ from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.canary import LABELS, Prepared, preparation
 from postflight.deployment.federation import covering, federation_of
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.limits import Limit
 from postflight.probes.canary import Identity, certificate
 from postflight.probes.doors import main_of

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from postflight.cluster.access import Access
-from postflight.deployment.parts import Deployment, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
 from postflight.probes.doors import main_of
 from postflight.probes.matrix import FORBIDDEN, Matrix, MatrixError, matrix

@@ -14,7 +14,8 @@ from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.streams import run_in_pod
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Deployment, Endpoint, Login, Pod, PostgresCluster, SynapseProcess, is_loopback
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Endpoint, Login, Pod, PostgresCluster, SynapseProcess, is_loopback
 from postflight.limits import Limit
 from postflight.probes.metrics import read_metrics
 from postflight.probes.probe import EXEC, NotTried, probe

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from postflight.deployment.call_parts import Proxy
 from postflight.deployment.listeners import port_of
-from postflight.deployment.parts import Deployment, Proxy, Side, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side, SynapseProcess
 from postflight.probes.http import Door
 
 

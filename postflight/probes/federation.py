@@ -15,7 +15,8 @@ from postflight.cluster.api import Api, ApiError
 from postflight.cluster.probe_pod import ProbePod
 from postflight.deployment.federation import Federation, federation_of
 from postflight.deployment.listeners import port_of
-from postflight.deployment.parts import Deployment, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.canary import Identity

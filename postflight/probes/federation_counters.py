@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from postflight.cluster.access import Access
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Deployment, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
 from postflight.probes.metrics import read_metrics
 from postflight.probes.probe import probe

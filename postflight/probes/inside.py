@@ -11,7 +11,8 @@ from postflight.cluster.outposts import ask_outpost
 from postflight.cluster.probe_pod import CONTAINER, NoProbePod, start_probe_pod
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Deployment, SynapseProcess, name_of
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess, name_of
 from postflight.limits import Limit
 from postflight.probes.own import Turn
 from postflight.probes.probe import EXEC, MAKE_JOBS, REMOVE_JOBS, NotTried, Safety, Unseen, probe

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from postflight.cluster.access import Access
 from postflight.cluster.api import ApiError
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Deployment, Door, LawfulIntercept
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Door, LawfulIntercept
 from postflight.limits import Limit
 from postflight.probes.databases import LoginOutcome, log_in, meaning, way_to
 from postflight.probes.probe import probe

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from postflight.cluster.access import Access
-from postflight.deployment.parts import KeyPair
+from postflight.deployment.call_parts import KeyPair
 from postflight.probes.http import Door, Said, ask
 from postflight.secrets import Secret
 

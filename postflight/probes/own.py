@@ -10,7 +10,7 @@ from postflight.cluster import leases
 from postflight.cluster.api import Api, ApiError, Object
 from postflight.cluster.kinds import CONFIG_MAP, JOB, LEASE, POD, SERVICE
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.deployment.pods import instant
 from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for

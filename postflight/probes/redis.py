@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from postflight.cluster.access import Access
 from postflight.cluster.api import ApiError
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Deployment, RedisEndpoint, RedisNode
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import RedisEndpoint, RedisNode
 from postflight.limits import Limit
 from postflight.probes.own import Turn
 from postflight.probes.probe import Safety, probe

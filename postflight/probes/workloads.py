@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.kinds import POD
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Container, Deployment, Pod
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Container, Pod
 from postflight.limits import Limit
 from postflight.probes.probe import Right, probe
 

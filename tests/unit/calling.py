@@ -6,7 +6,9 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from postflight.deployment.parts import Calls, Deployment, JwtService, KeyPair, Pod, Sfu
+from postflight.deployment.call_parts import Calls, JwtService, KeyPair, Sfu
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Pod
 from postflight.deployment.pods import read_pod
 from postflight.probes.calls import CallsDiscovery, UserInfo
 from postflight.probes.calls_chain import CallsChain, Entry, Issue

@@ -9,7 +9,7 @@ import yaml
 from postflight.cluster.files import Files
 from postflight.cluster.kinds import JOB, POSTGRES_CLUSTER
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.probes.arrival import Arrival
 from postflight.probes.identity import Identity
 from postflight.probes.li import MainRights, Replication, Role, Said

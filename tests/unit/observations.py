@@ -18,7 +18,8 @@ from checks.redis import test_replication as test_redis
 from checks.workers import test_background
 from postflight.check import meta_of
 from postflight.deployment.federation import Federation, covering, federation_of
-from postflight.deployment.parts import Deployment, Login, PostgresCluster
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Login, PostgresCluster
 from postflight.probes.background import BackgroundUpdates
 from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool
 from postflight.probes.federation import Arrival, FederationCanary, Owed

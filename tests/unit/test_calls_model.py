@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from postflight.cluster.files import ENVIRONMENT, Files
+from postflight.deployment.call_parts import Calls, JwtService, KeyPair, Sfu
 from postflight.deployment.calls import service_urls
-from postflight.deployment.parts import Calls, JwtService, KeyPair, Sfu
 from postflight.settings import CallsNames, Names, Settings
 from tests.unit import recorded
 from tests.unit.worlds import NAMESPACE, NO_FILES, Json, container, deployment, pod, secrets, snapshot

@@ -10,7 +10,7 @@ import pytest
 from checks.li import test_identity, test_main_database_rights, test_replication
 from postflight.cluster.kinds import INGRESS
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.probes.arrival import Arrival
 from postflight.probes.databases import LoginOutcome
 from postflight.probes.identity import Identity

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.probes.background import BackgroundUpdates, Update
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postflight.deployment.federation import Federation, closed, covering, federation_of, shard
-from postflight.deployment.parts import Deployment, Side, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side, SynapseProcess
 from postflight.prepare import text
 from postflight.probes.canary_homeserver import NotPrepared
 from postflight.probes.federation import Arrival, FederationCanary

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from postflight.cluster.kinds import CRON_JOB
-from postflight.deployment.parts import Deployment, Side
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side
 from postflight.settings import Names, Settings, SynapseNames
 from tests.unit.li_world import HELD, model, read, world
 from tests.unit.worlds import container, deployment, snapshot, thing

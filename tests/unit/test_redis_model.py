@@ -10,7 +10,8 @@ import yaml
 
 from postflight.cluster.files import Files
 from postflight.cluster.kinds import STATEFUL_SET
-from postflight.deployment.parts import Deployment, RedisEndpoint, RedisNode
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import RedisEndpoint, RedisNode
 from postflight.deployment.redis import SENTINEL, SERVER, role_of
 from postflight.settings import RedisNames, Settings
 from tests.unit import recorded

@@ -14,7 +14,7 @@ import yaml
 
 from postflight import roles
 from postflight.cluster.access import Way
-from postflight.probes.probe import EXEC, FORWARD, Right, Safety
+from postflight.probes.probe import EXEC, FORWARD, Safety
 from postflight.probes.registry import all_probes
 from postflight.rights_manifest import manifest, rights
 from tests.unit import recorded, worlds
@@ -48,7 +48,7 @@ class TestRights:
         found = rights(all_probes().values(), Safety.CANARY, Way.TUNNEL)
         for each in all_probes().values():
             assert {*each.rights, *each.helped_by} <= found
-        assert {EXEC, FORWARD, Right("get", EXEC.resource), Right("get", FORWARD.resource)} <= found
+        assert {EXEC, FORWARD} <= found
 
     def test_looking_only_makes_nothing(self) -> None:
         verbs = {verb for verb, _, resource in allowed(made(Safety.READ_ONLY)["Role"]) if resource != "pods/exec"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.session import _beyond
 from postflight.verdict.status import Status
 from tests.unit.records import absent, green, said

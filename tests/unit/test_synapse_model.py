@@ -14,7 +14,8 @@ from postflight.cluster.files import ENVIRONMENT, Files
 from postflight.cluster.kinds import JOB, STATEFUL_SET
 from postflight.deployment import synapse
 from postflight.deployment.build import survey
-from postflight.deployment.parts import Deployment, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess
 from postflight.settings import Settings
 from tests.unit import recorded
 from tests.unit.recorded import Json
