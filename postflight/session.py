@@ -180,7 +180,9 @@ class Session:
         return next((each for each in found if each.check.id == meta(item).id), None)
 
     def _needed(self) -> set[str]:
-        return {name for item in self.items for name in _fixtures(item)}
+        """What the checks read, save those that the settings put out of reach: nothing is tried for them."""
+        beyond = self.run.options.settings.out_of_reach
+        return {name for item in self.items if meta(item).id not in beyond for name in _fixtures(item)}
 
 
 def meta(item: pytest.Item) -> CheckMeta:

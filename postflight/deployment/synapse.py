@@ -34,8 +34,6 @@ SHELLS = ("sh", "bash", "ash", "dash")
 DEFAULT_PATH = "/data/homeserver.yaml"
 #: What tells the two homeservers of a deployment apart where they share a namespace.
 LI_LABELS = {("matrix.instance", Side.LI.value), ("app.kubernetes.io/instance", Side.LI.value)}
-#: Keys of the main configuration whose value may stand in a file of its own.
-PATH_KEYS = (("redis", "password_path"),)
 
 
 @dataclass(frozen=True, slots=True)

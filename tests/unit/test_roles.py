@@ -17,6 +17,7 @@ from postflight.cluster.access import Way
 from postflight.probes.probe import EXEC, FORWARD, Safety
 from postflight.probes.registry import all_probes
 from postflight.rights_manifest import manifest, rights
+from postflight.settings import Settings
 from tests.unit import recorded, worlds
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +89,10 @@ class TestCommand:
         items = [{"apiVersion": "v1", **each} for found in snapshot.objects.values() for each in found]
         (tmp_path / "all.yaml").write_text(json.dumps({"kind": "List", "items": items}))
         assert roles.main(["--manifests", str(tmp_path / "all.yaml")]) == 0
-        assert capsys.readouterr().out == (DEPLOY / "rights/canary/rights.yaml").read_text()
+        printed = [each for each in yaml.safe_load_all(capsys.readouterr().out) if each]
+        wanted = rights(all_probes().values(), Safety.CANARY, Way.DNS)
+        canary = [("matrix", Settings().canary.ca_secret)]
+        assert printed == manifest(snapshot, wanted, canary, "postflight", "postflight")
 
     @pytest.mark.parametrize(
         ("content", "line"),
