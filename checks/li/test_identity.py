@@ -43,7 +43,7 @@ def test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(
             _name(process, main, judge)
             _address(process, main, judge)
         _silent(process, judge)
-        if process.is_main and main:
+        if process.is_main and main and process.server_name == main.server_name:
             _keys(seen.get(process.id), seen.get(main.id), judge)
     _services(deployment, snapshot, judge)
     _routes(deployment, snapshot, li, judge)

@@ -3,7 +3,8 @@ from typing import Any
 
 from postflight.check import check
 from postflight.deployment.parts import Deployment, LawfulIntercept
-from postflight.probes.li import Arrival, MainRights, Replication
+from postflight.probes.arrival import Arrival
+from postflight.probes.li import MainRights, Replication
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity

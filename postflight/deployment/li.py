@@ -84,8 +84,9 @@ def tell_apart(
 
 
 def _places(finder: Finder, processes: Sequence[SynapseProcess], uses: Sequence[DatabaseUse]) -> Mapping[str, Place]:
+    """Where each process keeps its data: by its own login, which comes before those of the containers beside it."""
     own = {each.id for each in processes}
-    return {use.client: finder.place(finder.of_use(use)) for use in uses if use.client in own}
+    return {use.client: finder.place(finder.of_use(use)) for use in reversed(uses) if use.client in own}
 
 
 def _by_what_they_are(finder: Finder, processes: Sequence[SynapseProcess], places: Mapping[str, Place]) -> set[Place]:

@@ -1,32 +1,27 @@
-"""Lawful intercept: what main publishes and LI follows, as both servers say; the rights of the role between
-them; an event's way from main to LI."""
+"""Lawful intercept: what main publishes and LI follows, as both servers say, and the rights of the role between them."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from postflight.cluster.access import Access
+from postflight.cluster.api import ApiError
 from postflight.cluster.threads import in_threads
 from postflight.deployment.parts import Deployment, Door, LawfulIntercept
 from postflight.limits import Limit
-from postflight.polling import NotYet, TimedOut, wait_for
-from postflight.probes.canary_user import Hindered, ProbeRoom, send
 from postflight.probes.databases import LoginOutcome, log_in, meaning, way_to
-from postflight.probes.matrix import MatrixError, matrix
-from postflight.probes.probe import Safety, probe
-from postflight.traces import Traces
+from postflight.probes.probe import probe
 
 if TYPE_CHECKING:
     import psycopg
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class Said:
     """What one server says; ``facts`` is empty and ``problem`` set when no login of the deployment opens it."""
 
     facts: Mapping[str, Any]
@@ -38,8 +33,8 @@ class Side:
 class Replication:
     """``published`` is main's side, ``followed`` LI's."""
 
-    published: Side
-    followed: Side
+    published: Said
+    followed: Said
 
 
 #: Ordinary roles may read all of it; tables by their qualified names.
@@ -79,7 +74,7 @@ def li_replication(deployment: Deployment, access: Access) -> Replication:
     """Ask main's database what it publishes and to whom, and LI's what it follows and how far."""
     li = deployment.li
     if li is None:
-        return Replication(Side({}), Side({}))
+        return Replication(Said({}), Said({}))
 
     def published(connection: psycopg.Connection[Any]) -> Mapping[str, Any]:
         return _json(connection, PUBLISHED)
@@ -89,13 +84,13 @@ def li_replication(deployment: Deployment, access: Access) -> Replication:
         facts["errors"] = _json(connection, ERRORS) if facts["version"] >= 150000 else {}
         return facts
 
-    works = [lambda: _side(access, li.main_doors, published), lambda: _side(access, li.doors, followed)]
-    found: list[Side] = []
+    works = [lambda: first_answer(access, li.main_doors, published), lambda: first_answer(access, li.doors, followed)]
+    found: list[Said] = []
     for outcome in in_threads(works, Limit.DATABASE - 1):
         try:
             found.append(outcome.result())
         except TimeoutError:
-            found.append(Side({}, problem="no answer within the time limit"))
+            found.append(Said({}, problem="no answer within the time limit"))
     return Replication(*found)
 
 
@@ -178,7 +173,7 @@ def li_main_rights(deployment: Deployment, access: Access, li_replication: Repli
     def roles(connection: psycopg.Connection[Any]) -> Mapping[str, Any]:
         return {name: _json(connection, RIGHTS, {"role": name, "tables": tables}) for name in names}
 
-    seen = _side(access, li.main_doors, roles) if names else Side({})
+    seen = first_answer(access, li.main_doors, roles) if names else Said({})
 
     def trier(door: Door) -> Callable[[], Attempt]:
         return lambda: _attempt(access, door)
@@ -194,50 +189,6 @@ def li_main_rights(deployment: Deployment, access: Access, li_replication: Repli
         tuple(attempts),
         seen.problem,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A message sent through main, and ``seconds`` until LI's database had it; None when it did not come.
-
-    ``problem`` says why nothing could be sent or looked for, at ``where``: main's or LI's part id."""
-
-    event: str = ""
-    seconds: float | None = None
-    waited: float = 0.0
-    problem: str = ""
-    where: str = ""
-
-
-@probe(limit=Limit.CANARY, safety=Safety.CANARY, reaches=True)
-def li_arrival(deployment: Deployment, access: Access, traces: Traces, canary_room: ProbeRoom | Hindered) -> Arrival:
-    """Send one message through main's Synapse, and wait until LI's database holds it."""
-    li = deployment.li
-    if li is None or not li.doors:
-        return Arrival(problem="no login to LI's database is known", where=li.id if li else "")
-    if isinstance(canary_room, Hindered):
-        return Arrival(problem=canary_room.problem, where=canary_room.where)
-    main = canary_room.user.home
-    try:
-        with matrix(access, main) as homeserver:
-            event = send(homeserver, canary_room, f"li-{traces.run_id}")
-    except MatrixError as error:
-        return Arrival(problem=str(error), where=main.id)
-    began = time.monotonic()
-
-    def arrived(connection: psycopg.Connection[Any]) -> Mapping[str, Any]:
-        def look() -> None:
-            if not connection.execute("select 1 from event_json where event_id = %s", (event,)).fetchone():
-                raise NotYet("it is not there")
-
-        wait_for(look, limit=Limit.ARRIVAL)
-        return {"seconds": time.monotonic() - began}
-
-    try:
-        seen = _side(access, li.doors, arrived)
-    except TimedOut:
-        return Arrival(event, None, Limit.ARRIVAL)
-    return Arrival(event, seen.facts.get("seconds"), problem=seen.problem, where=li.id)
 
 
 def _slots(seen: Replication) -> Mapping[int, str]:
@@ -272,12 +223,14 @@ def _attempt(access: Access, door: Door) -> Attempt:
             finally:
                 connection.rollback()
             return Attempt(door, LoginOutcome.ACCEPTED, table, refused=False)
-    except (psycopg.Error, OSError) as error:
+    except (psycopg.Error, OSError, ApiError) as error:
         outcome, words = meaning(error)
         return Attempt(door, outcome, problem=words)
 
 
-def _side(access: Access, doors: Sequence[Door], ask: Callable[[psycopg.Connection[Any]], Mapping[str, Any]]) -> Side:
+def first_answer(
+    access: Access, doors: Sequence[Door], ask: Callable[[psycopg.Connection[Any]], Mapping[str, Any]]
+) -> Said:
     """What ``ask`` finds behind the first of these doors that opens."""
     import psycopg
 
@@ -285,10 +238,10 @@ def _side(access: Access, doors: Sequence[Door], ask: Callable[[psycopg.Connecti
     for door in doors:
         try:
             with _open(access, door) as connection:
-                return Side(ask(connection), f"as {door.login.user}")
-        except (psycopg.Error, OSError) as error:
+                return Said(ask(connection), f"as {door.login.user}")
+        except (psycopg.Error, OSError, ApiError) as error:
             problem = meaning(error)[1]
-    return Side({}, problem=problem)
+    return Said({}, problem=problem)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ MODULES = (
     "federation_counters",
     "identity",
     "li",
+    "arrival",
 )
 
 

@@ -10,8 +10,9 @@ from postflight.cluster.files import Files
 from postflight.cluster.kinds import JOB, POSTGRES_CLUSTER
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.parts import Deployment
+from postflight.probes.arrival import Arrival
 from postflight.probes.identity import Identity
-from postflight.probes.li import Arrival, MainRights, Replication, Role, Side
+from postflight.probes.li import MainRights, Replication, Role, Said
 from postflight.settings import Settings
 from tests.unit.worlds import (
     NAMESPACE,
@@ -133,8 +134,8 @@ def replication(
     one = {"name": "feed", "enabled": True, "slot": "feed", "publications": ["pub"], "pid": 7, "silent": 1.5}
     slots = [{"name": "feed", "active": True, "pid": 9, "wal_status": "reserved", "behind": 0} | (slot or {})]
     return Replication(
-        Side({"publications": {"pub": [f"public.{each}" for each in published]}, "slots": slots, "senders": []}),
-        Side(
+        Said({"publications": {"pub": [f"public.{each}" for each in published]}, "slots": slots, "senders": []}),
+        Said(
             {
                 "subscriptions": [one | subscription] if subscriptions is None else subscriptions,
                 "relations": {oids[name]: state for name, state in states.items() if name in oids},

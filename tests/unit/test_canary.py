@@ -26,8 +26,8 @@ from postflight.probes.canary import Identity, certificate
 from postflight.probes.federation import _holds
 from postflight.secrets import Secret
 from postflight.settings import CanarySettings, SettingsError, load
-from tests.unit import recorded
 from tests.unit.loopback import closed_port
+from tests.unit.worlds import secrets, service, snapshot
 
 NAMES = ("localhost:1", "localhost:2")
 
@@ -116,25 +116,39 @@ def test_what_carries_a_nonce(record: dict[str, Any], held: bool) -> None:
     assert _holds(record, "abc") is held
 
 
+def canary_service(name: str = "postflight-canary", selector: Any = LABELS) -> Any:
+    made = service(name, 18448)
+    made["spec"]["selector"] = dict(selector)
+    made["spec"]["ports"].append({"name": "two", "port": 18449})
+    return made
+
+
 class TestPreparation:
-    def test_the_lab_is_prepared(self) -> None:
-        lab = recorded.healthy()
-        plan, why = preparation(lab.snapshot, lab.secrets, CanarySettings(), "matrix")
+    WORLD = snapshot(canary_service(), canary_service("astray", {"app": "other"}))
+    HELD = secrets(postflight_canary_ca={"tls.crt": "c", "tls.key": "k"}, public={"tls.crt": "c", "tls.key": "k"})
+
+    def test_the_names_follow_from_the_service(self) -> None:
+        plan, why = preparation(self.WORLD, self.HELD, CanarySettings(), "matrix")
         assert plan, why
-        assert plan.names[0] == "postflight-canary.matrix.svc:18448"
-        assert not plan.public
+        assert plan.names == ("postflight-canary.matrix.svc:18448", "postflight-canary.matrix.svc:18449")
+        assert (plan.ports, plan.public) == ((18448, 18449), False)
+
+    def test_public_names_are_taken_as_they_are(self) -> None:
+        settings = CanarySettings(hosts=("a.example:443",), tls_secret="public")
+        plan, why = preparation(self.WORLD, self.HELD, settings, "matrix")
+        assert plan, why
+        assert (plan.names, plan.public) == (("a.example:443",), True)
 
     @pytest.mark.parametrize(
         ("settings", "said"),
         [
             (CanarySettings(service="other"), "there is no Service other"),
             (CanarySettings(ca_secret="other"), "no Secret other with tls.crt and tls.key"),
-            (CanarySettings(service="haproxy-client"), f"not {LABELS}"),
+            (CanarySettings(service="astray"), f"not {LABELS}"),
         ],
     )
     def test_what_is_missing_is_named(self, settings: CanarySettings, said: str) -> None:
-        lab = recorded.healthy()
-        plan, why = preparation(lab.snapshot, lab.secrets, settings, "matrix")
+        plan, why = preparation(self.WORLD, self.HELD, settings, "matrix")
         assert plan is None
         assert said in why
 

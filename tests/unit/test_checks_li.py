@@ -11,9 +11,10 @@ from checks.li import test_identity, test_main_database_rights, test_replication
 from postflight.cluster.kinds import INGRESS
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.parts import Deployment
+from postflight.probes.arrival import Arrival
 from postflight.probes.databases import LoginOutcome
 from postflight.probes.identity import Identity
-from postflight.probes.li import Arrival, Attempt, MainRights, Replication, Role, Side
+from postflight.probes.li import Attempt, MainRights, Replication, Role, Said
 from postflight.probes.probe import NotTried, Refusal
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
@@ -128,7 +129,7 @@ class TestReplication:
         assert "needs --safety canary" in only(followed(arrival=refusal), Status.WARNED).headline
 
     def test_a_database_that_does_not_answer_is_not_known(self) -> None:
-        seen = replace(replication(), followed=Side({}, problem="timed out"))
+        seen = replace(replication(), followed=Said({}, problem="timed out"))
         found = only(followed(seen), Status.UNKNOWN)
         assert found.headline == "LI's database (pg-li) could not be asked how it replicates: timed out"
         assert found.needs == ("postgresql/matrix/pg-li", "pod/matrix/second")
