@@ -32,7 +32,7 @@ from postflight.verdict.waivers import WaiverError, Waivers
 INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety")
 IDENTITY = re.compile(r"^@check\(\s*\"([^\"]+)\"", re.MULTILINE)
 #: What ``expect`` in the settings may name, and which checks are about it.
-PART_KINDS = {"postgresql": "database.", "redis": "redis."}
+PART_KINDS = {"postgresql": "database.", "redis": "redis.", "li": "li."}
 Report = Callable[[str, int, int], None]
 
 
