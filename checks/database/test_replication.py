@@ -28,13 +28,12 @@ def test_every_replica_streams_from_the_current_primary_on_its_timeline(
     nobody reads keeps WAL until the volume is full. The lag metric has read 0 with a replica 1 GB
     behind (cloudnative-pg issue 10419), so the primary's own view counts."""
     operated = [each for each in deployment.postgres if each.operator]
-    if not operated:
-        missing = [each for each in deployment.postgres if each.missing]
-        if missing:
-            judge.unavailable(missing[0].id, f"there is no {missing[0].name} to replicate: {missing[0].missing}")
-        else:
-            judge.absent("no PostgreSQL here is a Cluster of CloudNativePG")
+    missing = [each for each in deployment.postgres if each.missing]
+    if not operated and not missing:
+        judge.absent("no PostgreSQL here is a Cluster of CloudNativePG")
         return
+    for each in missing:
+        judge.unavailable(each.id, f"there is no {each.name} to replicate: {each.missing}")
     facts = [each.facts for found in database_instances.values() for each in found if each.facts]
     followed = {str(slot) for each in facts for slot in each["subscriptions"]}
     for cluster in operated:

@@ -33,6 +33,7 @@ def test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(
         return
     if not li.processes:
         judge.unavailable(li.id, "LI's database is fed, and there is no Synapse process that reads it", needs=(li.id,))
+    _data(li, judge)
     seen = {each.process.id: each for each in identities}
     main = next((each for each in li.mains if each.config), None)
     for process in li.processes:
@@ -48,6 +49,18 @@ def test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(
             _keys(seen.get(process.id), seen.get(main.id), judge)
     _services(deployment, snapshot, judge)
     _routes(deployment, snapshot, li, judge)
+
+
+def _data(li: LawfulIntercept, judge: Judge) -> None:
+    own, mains = ({door.login.database for door in doors} for doors in (li.doors, li.main_doors))
+    if li.cluster and li.cluster == li.main_cluster and own & mains:
+        judge.wrong(
+            li.id,
+            f"LI works on main's own database {', '.join(sorted(own & mains))}",
+            observed=f"both sides log in to {li.cluster.name}, database {', '.join(sorted(own & mains))}",
+            expected="a database of LI's own, that main's is copied to",
+            cause="the database in LI's configuration is main's",
+        )
 
 
 def _name(process: SynapseProcess, main: SynapseProcess, judge: Judge) -> None:

@@ -73,8 +73,10 @@ def tell_apart(
     said = [each for each in processes if each.workload_name in named]
     said = said or [each for each in processes if each.side is Side.LI]
     if said:
-        databases = {places[each.id] for each in said if each.id in places}
         known = {each.id for each in said}
+        # An LI that was given main's own database takes nobody along.
+        others = {places.get(each.id) for each in processes if each.is_main and each.id not in known}
+        databases = {places[each.id] for each in said if each.id in places} - others
     else:
         databases, known = _by_what_they_are(finder, processes, places), set()
     sides = {

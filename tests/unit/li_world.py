@@ -44,7 +44,7 @@ HELD = secrets(
 )
 
 
-def config(database: str, host: str, user: str, password: str, **more: Any) -> str:
+def config(database: str, host: str, user: str, password: str, /, **more: Any) -> str:
     args = {"host": host, "dbname": database, "user": user, "password": password}
     listeners = [{"port": 8008, "resources": [{"names": ["client", "federation"]}]}]
     database_of = {"name": "psycopg2", "args": args}

@@ -229,6 +229,11 @@ class TestIdentity:
         assert found.headline == "second calls itself li.lab.test, main is matrix.lab.test"
         assert "pod/matrix/second" in found.stops
 
+    def test_mains_own_database(self) -> None:
+        args = {"host": "pg-rw", "dbname": "matrix", "user": "synapse", "password": "of-main-itself"}
+        found = only(identity(database={"name": "psycopg2", "args": args}))
+        assert found.headline == "LI works on main's own database matrix"
+
     def test_mains_address(self) -> None:
         found = only(identity(public_baseurl="https://matrix.lab.test"))
         assert found.headline == "second gives out main's own address, https://matrix.lab.test"

@@ -48,6 +48,10 @@ class TestWhichOneItIs:
         found = model(world(labels=False, subscribes=False, job=False, workers=False))
         assert set(sides(found).values()) == {Side.MAIN}
 
+    def test_an_li_on_mains_own_database_takes_nobody_along(self) -> None:
+        args = {"host": "pg-rw", "dbname": "matrix", "user": "synapse", "password": "of-main-itself"}
+        assert sides(model(database={"name": "psycopg2", "args": args})) == EXPECTED
+
     def test_a_worker_stands_where_its_database_is(self) -> None:
         named = Settings(names=Names(synapse=SynapseNames(li=("hs",))))
         assert sides(model(settings=named))["hs-worker"] is Side.LI
