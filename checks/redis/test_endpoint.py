@@ -91,6 +91,7 @@ def _backends(address: RedisEndpoint, backends: tuple[BackendRole, ...], judge: 
             expected="ROLE says master on every connection",
             cause=f"Service {address.endpoint.service} has {len(backends)} backends that do not all lead to the master",
             remedy=FOLLOW,
+            stops=(address.id,),
         )
     elif len({run for each in backends for run in each.run_ids}) > 1:
         judge.wrong(
@@ -99,6 +100,7 @@ def _backends(address: RedisEndpoint, backends: tuple[BackendRole, ...], judge: 
             observed=f"{len({run for each in backends for run in each.run_ids})} different run ids",
             expected="one master",
             cause="several nodes are masters, and the address picks any of them",
+            stops=(address.id,),
         )
     for each in silent:
         say = judge.unknown if each.unseen else judge.unavailable
