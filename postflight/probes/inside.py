@@ -83,7 +83,9 @@ def inside_connections(deployment: Deployment, api: Api) -> InsideView:
         try:
             found += outcome.result()
         except (ApiError, TimeoutError) as error:
-            unseen[process.id] = str(error) or "no answer within the time limit"
+            # One that is not ready may end while it is asked: that is said of its workload.
+            if process.pod and process.pod.ready:
+                unseen[process.id] = str(error) or "no answer within the time limit"
     return InsideView(tuple(found), unseen)
 
 
