@@ -58,8 +58,10 @@ def test_every_event_is_sent_to_other_homeservers_exactly_once(
         _by_configuration(deployment, federation, federation_counters, federation_canary.reason, judge)
         return
     judge.saw(*federation_canary.names)
+    mains = tuple(each.id for each in federation.processes if each.is_main)
     for name, why in federation_canary.unheard.items():
-        judge.unknown(name, f"the canary {name} could not join, so it is not known what it would get: {why}")
+        line = f"the canary {name} could not join, so it is not known what it would get: {why}"
+        judge.unknown(name, line, needs=mains)
     heard = [name for name in federation_canary.names if name not in federation_canary.unheard]
     for name in heard:
         owed = [each for each in federation_canary.owed if each.name == name]

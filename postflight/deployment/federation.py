@@ -74,7 +74,7 @@ def covering(lists: Iterable[Sequence[str]], names: Iterable[str]) -> tuple[str,
     """The fewest of the names, in order, by which every place in every list is met that any of them meets."""
     wanted: set[tuple[int, str]] = set()
     chosen: list[str] = []
-    given = list(lists)
+    given = [each for each in lists if each]
     for name in names:
         met = {(number, shard(each, name)) for number, each in enumerate(given)}
         if met - wanted or not chosen:
