@@ -85,6 +85,8 @@ def _login(attempt: Attempt, needs: tuple[str, ...], judge: Judge) -> None:
             cause=f"{door.origin} holds another password than role {door.login.user} has in PostgreSQL",
             remedy=f"make {door.origin} and the role's password equal",
         )
+    elif attempt.outcome is LoginOutcome.UNSEEN:
+        judge.unknown(door.part, f"what {door.login.user} may do in main's database was not tried: {attempt.problem}")
     elif attempt.outcome is not LoginOutcome.ACCEPTED:
         judge.unavailable(door.part, f"main's database does not take LI's login: {attempt.problem}", needs=needs)
     elif attempt.refused is None:

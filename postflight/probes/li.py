@@ -209,6 +209,8 @@ def _role(name: str, facts: Mapping[str, Any] | None, li: LawfulIntercept, walse
 def _attempt(access: Access, door: Door) -> Attempt:
     import psycopg
 
+    if not door.login.password:
+        return Attempt(door, LoginOutcome.UNSEEN, problem=f"{door.origin} could not be read")
     try:
         with _open(access, door, read_only=False) as connection:
             row = connection.execute(TARGET).fetchone()
@@ -224,7 +226,9 @@ def _attempt(access: Access, door: Door) -> Attempt:
             finally:
                 connection.rollback()
             return Attempt(door, LoginOutcome.ACCEPTED, table, refused=False)
-    except (psycopg.Error, OSError, ApiError) as error:
+    except ApiError as error:
+        return Attempt(door, LoginOutcome.UNSEEN, problem=str(error))
+    except (psycopg.Error, OSError) as error:
         outcome, words = meaning(error)
         return Attempt(door, outcome, problem=words)
 
