@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets as randomness
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any
 from postflight.cluster.access import Access
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.probe_pod import ProbePod
+from postflight.cluster.threads import in_threads
 from postflight.deployment.federation import Federation, federation_of
 from postflight.deployment.listeners import port_of
 from postflight.deployment.model import Deployment
@@ -139,25 +140,38 @@ def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> Fede
     return FederationCanary(names, tuple(owed), tuple(senders.values()), unheard, no_to_device)
 
 
-def _join(scene: Scene, homeserver: Matrix, identities: Iterable[Identity]) -> dict[str, str]:
-    """Have each canary join. Its signed request also takes it out of Synapse's backoff (synapse/federation/
-    transport/server/_base.py). Returns why one could not, by name."""
+def _join(scene: Scene, homeserver: Matrix, identities: Sequence[Identity]) -> dict[str, str]:
+    """Have the canaries join, side by side. A signed request also takes a name out of Synapse's backoff
+    (synapse/federation/transport/server/_base.py). Returns why one could not, by name."""
+
+    def joiner(identity: Identity) -> Callable[[], str]:
+        return lambda: _joined(scene, homeserver, identity)
+
+    limit = Limit.ARRIVAL + Limit.HTTP
+    outcomes = in_threads([joiner(each) for each in identities], limit)
     unheard: dict[str, str] = {}
-    room, server = scene.room.room_id, scene.main.server_name
-    for identity in identities:
-
-        def join(identity: Identity = identity) -> None:
-            try:
-                identity.join(homeserver, server, room)
-            except MatrixError as error:
-                raise NotYet(str(error)) from error
-
-        try:
-            # The Service may have to learn of the pod first.
-            wait_for(join, limit=Limit.ARRIVAL, every=0.5)
-        except TimedOut as error:
-            unheard[identity.name] = str(error)
+    for identity, outcome in zip(identities, outcomes, strict=True):
+        problem = "no answer in time" if outcome.exception() else outcome.result()
+        if problem:
+            unheard[identity.name] = problem
     return unheard
+
+
+def _joined(scene: Scene, homeserver: Matrix, identity: Identity) -> str:
+    """Why a canary could not join, "" once it has."""
+
+    def join() -> None:
+        try:
+            identity.join(homeserver, scene.main.server_name, scene.room.room_id)
+        except MatrixError as error:
+            raise NotYet(str(error)) from error
+
+    try:
+        # The Service may have to learn of the pod first.
+        wait_for(join, limit=Limit.ARRIVAL, every=0.5)
+    except TimedOut as error:
+        return str(error)
+    return ""
 
 
 def _leave(scene: Scene, identity: Identity) -> None:
