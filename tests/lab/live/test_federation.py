@@ -96,8 +96,9 @@ def _front(cluster: Cluster) -> Iterator[None]:
     part, played by what the lab has."""
     objects: list[dict[str, Any]] = [_node_port(), _certificate(cluster)]
     cluster.kubectl("apply", "-n", NAMESPACE, "-f", "-", input=yaml.safe_dump_all(objects))
-    command = [sys.executable, "-m", "lab.node.forward", FRONT, f"10.10.0.2:{NODE_PORT}"]
-    balancer = subprocess.Popen(cluster.internet_command(command), cwd=CHECKOUT)
+    # In the lab's namespaces the folder that this is run in is another.
+    program = ["env", f"PYTHONPATH={CHECKOUT}", sys.executable, "-m", "lab.node.forward"]
+    balancer = subprocess.Popen(cluster.internet_command([*program, FRONT, f"10.10.0.2:{NODE_PORT}"]))
     try:
         yield
     finally:
