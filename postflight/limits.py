@@ -46,10 +46,12 @@ class Limit:
     """Making a room: many events."""
     POD_START: Final = 120.0
     """A pod's containers being made, before a Job counts as stuck."""
-    FEDERATION: Final = 75.0
+    FEDERATION: Final = 150.0
     """The canary homeserver, from its pod to the last quiet second."""
     ARRIVAL: Final = 12.0
     """Until an event has reached every canary, or LI's database."""
+    HELD_BACK: Final = 75.0
+    """Until Synapse tries again to send to a server that it could not reach before."""
     CANARY: Final = 40.0
     """A canary event from its sending to its arrival, waits for a rate limit included."""
     CLEAN_UP: Final = 30.0

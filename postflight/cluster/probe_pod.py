@@ -21,7 +21,7 @@ from postflight.settings import Settings
 from postflight.traces import Traces
 
 CONTAINER = "probe"
-DEADLINE = 120
+DEADLINE = 200
 #: Ends at once when it is told to: as PID 1 a process without a handler would wait for the kill.
 WAIT = f"import signal as s; s.pthread_sigmask(s.SIG_BLOCK, [15]); s.sigtimedwait([15], {DEADLINE})"
 GONE_AFTER = 10
