@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Set
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from postflight import settings as settings_file
 from postflight.cluster.access import Way
-from postflight.cluster.kinds import CONFIGURATION, LISTED
 from postflight.probes.probe import Safety
 from postflight.run import Options
-from postflight.whoami import who
-
-if TYPE_CHECKING:
-    from postflight.signoff.signing import Request
 
 
 def add(parser: pytest.Parser) -> None:
@@ -43,11 +34,6 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption("--fail-on", choices=["failed", "warned"], default="failed", help="what makes a run red")
     group.addoption("--report-dir", metavar="DIR", help="where the reports go (default: reports/)")
-    group.addoption(
-        "--termination-log", metavar="FILE", help="write the first cause, one line, where a kubelet reads it"
-    )
-    group.addoption("--signoff", metavar="RELEASE", help="sign what this run proves of a release (docs/signoff.md)")
-    group.addoption("--signoff-key", metavar="FILE", help="private key, PEM (else the PEM in POSTFLIGHT_SIGNOFF_KEY)")
     group.addoption("--list-checks", action="store_true", help="list the checks and stop; needs no cluster")
     group.addoption("--explain", metavar="ID", help="explain one check and stop; needs no cluster")
 
@@ -67,35 +53,7 @@ def parse(config: pytest.Config) -> Options:
         way=Way(config.getoption("--access")),
         safety=Safety(config.getoption("--safety")),
         settings=settings,
-        kinds=LISTED if config.getoption("--signoff") is None else tuple(dict.fromkeys((*LISTED, *CONFIGURATION))),
     )
-
-
-def signoff(config: pytest.Config, partial: str) -> Request | None:
-    """What is to be signed, None when nothing is. Raises ``pytest.UsageError`` for what is never signed."""
-    release = config.getoption("--signoff")
-    if release is None:
-        return None
-    from postflight.signoff import keys
-    from postflight.signoff.signing import Request
-
-    if not release.strip() or not release.isprintable():
-        raise pytest.UsageError("--signoff takes the name of a release")
-    if partial:
-        raise pytest.UsageError(f"--signoff {release} refused: a partial run ({partial}) is never signed")
-    if Safety(config.getoption("--safety")) is Safety.READ_ONLY:
-        raise pytest.UsageError(f"--signoff {release} refused: a read-only run is never signed, it proves too little")
-    file = config.getoption("--signoff-key")
-    try:
-        signer = keys.signer(Path(file) if file else None, os.environ)
-    except keys.KeyProblem as error:
-        raise pytest.UsageError(f"--signoff {release} refused: {error}") from error
-    given = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (_path(config, "--settings"), waiver_file(config))
-        if path
-    }
-    return Request(release, who(), signer, given)
 
 
 def report_dir(config: pytest.Config) -> Path:
@@ -114,9 +72,8 @@ def report_dir(config: pytest.Config) -> Path:
     return folder
 
 
-def partial(config: pytest.Config, checks: Path, deselected: int, known: Set[str], here: Set[str]) -> str:
-    """Why a run is not the whole, "" when it is. ``known`` are the ids of all checks there are, ``here``
-    those of this run."""
+def partial(config: pytest.Config, checks: Path, deselected: int) -> str:
+    """Why a run is not the whole, "" when it is."""
     for option, said in (("keyword", "-k"), ("markexpr", "-m"), ("lf", "--lf"), ("maxfail", "-x or --maxfail")):
         if getattr(config.option, option, None):
             return said
@@ -126,8 +83,6 @@ def partial(config: pytest.Config, checks: Path, deselected: int, known: Set[str
         path = (config.invocation_params.dir / arg.partition("::")[0]).resolve()
         if "::" in arg or not checks.is_relative_to(path):
             return f"only {arg}"
-    if without := sorted(known - here):
-        return f"{len(known) - len(without)} of {len(known)} checks, without {', '.join(without)}"
     return ""
 
 

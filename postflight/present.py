@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from postflight.reports import console, junit, termination, write_all
+from postflight.reports import console, write_all
 from postflight.reports import durations as durations_report
 from postflight.secrets import RedactedWriter
 from postflight.session import Session, meta
 from postflight.verdict.record import CheckResult
 from postflight.verdict.status import Status
 
-#: Stands for a status in a report that belongs to no check.
-OF_THE_RUN = "run"
-#: Where pytest must see a red for its JUnit to call it so.
-PHASES = {"error": "setup", "failure": "call"}
 SKIPPED = frozenset({Status.BLOCKED, Status.WAIVED, Status.ABSENT})
 LETTERS = {
     Status.PASSED: ".",
@@ -109,20 +104,6 @@ def _call_like(setup: pytest.TestReport) -> pytest.TestReport:
     return pytest.TestReport(setup.nodeid, setup.location, dict(setup.keywords), "passed", None, "call")
 
 
-def reports_of_the_run(state: Session) -> Iterator[pytest.TestReport]:
-    """What makes a run red and belongs to no check: for whoever reads pytest's reports alone."""
-    if state.record is None:
-        return
-    for name, outcome, line in junit.of_the_run(state.record):
-        about = ("postflight", None, name)
-        said: Any = {"keywords": {}, "user_properties": [("status", OF_THE_RUN)]}
-        phase: Any = PHASES[outcome]
-        failed = pytest.TestReport(f"postflight::{name}", about, outcome="failed", longrepr=line, when=phase, **said)
-        last = pytest.TestReport(failed.nodeid, about, outcome="passed", longrepr=None, when="teardown", **said)
-        yield _redacted(failed, state)
-        yield last
-
-
 def _reason(result: CheckResult) -> str:
     if result.status is Status.BLOCKED:
         return f"blocked by {', '.join(result.blocked_by)}"
@@ -146,8 +127,6 @@ def test_status(report: pytest.TestReport) -> tuple[str, str, str] | None:
     status = dict(getattr(report, "user_properties", ())).get("status")
     if status is None:
         return None
-    if status == OF_THE_RUN:
-        return "", "", ""  # the verdict block says it
     kind = Status(str(status))
     shown = {Status.UNKNOWN: "setup", **dict.fromkeys(SKIPPED, "setup")}.get(kind, "call")
     if report.when != shown:
@@ -168,15 +147,8 @@ def verdict(config: pytest.Config, state: Session) -> None:
     if state.record is None:
         writer.line("postflight was interrupted: no verdict")
         return
-    write_all(state.record, state.report_dir, state.run.redactor, state.signed)
-    clean = state.run.redactor.scrub(state.record)
-    if file := config.getoption("--termination-log"):
-        with suppress(OSError):
-            Path(file).write_text(termination.render(clean), encoding="utf-8", errors="backslashreplace")
-    writer.line(console.render(clean))
-    if state.signed and state.signoff:
-        names = ", ".join(state.signed)
-        writer.line(f"signed  {state.signoff.release} by key {state.signoff.keyid}: {names} in {state.report_dir}")
+    write_all(state.record, state.report_dir, state.run.redactor)
+    writer.line(console.render(state.run.redactor.scrub(state.record)))
     for line in state.run.redactor.weak:
         writer.line(line)
     redacted: Any = writer

@@ -5,7 +5,6 @@ A part's id is ``kind/namespace/name`` and is what failures name as subject and 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,15 +22,6 @@ def workload_id(namespace: str, kind: str, name: str) -> str:
     return f"{kind.lower()}/{namespace}/{name}"
 
 
-def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host) is not None
-
-
-def missing_id(workload: str) -> str:
-    """The pods that a workload should have and has not, as one part."""
-    return f"missing/{workload}"
-
-
 def name_of(part: str) -> str:
     """The name that a person reads: the id without its namespace."""
     kind, _, rest = part.partition("/")
@@ -41,8 +31,7 @@ def name_of(part: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container of a pod as the kubelet reports it. ``memory_limit`` is in bytes; a ``sidecar`` is
-    an init container that goes on running."""
+    """One container of a pod as the kubelet reports it. ``limits`` are in bytes and cores."""
 
     name: str
     image: str
@@ -54,7 +43,6 @@ class Container:
     message: str = ""
     last_exit: int | None = None
     memory_limit: int | None = None
-    sidecar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +69,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A controller and its pods, without those that are ``going`` (deleted, not gone yet). ``maximum``
-    is what an autoscaler may make of ``desired``."""
+    """A controller and its pods. ``maximum`` is what an autoscaler may make of ``desired``."""
 
     id: str
     namespace: str
@@ -92,7 +79,6 @@ class Workload:
     maximum: int
     pods: tuple[Pod, ...]
     images: Mapping[str, str]
-    going: tuple[Pod, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +119,6 @@ class DatabaseUse:
     keepalives: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unclear:
-    """A container that speaks of a login to PostgreSQL that could not be tried, and why."""
-
-    client: str
-    container: str
-    why: str
-
-
 class Side(StrEnum):
     """Which of the two homeservers of a deployment: the one that users meet, or the lawful-intercept one."""
 
@@ -175,11 +152,6 @@ class SynapseProcess:
     @property
     def is_main(self) -> bool:
         return self.app == "synapse.app.homeserver"
-
-    def serves_with(self, other: SynapseProcess) -> bool:
-        """Whether both belong to one homeserver, as far as their names are known."""
-        named = {self.server_name, other.server_name} - {""}
-        return (self.namespace, self.side) == (other.namespace, other.side) and len(named) < 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +198,6 @@ class RedisNode:
     port: int
     password: Secret | None
     memory_limit: int | None = None
-    tls: bool = False
 
     @property
     def id(self) -> str:
@@ -235,7 +206,7 @@ class RedisNode:
 
 @dataclass(frozen=True, slots=True)
 class RedisGroup:
-    """Redis servers that belong together, and the Sentinels that watch them. ``workload`` is theirs."""
+    """Redis servers that belong together, and the Sentinels that watch them."""
 
     id: str
     namespace: str
@@ -245,19 +216,12 @@ class RedisGroup:
     expected_sentinels: int
     sentinels: tuple[RedisNode, ...]
     master_name: str
-    workload: str
     missing: str = ""
-
-    @property
-    def only_sentinels(self) -> bool:
-        """Whether they are of a workload of their own, of which the specs do not tell whom it watches."""
-        return not self.master_name
 
 
 @dataclass(frozen=True, slots=True)
 class RedisEndpoint:
-    """The address by which Synapse reaches Redis, and who uses it. ``group`` is "" where only who answers
-    there tells it; ``hidden`` says why the password is not known."""
+    """The address by which Synapse reaches Redis, and who uses it."""
 
     id: str
     endpoint: Endpoint
@@ -265,38 +229,24 @@ class RedisEndpoint:
     server_name: str
     users: tuple[str, ...]
     group: str
-    tls: bool = False
-    hidden: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """A login that something here has for a database, and where it leads; ``origin`` says where its
-    password comes from."""
+class Deployment:
+    """All of it. ``depends`` maps a part to the parts that it cannot work without."""
 
-    part: str
-    name: str
-    login: Login
-    endpoint: Endpoint
-    origin: str
+    namespaces: tuple[str, ...]
+    workloads: tuple[Workload, ...]
+    pods: Mapping[str, Pod]
+    synapse: tuple[SynapseProcess, ...]
+    database_uses: tuple[DatabaseUse, ...]
+    postgres: tuple[PostgresCluster, ...]
+    redis: tuple[RedisGroup, ...]
+    redis_endpoints: tuple[RedisEndpoint, ...]
+    depends: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class LawfulIntercept:
-    """The second homeserver, on a copy of main's data, and what feeds it.
-
-    ``doors`` open its database, ``main_doors`` main's, the most trusted first. ``sync`` are the logins
-    by which LI's feed reads main. ``imports`` names the CronJobs that bring a dump over where no
-    subscription does.
-    """
-
-    id: str
-    namespace: str
-    processes: tuple[SynapseProcess, ...]
-    mains: tuple[SynapseProcess, ...]
-    cluster: PostgresCluster | None
-    main_cluster: PostgresCluster | None
-    doors: tuple[Door, ...]
-    main_doors: tuple[Door, ...]
-    sync: tuple[Door, ...]
-    imports: tuple[str, ...]
+    @property
+    def unread(self) -> tuple[SynapseProcess, ...]:
+        """The processes whose configuration is not known, so that nothing is known of what they use."""
+        return tuple(each for each in self.synapse if each.config is None)

@@ -46,12 +46,8 @@ class Judge:
         self.failures.append(Failure(Status.FAILED, Nature.UNAVAILABLE, subject, headline, **details))
 
     def warn(self, subject: str, headline: str, **details: Unpack[Details]) -> None:
-        """It holds, with a limit worth knowing."""
+        """It holds, with a limit worth knowing, or was seen by a weaker way."""
         self.failures.append(Failure(Status.WARNED, Nature.WRONG, subject, headline, **details))
-
-    def unproven(self, subject: str, headline: str, **details: Unpack[Details]) -> None:
-        """It holds as far as a weaker way shows; the headline says what was not seen. Warned of, never signed."""
-        self.failures.append(Failure(Status.WARNED, Nature.UNPROVEN, subject, headline, **details))
 
     def unknown(self, subject: str, headline: str, **details: Unpack[Details]) -> None:
         """The check tried and could not look."""

@@ -33,15 +33,13 @@ class Severity(StrEnum):
 
 
 class Nature(StrEnum):
-    """Whether a part gave a wrong answer, or none at all, or was seen by a weaker way only.
+    """Whether a part gave a wrong answer or none at all.
 
-    A wrong answer is a finding of its own; silence is blamed on the first broken thing beneath it;
-    what is unproven is warned of, and never signed.
+    A wrong answer is a finding of its own; silence is blamed on the first broken thing beneath it.
     """
 
     WRONG = "wrong"
     UNAVAILABLE = "unavailable"
-    UNPROVEN = "unproven"
 
 
 class Exit:
