@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,9 @@ def report_dir(config: pytest.Config) -> Path:
     return folder
 
 
-def partial(config: pytest.Config, checks: Path, deselected: int) -> str:
-    """Why a run is not the whole, "" when it is."""
+def partial(config: pytest.Config, checks: Path, deselected: int, known: Set[str], here: Set[str]) -> str:
+    """Why a run is not the whole, "" when it is. ``known`` are the ids of all checks there are, ``here``
+    those of this run."""
     for option, said in (("keyword", "-k"), ("markexpr", "-m"), ("lf", "--lf"), ("maxfail", "-x or --maxfail")):
         if getattr(config.option, option, None):
             return said
@@ -83,6 +85,8 @@ def partial(config: pytest.Config, checks: Path, deselected: int) -> str:
         path = (config.invocation_params.dir / arg.partition("::")[0]).resolve()
         if "::" in arg or not checks.is_relative_to(path):
             return f"only {arg}"
+    if without := sorted(known - here):
+        return f"{len(known) - len(without)} of {len(known)} checks, without {', '.join(without)}"
     return ""
 
 

@@ -81,6 +81,9 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     checks = [item for item in session.items if _is_check(item)]
     if config.option.collectonly or not checks:
         return None
+    broken = session.testsfailed
+    if broken and not config.option.continue_on_collection_errors:
+        return None  # pytest's own loop says so and stops
     if config.getoption("--list-checks") or config.getoption("--explain"):
         present.explain(config, checks)
         return True
@@ -97,16 +100,33 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         _run(state, late)
     finally:
         state.clean_up()
-    state.resolve()
+    if broken:
+        state.run.trouble.append(f"{broken} of the files did not import: their checks are not in this run")
     for item in session.items:
         if not _is_check(item):
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            _run_plain(state, item)
+    state.resolve()
     for item, reports in present.reports(state):
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report_ in reports:
             item.ihook.pytest_runtest_logreport(report=report_)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    for report_ in present.reports_of_the_run(state):
+        config.hook.pytest_runtest_logreport(report=report_)
     return True
+
+
+def _run_plain(state: Session, item: pytest.Item) -> None:
+    """A test that is no check, as pytest would; its failure is the run's."""
+    from _pytest.runner import runtestprotocol
+
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in runtestprotocol(item, nextitem=None):
+        if report.failed:
+            why = getattr(getattr(report.longrepr, "reprcrash", None), "message", "") or str(report.longrepr)
+            line = " ".join(why.partition("\n")[0].split())
+            state.run.trouble.append(f"{item.nodeid}, which is no check, failed: {line}")
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
 
 def _run(state: Session, items: list[pytest.Item]) -> None:
@@ -147,7 +167,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     state = session.config.stash.get(SESSION, None)
     if state and state.record:
-        session.exitstatus = state.record.exit_code
+        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            session.exitstatus = state.record.exit_code
         # All that lives now lives to the end: pytest and the interpreter need not search it for
         # cycles, six times over, before they let go (0.3 s of a run, seen with pytest 9.2).
         gc.freeze()

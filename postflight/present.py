@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 
-from postflight.reports import console, write_all
+from postflight.reports import console, junit, write_all
 from postflight.reports import durations as durations_report
 from postflight.secrets import RedactedWriter
 from postflight.session import Session, meta
 from postflight.verdict.record import CheckResult
 from postflight.verdict.status import Status
 
+#: Stands for a status in a report that belongs to no check.
+OF_THE_RUN = "run"
+#: Where pytest must see a red for its JUnit to call it so.
+PHASES = {"error": "setup", "failure": "call"}
 SKIPPED = frozenset({Status.BLOCKED, Status.WAIVED, Status.ABSENT})
 LETTERS = {
     Status.PASSED: ".",
@@ -104,6 +108,20 @@ def _call_like(setup: pytest.TestReport) -> pytest.TestReport:
     return pytest.TestReport(setup.nodeid, setup.location, dict(setup.keywords), "passed", None, "call")
 
 
+def reports_of_the_run(state: Session) -> Iterator[pytest.TestReport]:
+    """What makes a run red and belongs to no check: for whoever reads pytest's reports alone."""
+    if state.record is None:
+        return
+    for name, outcome, line in junit.of_the_run(state.record):
+        about = ("postflight", None, name)
+        said: Any = {"keywords": {}, "user_properties": [("status", OF_THE_RUN)]}
+        phase: Any = PHASES[outcome]
+        failed = pytest.TestReport(f"postflight::{name}", about, outcome="failed", longrepr=line, when=phase, **said)
+        last = pytest.TestReport(failed.nodeid, about, outcome="passed", longrepr=None, when="teardown", **said)
+        yield _redacted(failed, state)
+        yield last
+
+
 def _reason(result: CheckResult) -> str:
     if result.status is Status.BLOCKED:
         return f"blocked by {', '.join(result.blocked_by)}"
@@ -127,6 +145,8 @@ def test_status(report: pytest.TestReport) -> tuple[str, str, str] | None:
     status = dict(getattr(report, "user_properties", ())).get("status")
     if status is None:
         return None
+    if status == OF_THE_RUN:
+        return "", "", ""  # the verdict block says it
     kind = Status(str(status))
     shown = {Status.UNKNOWN: "setup", **dict.fromkeys(SKIPPED, "setup")}.get(kind, "call")
     if report.when != shown:

@@ -69,7 +69,9 @@ class Session:
             report_dir=options.report_dir(config),
             fail_on=config.getoption("--fail-on"),
             waivers=given,
-            partial=options.partial(config, checks, config.stash.get(DESELECTED, 0)),
+            partial=options.partial(
+                config, checks, config.stash.get(DESELECTED, 0), known, {meta(item).id for item in items}
+            ),
         )
 
     def look(self, report: Report) -> None:

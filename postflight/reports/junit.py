@@ -32,9 +32,7 @@ OUTCOME = {
 def render(record: RunRecord) -> str:
     """One testcase per check. A red that belongs to no check is a testcase of its own."""
     cases = [_case(result) for result in record.results]
-    cases += [_own("trouble", "error", number, line) for number, line in enumerate(record.trouble, 1)]
-    if why := unexplained(record.results, record.trouble, record.exit_code):
-        cases.append(_own("verdict", "failure", 1, why))
+    cases += [_own(*each) for each in of_the_run(record)]
 
     def count(outcome: str) -> str:
         return str(sum(case.find(outcome) is not None for case in cases))
@@ -54,6 +52,13 @@ def render(record: RunRecord) -> str:
     suite.extend(cases)
     ElementTree.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+
+
+def of_the_run(record: RunRecord) -> Iterable[tuple[str, str, str]]:
+    """Name, ``error`` or ``failure``, and line of each red that belongs to no check."""
+    yield from ((f"trouble.{number}", "error", line) for number, line in enumerate(record.trouble, 1))
+    if why := unexplained(record.results, record.trouble, record.exit_code):
+        yield "verdict.1", "failure", why
 
 
 def _about(record: RunRecord) -> Iterable[tuple[str, str]]:
@@ -86,8 +91,9 @@ def _case(result: CheckResult) -> Element:
     return case
 
 
-def _own(area: str, outcome: str, number: int, line: str) -> Element:
-    case = _testcase(f"{SUITE}.{area}", f"{area}.{number}", 0.0)
+def _own(name: str, outcome: str, line: str) -> Element:
+    area = name.partition(".")[0]
+    case = _testcase(f"{SUITE}.{area}", name, 0.0)
     _outcome(case, outcome, area, line, line)
     return case
 

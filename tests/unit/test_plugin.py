@@ -273,3 +273,62 @@ def test_a_check_that_raises_is_the_verifiers_own_fault_and_red(pytester: pytest
     assert json.loads((pytester.path / "reports" / "run.json").read_text())["trouble"] == [line]
     assert "partial: -k" in text
     assert "1 unknown, 1 passed   exit 1" in text
+
+
+class TestWhatIsNoCheckCannotTurnGreen:
+    def test_a_module_of_checks_that_does_not_import_stops_the_run(self, pytester: pytest.Pytester, lab: str) -> None:
+        checks(pytester)
+        (pytester.path / "checks" / "test_broken.py").write_text("import nothing_like_this\n")
+        result = pytester.runpytest_subprocess("-p", "postflight.plugin", "--kubeconfig", lab, "checks")
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+        text = "\n".join(result.outlines)
+        assert "No module named 'nothing_like_this'" in text
+        assert "passed" not in text
+
+    def test_who_goes_on_all_the_same_is_told_and_red(self, pytester: pytest.Pytester, lab: str) -> None:
+        checks(pytester)
+        (pytester.path / "checks" / "test_broken.py").write_text("import nothing_like_this\n")
+        result = pytester.runpytest_subprocess(
+            *("-p", "postflight.plugin", "--kubeconfig", lab, "--continue-on-collection-errors", "checks")
+        )
+        assert result.ret == 1
+        assert "TROUBLE 1 of the files did not import: their checks are not in this run" in "\n".join(result.outlines)
+
+    def test_a_plain_test_that_fails_is_red_with_its_reason(self, pytester: pytest.Pytester, lab: str) -> None:
+        checks(pytester, SEEN, "def test_plain(): assert 1 == 2\n")
+        code, text = run(pytester, "--kubeconfig", lab, "checks")
+        assert code == 1
+        assert "TROUBLE checks/test_generated.py::test_plain, which is no check, failed: assert 1 == 2" in text
+        assert "1 passed   exit 1" in text
+
+    def test_a_file_that_was_left_out_makes_the_run_partial(self, pytester: pytest.Pytester, lab: str) -> None:
+        checks(pytester)
+        other = HEAD + SEEN.replace("redis.memory", "redis.other")
+        (pytester.path / "checks" / "test_other.py").write_text(other)
+        code, text = run(pytester, "--kubeconfig", lab, "--ignore=checks/test_other.py", "checks")
+        assert code == 0
+        assert "partial: 1 of 2 checks, without redis.other" in text
+        assert "· partial" not in run(pytester, "--kubeconfig", lab, "checks")[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "body", "counts"),
+    [
+        (("--waivers", "w.yaml"), SEEN, ("0", "1")),
+        (("--fail-on", "warned"), SEEN.replace('judge.saw("redis")', 'judge.warn("redis", "weak")'), ("1", "0")),
+    ],
+    ids=["a waiver that expired", "warned is red"],
+)
+def test_a_red_that_belongs_to_no_check_is_in_pytests_own_junit_too(
+    pytester: pytest.Pytester, lab: str, options: tuple[str, ...], body: str, counts: tuple[str, str]
+) -> None:
+    checks(pytester, body)
+    (pytester.path / "w.yaml").write_text(
+        "- {id: redis.memory, subject: x, owner: a, reason: b, ticket: c, expires: 2020-01-01}\n"
+    )
+    code, text = run(pytester, "--kubeconfig", lab, *options, "--junitxml", "own.xml", "checks")
+    assert code == 1
+    (own,) = ElementTree.parse(pytester.path / "own.xml").iter("testsuite")
+    ours = ElementTree.parse(pytester.path / "reports" / "junit.xml").getroot()
+    assert (own.get("failures"), own.get("errors")) == counts == (ours.get("failures"), ours.get("errors"))
+    assert text.count("redis.memory: expired") + text.count("warned counts as failed") <= 1
