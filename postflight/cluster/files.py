@@ -13,11 +13,23 @@ from postflight.cluster.threads import in_threads
 from postflight.limits import Limit
 
 ENVIRONMENT = "/proc/1/environ"
-#: For each file one line: "=" and its bytes in base64, or "!" where it cannot be read.
-SCRIPT = (
-    'for f in "$@"; do if [ -r "$f" ] && d=$(base64 -w0 "$f" 2>/dev/null || base64 < "$f" | tr -d "\\n");'
-    ' then echo "=$d"; else echo "!"; fi; done'
-)
+#: For each path one line: "=" and the bytes of a file in base64, "/" and the ``*.yaml`` of a folder as
+#: NAME:BYTES each in base64, or "!" where it cannot be read.
+SCRIPT = """
+encoded() { base64 -w0 "$1" 2>/dev/null || { d=$(base64 < "$1") && printf %s "$d" | tr -d "\\n"; }; }
+for path in "$@"; do
+  if [ -d "$path" ]; then
+    line=/
+    for f in "$path"/*.yaml "$path"/.*.yaml; do
+      [ -f "$f" ] || continue
+      name=$(printf %s "${f##*/}" | base64 | tr -d "\\n")
+      body=$(encoded "$f") && line="$line $name:$body" || { line=!; break; }
+    done
+    [ -r "$path" ] && [ -x "$path" ] || line=!
+    echo "$line"
+  elif [ -r "$path" ] && body=$(encoded "$path"); then echo "=$body"; else echo "!"; fi
+done
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +45,7 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Files:
     """What was read. A path that is missing in ``content`` is not there (or not readable) in the
-    container; ``unseen`` says why a container could not be asked at all."""
+    container; a folder is there without bytes, beside the ``*.yaml`` in it; ``unseen`` says why a container could not be asked at all."""
 
     content: Mapping[tuple[str, str, str], Mapping[str, bytes]]
     unseen: Mapping[tuple[str, str, str], str]
@@ -73,6 +85,22 @@ def _read(api: Api, wanted: Wanted) -> Mapping[str, bytes]:
     lines = answer.stdout.decode("ascii", "replace").splitlines()
     if answer.code != 0 or len(lines) != len(wanted.paths):
         raise ValueError(f"{wanted.pod} cannot show its files: {answer.complaint}")
-    return {
-        path: base64.b64decode(line[1:]) for path, line in zip(wanted.paths, lines, strict=True) if line.startswith("=")
-    }
+    return understood(wanted.paths, lines)
+
+
+def understood(paths: Sequence[str], lines: Sequence[str]) -> Mapping[str, bytes]:
+    """What the lines of ``SCRIPT`` say of these paths."""
+    found: dict[str, bytes] = {}
+    for path, line in zip(paths, lines, strict=True):
+        if line.startswith("="):
+            found[path] = base64.b64decode(line[1:])
+        elif line.startswith("/"):
+            found[path] = b""
+            for name, body in sorted(map(_decoded, line[1:].split())):
+                found[f"{path.rstrip('/')}/{name}"] = body
+    return found
+
+
+def _decoded(entry: str) -> tuple[str, bytes]:
+    name, _, body = entry.partition(":")
+    return base64.b64decode(name).decode("utf-8", "replace"), base64.b64decode(body)

@@ -6,7 +6,7 @@ Which process it is: synapse/config/workers.py, synapse/app/*, 1.119 and 1.163.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,7 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
     problem, derived = "", False
     config: Config | None = None
     if read is not None and all(path in read for path in found.paths):
-        config, problem = merge([read[path].decode("utf-8", "replace") for path in found.paths])
+        config, problem = merge([text for path in found.paths for text in _texts(read, path)])
     else:
         derived = True
         config, problem = derive(found)
@@ -103,6 +103,13 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         config_problem=problem,
         side=_side(found),
     )
+
+
+def _texts(read: Mapping[str, bytes], path: str) -> Iterator[str]:
+    """A file, or the files of a folder as Synapse takes them (sorted ``*.yaml``: _base.py, 1.163)."""
+    within = f"{path.rstrip('/')}/"
+    inner = sorted(each for each in read if each.startswith(within) and "/" not in each[len(within) :] != "")
+    yield from (read[each].decode("utf-8", "replace") for each in (path, *inner))
 
 
 def derive(found: Found, trace: bool = False) -> tuple[Config | None, str]:

@@ -130,6 +130,20 @@ class TestMerged:
         assert found.config_problem.startswith(problem)
         assert "\n" not in found.config_problem
 
+    def test_a_folder_is_merged_file_by_file(self) -> None:
+        command = [*MODULE, "-c", "/c/hs.yaml", "-c", "/c/conf.d/"]
+        world = snapshot(pod("one", container(image=IMAGE, command=command)))
+        later = {"/c/conf.d/20-b.yaml": "a: 2\n", "/c/conf.d/10-a.yaml": "a: 1\nb: 1\n"}
+        read = {"/c/hs.yaml": MAIN + "a: 0\n", "/c/conf.d/": "", **later, "/c/conf.d.yaml": "a: 9\n"}
+        (found,) = deployment(world, read=files(**read)).synapse
+        assert found.config == {"server_name": "a.test", "a": 2, "b": 1}
+
+    def test_a_folder_that_could_not_be_read_is_not_taken_as_empty(self) -> None:
+        command = [*MODULE, "-c", "/c/hs.yaml", "-c", "/c/conf.d/"]
+        world = snapshot(pod("one", container(image=IMAGE, command=command)))
+        (found,) = deployment(world, read=files(**{"/c/hs.yaml": MAIN})).synapse
+        assert (found.config, found.derived) == (None, True)
+
     def test_a_path_that_is_not_there_is_taken_from_the_spec(self) -> None:
         world = snapshot(
             pod(
