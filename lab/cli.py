@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab import defects, demo, labs
+from lab import defects, demo, labs, verifier
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.homes import Home, home
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, told in (("cut", "take a node off the switch between the nodes"), ("join", "put it back")):
         add(name, _switch, told).add_argument("node", metavar="nodeN")
         commands.choices[name].set_defaults(switch=name)
+    add("verifier", _verifier, "build the verifier's image of this checkout and import it into a running lab")
     fork = add("fork", _fork, "copy a lab with all that is in it; `up --from stopped` starts the copy", named=False)
     fork.add_argument("source", metavar="SRC")
     fork.add_argument("target", metavar="DST")
@@ -160,6 +161,11 @@ def _switch(where: Home, arguments: argparse.Namespace) -> int:
     cluster = _open(where, arguments)
     node = _node(cluster, arguments.node)
     (cluster.cut if arguments.switch == "cut" else cluster.rejoin)(node.number)
+    return 0
+
+
+def _verifier(where: Home, arguments: argparse.Namespace) -> int:
+    print(verifier.load(where, _open(where, arguments)))
     return 0
 
 

@@ -31,7 +31,8 @@ BITE_TIMEOUT, HEAL_TIMEOUT = 180.0, 300.0
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """What `expect.yaml` says, written by hand."""
+    """What `expect.yaml` says, written by hand. `may_block` are checks that come to blocked or stay green, as chance
+    has it: by which pooled connection, or by which of several nodes, a process goes."""
 
     name: str
     title: str
@@ -40,6 +41,7 @@ class Defect:
     failed: dict[str, list[str]]
     bites: tuple[Step, ...]
     blocked: tuple[str, ...] = ()
+    may_block: tuple[str, ...] = ()
     warned: tuple[str, ...] = ()
     touches: tuple[str, ...] = ()
     restart: bool = True

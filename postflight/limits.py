@@ -24,6 +24,8 @@ class Limit:
     """A probe that asks the API server only."""
     SQL: Final = 5.0
     """One SQL statement."""
+    LOCK: Final = 1.0
+    """Waiting for a lock in PostgreSQL: rather not looked than in anyone's way."""
     DATABASE: Final = 15.0
     """A probe of PostgreSQL."""
     REDIS_COMMAND: Final = 5.0
@@ -38,5 +40,23 @@ class Limit:
     """A probe pod from its creation to its last answer."""
     LEASE: Final = 60.0
     """Waiting for another run on the same namespace to end."""
+    CANARY_USER: Final = 25.0
+    """Logging the probe user in, or making its room, with the waits that a rate limit asks for."""
+    ROOM: Final = 20.0
+    """Making a room: many events."""
+    POD_START: Final = 120.0
+    """A pod's containers being made, before a Job counts as stuck."""
+    FEDERATION: Final = 150.0
+    """The canary homeserver, from its pod to the last quiet second."""
+    ARRIVAL: Final = 12.0
+    """Until an event has reached every canary, or LI's database."""
+    HELD_BACK: Final = 75.0
+    """Until Synapse tries again to send to a server that it could not reach before."""
+    CANARY: Final = 40.0
+    """A canary event from its sending to its arrival, waits for a rate limit included."""
     CLEAN_UP: Final = 30.0
     """Removing what a run made, and proving that it is gone."""
+    CALLS: Final = 20.0
+    """A probe of the way into a call."""
+    PROGRESS: Final = 5.0
+    """Between two looks at something that must move."""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Set
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from postflight import settings as settings_file
 from postflight.cluster.access import Way
+from postflight.cluster.kinds import CONFIGURATION, LISTED
 from postflight.probes.probe import Safety
 from postflight.run import Options
+from postflight.whoami import who
+
+if TYPE_CHECKING:
+    from postflight.signoff.signing import Request
 
 
 def add(parser: pytest.Parser) -> None:
@@ -35,6 +43,11 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption("--fail-on", choices=["failed", "warned"], default="failed", help="what makes a run red")
     group.addoption("--report-dir", metavar="DIR", help="where the reports go (default: reports/)")
+    group.addoption(
+        "--termination-log", metavar="FILE", help="write the first cause, one line, where a kubelet reads it"
+    )
+    group.addoption("--signoff", metavar="RELEASE", help="sign what this run proves of a release (docs/signoff.md)")
+    group.addoption("--signoff-key", metavar="FILE", help="private key, PEM (else the PEM in POSTFLIGHT_SIGNOFF_KEY)")
     group.addoption("--list-checks", action="store_true", help="list the checks and stop; needs no cluster")
     group.addoption("--explain", metavar="ID", help="explain one check and stop; needs no cluster")
 
@@ -54,7 +67,35 @@ def parse(config: pytest.Config) -> Options:
         way=Way(config.getoption("--access")),
         safety=Safety(config.getoption("--safety")),
         settings=settings,
+        kinds=LISTED if config.getoption("--signoff") is None else tuple(dict.fromkeys((*LISTED, *CONFIGURATION))),
     )
+
+
+def signoff(config: pytest.Config, partial: str) -> Request | None:
+    """What is to be signed, None when nothing is. Raises ``pytest.UsageError`` for what is never signed."""
+    release = config.getoption("--signoff")
+    if release is None:
+        return None
+    from postflight.signoff import keys
+    from postflight.signoff.signing import Request
+
+    if not release.strip() or not release.isprintable():
+        raise pytest.UsageError("--signoff takes the name of a release")
+    if partial:
+        raise pytest.UsageError(f"--signoff {release} refused: a partial run ({partial}) is never signed")
+    if Safety(config.getoption("--safety")) is Safety.READ_ONLY:
+        raise pytest.UsageError(f"--signoff {release} refused: a read-only run is never signed, it proves too little")
+    file = config.getoption("--signoff-key")
+    try:
+        signer = keys.signer(Path(file) if file else None, os.environ)
+    except keys.KeyProblem as error:
+        raise pytest.UsageError(f"--signoff {release} refused: {error}") from error
+    given = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (_path(config, "--settings"), waiver_file(config))
+        if path
+    }
+    return Request(release, who(), signer, given)
 
 
 def report_dir(config: pytest.Config) -> Path:

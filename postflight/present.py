@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from postflight.reports import console, junit, write_all
+from postflight.reports import console, junit, termination, write_all
 from postflight.reports import durations as durations_report
 from postflight.secrets import RedactedWriter
 from postflight.session import Session, meta
@@ -167,8 +168,15 @@ def verdict(config: pytest.Config, state: Session) -> None:
     if state.record is None:
         writer.line("postflight was interrupted: no verdict")
         return
-    write_all(state.record, state.report_dir, state.run.redactor)
-    writer.line(console.render(state.run.redactor.scrub(state.record)))
+    write_all(state.record, state.report_dir, state.run.redactor, state.signed)
+    clean = state.run.redactor.scrub(state.record)
+    if file := config.getoption("--termination-log"):
+        with suppress(OSError):
+            Path(file).write_text(termination.render(clean), encoding="utf-8", errors="backslashreplace")
+    writer.line(console.render(clean))
+    if state.signed and state.signoff:
+        names = ", ".join(state.signed)
+        writer.line(f"signed  {state.signoff.release} by key {state.signoff.keyid}: {names} in {state.report_dir}")
     for line in state.run.redactor.weak:
         writer.line(line)
     redacted: Any = writer

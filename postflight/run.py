@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets as randomness
 import time
 import traceback
@@ -15,13 +16,14 @@ from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api
 from postflight.cluster.connection import ClusterError, connect
 from postflight.cluster.files import read_files
-from postflight.cluster.kinds import LISTED, MODEL
+from postflight.cluster.kinds import LISTED, MODEL, Kind
 from postflight.cluster.references import secret_names
 from postflight.cluster.rights import missing_rights
 from postflight.cluster.secrets import read_secrets
 from postflight.cluster.snapshot import Snapshot, take
 from postflight.deployment.build import build, survey
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side
 from postflight.deployment.synapse import holds_homeserver
 from postflight.probes.probe import FORWARD, NotTried, Probe, Refusal, Right, Safety
 from postflight.probes.runner import Looked, Outcome, closure
@@ -36,7 +38,7 @@ KINDS = {kind.name: kind for kind in LISTED}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for."""
+    """What the command line asks for. ``kinds`` are those that the snapshot is to hold."""
 
     kubeconfig: Path | None
     context: str | None
@@ -44,6 +46,7 @@ class Options:
     way: Way
     safety: Safety
     settings: Settings
+    kinds: tuple[Kind, ...] = LISTED
 
 
 @dataclass(slots=True)
@@ -146,9 +149,9 @@ class Run:
             )
         )
         api = Api(connection)
-        snapshot = take(api, self.options.namespaces, holds_homeserver)
+        snapshot = take(api, self.options.namespaces, holds_homeserver, self.options.kinds)
         stage.ended("snapshot")
-        named = _named_secrets(self.options.settings, snapshot.namespaces)
+        named = named_secrets(self.options.settings, snapshot.namespaces)
         names = tuple(dict.fromkeys((*secret_names(snapshot), *named)))
         secrets = read_secrets(api, names, self.redactor.register)
         stage.ended("secrets")
@@ -164,8 +167,15 @@ class Run:
                 f"no homeserver found in namespace {scope} of {connection.name}:"
                 " is this the right cluster and --namespace?"
             )
+        for password, name in deployment.passwords():
+            self.redactor.register(password, name)
         self.redactor.make_public(*_public_names(deployment))
         self.notes += deployment.notes
+        if alone := deployment.without_main:
+            self.trouble.append(
+                f"no main process is found for {alone[0].workload_name} ({alone[0].server_name or 'name not known'}):"
+                " nothing of main is proven; name it in the settings, names.synapse.workloads, or its --namespace"
+            )
         if self.options.safety is Safety.DISRUPTIVE:
             self.notes.append("--safety disruptive: no check disrupts anything yet; this run did what canary does")
         self.given = {
@@ -177,6 +187,7 @@ class Run:
             "settings": self.options.settings,
             "traces": self.traces,
             "safety": self.options.safety,
+            "redactor": self.redactor,
         }
 
     def _run(
@@ -202,13 +213,19 @@ class Run:
                 refused[each.name] = NotTried(f"needs --safety {each.safety.value}", Refusal.SAFETY)
             else:
                 needs[each.name] = (*each.rights, *((FORWARD,) if each.reaches and tunnels else ()))
-        asked = {(r.verb, r.resource, r.group, ns) for rights in needs.values() for r in rights for ns in namespaces}
+        asked = {
+            (verb, right.resource, right.group, namespace)
+            for rights in needs.values()
+            for right in rights
+            for verb in right.verbs
+            for namespace in namespaces
+        }
         missing = missing_rights(api, tuple(asked))
         for name, rights in needs.items():
             for right in rights:
-                for namespace in namespaces:
-                    if (right.verb, right.resource, right.group, namespace) in missing:
-                        line = f"no right: {right} in namespace {namespace}"
+                for verb, namespace in itertools.product(right.verbs, namespaces):
+                    if (verb, right.resource, right.group, namespace) in missing:
+                        line = f"no right: {verb} {right.resource} in namespace {namespace}"
                         refused.setdefault(name, NotTried(line, Refusal.RIGHT))
         return refused
 
@@ -222,8 +239,10 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _named_secrets(settings: Settings, namespaces: Iterable[str]) -> list[tuple[str, str]]:
-    names = (settings.names.redis.password_secret.partition("/")[0], settings.names.postgres.app_secret)
+def named_secrets(settings: Settings, namespaces: Iterable[str]) -> list[tuple[str, str]]:
+    named = settings.names
+    canary = settings.canary.tls_secret if settings.canary.hosts else settings.canary.ca_secret
+    names = (named.redis.password_secret.partition("/")[0], named.postgres.app_secret, canary)
     return [(namespace, name) for namespace in namespaces for name in names if name]
 
 
@@ -233,11 +252,14 @@ def _public_names(model: Deployment) -> Iterable[str]:
         yield from (workload.name, workload.namespace, *(pod.name for pod in workload.pods))
     for use in model.database_uses:
         yield from (use.login.host, use.login.database, use.login.user)
+    for door in model.li.sync if model.li else ():
+        yield from (door.login.host, door.login.database, door.login.user)
     for address in model.redis_endpoints:
         yield from (address.endpoint.host, address.endpoint.service, address.server_name)
 
 
 def _summary(model: Deployment) -> str:
-    workers = [each for each in model.synapse if not each.is_main]
-    mains = len(model.synapse) - len(workers)
-    return f"Synapse, {'main' if mains == 1 else f'{mains} mains'} + {len(workers)} workers"
+    own = [each for each in model.synapse if each.side is Side.MAIN]
+    mains = sum(each.is_main for each in own)
+    text = f"Synapse, {'main' if mains == 1 else f'{mains} mains'} + {len(own) - mains} workers"
+    return f"{text}, LI" if len(own) < len(model.synapse) else text

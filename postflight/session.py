@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from postflight import __version__, options
 from postflight.check import meta_of
+from postflight.deployment.model import Deployment
 from postflight.probes.probe import NotTried, Refusal, Unseen
 from postflight.probes.registry import all_probes
 from postflight.probes.runner import closure
@@ -28,11 +29,15 @@ from postflight.verdict.record import CheckMeta, CheckResult, RunRecord, Stateme
 from postflight.verdict.status import Nature, Status
 from postflight.verdict.waivers import WaiverError, Waivers
 
+if TYPE_CHECKING:
+    from postflight.signoff.signing import Request
+
 #: The inputs of probes that are no probes, and so fixtures too.
-INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety")
+INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety", "redactor")
 IDENTITY = re.compile(r"^@check\(\s*\"([^\"]+)\"", re.MULTILINE)
 #: What ``expect`` in the settings may name, and which checks are about it.
-PART_KINDS = {"postgresql": "database.", "redis": "redis."}
+PART_KINDS = {"postgresql": "database.", "redis": "redis.", "calls": "calls.", "li": "li."}
+OPERATED = {"postgresql": "platform.operators"}
 Report = Callable[[str, int, int], None]
 
 
@@ -46,10 +51,12 @@ class Session:
     fail_on: str
     waivers: Waivers
     partial: str
+    signoff: Request | None = None
     said: dict[str, Statement] = field(default_factory=dict)
     protocols: dict[str, list[pytest.TestReport]] = field(default_factory=dict)
     stumbles: dict[str, BaseException] = field(default_factory=dict)
     record: RunRecord | None = None
+    signed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, config: pytest.Config, items: Sequence[pytest.Item]) -> Session:
@@ -63,15 +70,20 @@ class Session:
             raise pytest.UsageError(str(error)) from error
         run = Run(options.parse(config), all_probes(), Redactor())
         run.trouble += unknown_names(run.options.settings, known, PART_KINDS)
+        folder = options.report_dir(config)
+        here = {meta(item).id for item in items}
+        partial = options.partial(config, checks, config.stash.get(DESELECTED, 0), known, here)
+        request = options.signoff(config, partial)
+        if request:
+            request.clear(folder)
         return cls(
             run=run,
             items=items,
-            report_dir=options.report_dir(config),
+            report_dir=folder,
             fail_on=config.getoption("--fail-on"),
             waivers=given,
-            partial=options.partial(
-                config, checks, config.stash.get(DESELECTED, 0), known, {meta(item).id for item in items}
-            ),
+            partial=partial,
+            signoff=request,
         )
 
     def look(self, report: Report) -> None:
@@ -129,6 +141,7 @@ class Session:
         """Blame, waivers and exit code, once, over everything that was said."""
         model = self.run.deployment
         statements = [self.said[item.nodeid] for item in self.items if item.nodeid in self.said]
+        statements = [_beyond(each, model) for each in statements]
         out_of_reach = self.run.options.settings.out_of_reach
         statements = [_reached(each, out_of_reach) for each in statements]
         statements = [_expected(each, self.run.options.settings.expect) for each in statements]
@@ -148,13 +161,28 @@ class Session:
             partial=self.partial,
             exit_code=exitcode.exit_code(verdict.results, trouble, self.fail_on),
         )
+        if self.signoff:
+            self._sign(self.record, self.signoff)
+
+    def _sign(self, record: RunRecord, request: Request) -> None:
+        """Sign the run, or have its record say why not."""
+        from postflight.signoff import refusal, signing
+
+        snapshot = self.run.given.get("snapshot")
+        reasons = refusal.refusals(record, snapshot)
+        if snapshot is None or reasons:
+            self.record = refusal.refused(record, request.release, reasons)
+        else:
+            self.signed = signing.files(self.run.redactor.scrub(record), snapshot, request)
 
     def result_of(self, item: pytest.Item) -> CheckResult | None:
         found = self.record.results if self.record else ()
         return next((each for each in found if each.check.id == meta(item).id), None)
 
     def _needed(self) -> set[str]:
-        return {name for item in self.items for name in _fixtures(item)}
+        """What the checks read, save those that the settings put out of reach: nothing is tried for them."""
+        beyond = self.run.options.settings.out_of_reach
+        return {name for item in self.items if meta(item).id not in beyond for name in _fixtures(item)}
 
 
 def meta(item: pytest.Item) -> CheckMeta:
@@ -189,6 +217,16 @@ def _expected(statement: Statement, expect: Sequence[str]) -> Statement:
             line = f"{part} is expected by the settings and is not part of what stands here: {statement.absence}"
             missing = Failure(Status.FAILED, Nature.WRONG, part, line)
             return Statement(statement.check, statement.seen, (*statement.failures, missing), "", statement.seconds)
+    return statement
+
+
+def _beyond(statement: Statement, model: Deployment | None) -> Statement:
+    """A part that stands in a namespace that is not looked at is not absent: nobody has looked."""
+    silent = statement.absence or not (statement.seen or statement.failures)
+    for part, endpoint in model.beyond() if model and silent else ():
+        if statement.check.id.startswith((PART_KINDS[part], OPERATED.get(part, PART_KINDS[part]))):
+            line = _unknown(statement.check, f"{endpoint.host}: {endpoint.problem}")
+            return replace(statement, failures=(line,), absence="")
     return statement
 
 

@@ -6,6 +6,7 @@ misspelled promise would otherwise go unchecked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +25,14 @@ def _check_reference(key: str, value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SynapseNames:
-    """``workloads`` that run Synapse although neither their command nor their image says so."""
+    """``workloads`` that run Synapse although neither their command nor their image says so:
+    ``<workload>`` (its first container) or ``<workload>/<container>``; ``li`` are those of the
+    lawful-intercept homeserver, where neither labels nor databases tell."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 
     workloads: tuple[str, ...] = ()
+    li: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,25 @@ class RedisNames:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyNames:
+    """``workloads`` that run HAProxy although neither their command nor their image says so."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    workloads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallsNames:
+    """Workloads that run LiveKit, and those that run its JWT service, where nothing about them says so."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    sfu_workloads: tuple[str, ...] = ()
+    jwt_workloads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """What discovery cannot tell by images, commands, ports and labels."""
 
@@ -64,6 +87,34 @@ class Names:
     synapse: SynapseNames = SynapseNames()
     postgres: PostgresNames = PostgresNames()
     redis: RedisNames = RedisNames()
+    proxy: ProxyNames = ProxyNames()
+    calls: CallsNames = CallsNames()
+
+
+@dataclass(frozen=True, slots=True)
+class CanarySettings:
+    """What was made by the lines that ``postflight prepare`` prints: the Service that leads to a canary
+    homeserver, and the Secret with the certificate authority that Synapse trusts.
+
+    ``hosts``: public names instead, ``host:port``, that an Ingress of the deployment's own leads to that
+    Service, with their certificate in ``tls_secret``.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    service: str = "postflight-canary"
+    ca_secret: str = "postflight-canary-ca"
+    hosts: tuple[str, ...] = ()
+    tls_secret: str = ""
+
+    def __post_init__(self) -> None:
+        for host in self.hosts:
+            if not re.fullmatch(r"[a-z0-9.-]+:[0-9]+", host):
+                raise ValueError(
+                    f"hosts must be <name>:<port> (a port keeps Synapse from looking for another), not {host!r}"
+                )
+        if self.hosts and not self.tls_secret:
+            raise ValueError("hosts need tls_secret, the Secret with their certificate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +133,7 @@ class Settings:
     names: Names = Names()
     expect: tuple[str, ...] = ()
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
+    canary: CanarySettings = CanarySettings()
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -37,9 +38,24 @@ class Traces:
         """
         if self.over:
             raise RunOver(f"the run is over: {what} is not made")
-        self.removals.append((what, remove))
         if path:
             self.made.append(path)
+        self.removals.append((what, remove))
+
+    @contextmanager
+    def holding(self, what: str, remove: Callable[[], None], path: str = "") -> Iterator[None]:
+        """Made for the length of a context, and removed at its end: nobody has to wait for that later."""
+        self.will_make(what, remove, path)
+        try:
+            yield
+        finally:
+            self.settle(what)
+
+    def settle(self, what: str) -> None:
+        """Remove one thing now. What the end of the run has removed already is not removed again."""
+        for entry in [each for each in self.removals if each[0] == what]:
+            entry[1]()
+            self.removals.remove(entry)
 
     def close(self) -> list[str]:
         """Remove everything, for good."""

@@ -47,13 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def record(api: Api) -> dict[str, Any]:
     """Everything that the model is built from. Raises ClusterError, also where it is not wholly seen."""
     snapshot = take(api, (), holds_homeserver)
-    secrets = read_secrets(api, secret_names(snapshot), _keep_nothing)
+    canary = [(namespace, Settings().canary.ca_secret) for namespace in snapshot.namespaces]
+    secrets = read_secrets(api, (*secret_names(snapshot), *canary), _keep_nothing)
     surveyed = survey(snapshot, secrets, Settings())
     files = read_files(api, surveyed.wanted_files(), _keep_nothing)
     if hidden := (*snapshot.unseen.values(), *secrets.unseen.values(), *files.unseen.values()):
         raise ClusterError(f"not recorded, since not all is to be seen: {hidden[0]}")
     model = build(surveyed, files, Settings())
-    if down := [pod.name for pod in model.pods.values() if not pod.ready]:
+    if down := [each.name for each in model.pods.values() if not each.ready and each.phase != "Succeeded"]:
         raise ClusterError(f"not recorded, since it is not healthy: {', '.join(down)}")
     names = {process.server_name for process in model.synapse}
     if not all(name.endswith(".lab.test") for name in names):

@@ -1,16 +1,22 @@
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from postflight.check import check
 from postflight.cluster.kinds import AUTOSCALER
-from postflight.deployment.parts import Deployment, PostgresCluster
-from postflight.probes.databases import DatabaseInstance, DatabaseLogins, Pool, server_facts
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Endpoint, PostgresCluster
+from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool, server_facts
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
 #: A client whose pool is not known holds at least this many connections.
 OTHERS = 5
+#: Programs that stand before PostgreSQL and share few connections among many clients.
+POOLER = re.compile(r"pgbouncer|pgcat|pgpool|odyssey")
+#: What a server says that has no room for one more.
+FULL = (LoginOutcome.NO_SLOT, LoginOutcome.FULL)
 
 
 @check(
@@ -39,7 +45,12 @@ def test_the_database_has_connections_for_every_process_at_its_autoscaling_maxim
     for cluster in deployment.postgres:
         facts = server_facts(cluster, database_logins, database_instances)
         pools = [pool for pool in database_pools if _uses(deployment, pool.process.id, cluster)]
+        refused = [each for each in database_logins.of(cluster) if each.outcome in FULL]
+        full = _full(cluster, facts, refused, judge)
+        _pooled(cluster, judge)
         if not pools:
+            continue
+        if not facts and full:
             continue
         if not facts:
             judge.unknown(
@@ -63,13 +74,40 @@ def test_the_database_has_connections_for_every_process_at_its_autoscaling_maxim
             break
 
 
+def _full(cluster: PostgresCluster, facts: Mapping[str, Any], refused: list[LoginTry], judge: Judge) -> bool:
+    """Whether nobody can connect any more, whatever the budget says: a process that restarts stays down."""
+    room = int(facts["max_connections"]) - int(facts["reserved"]) if facts else None
+    if not refused and (room is None or facts["sessions"] < room):
+        return False
+    in_use = (
+        f"{facts['sessions']} of {room} in use (max_connections {facts['max_connections']})"
+        if facts
+        else refused[0].message
+    )
+    judge.wrong(
+        cluster.id,
+        f"{cluster.name} has no connection slot left: {in_use}",
+        observed=f"{refused[0].message} (asked {refused[0].asked})" if refused else in_use,
+        expected="a process that restarts finds a connection",
+        cause="more sessions are open than max_connections leaves room for",
+        remedy=f"end sessions that nobody needs (pg_stat_activity), then raise max_connections of {cluster.name} or"
+        " lower the pools",
+        stops=(cluster.id,),
+    )
+    return True
+
+
 def _budget(
     deployment: Deployment, cluster: PostgresCluster, facts: Mapping[str, Any], pools: list[Pool], judge: Judge
 ) -> None:
     workloads = {each.id: each for each in deployment.workloads}
-    sizes: dict[str, int] = {}
+    pods: dict[tuple[str, str], int] = {}
     for pool in pools:
-        sizes[pool.process.workload] = max(sizes.get(pool.process.workload, 0), pool.size)
+        pod = (pool.process.workload, pool.process.id)
+        pods[pod] = pods.get(pod, 0) + pool.size
+    sizes: dict[str, int] = {}
+    for (workload, _), size in pods.items():
+        sizes[workload] = max(sizes.get(workload, 0), size)
     wants = {name: size * max(1, workloads[name].maximum if name in workloads else 1) for name, size in sizes.items()}
     others = {
         use.workload: OTHERS * max(1, workloads[use.workload].maximum)
@@ -92,9 +130,8 @@ def _budget(
             f" maximum want {total}",
             observed=observed,
             expected="the pools of all processes at their autoscaling maximum fit max_connections",
-            cause=f"cp_max {max(sizes.values())} in {len(pools)} processes"
+            cause=f"cp_max {max(pool.size for pool in pools)} in {len(pools)} processes"
             + (f", and autoscalers that may make more of {', '.join(scaled)}" if scaled else ""),
-            stops=(cluster.id,) if facts["sessions"] >= limit - reserved else (),
             remedy=f"lower cp_max or maxReplicas until the sum is at most {limit - reserved}, or raise max_connections above {total + reserved}",
         )
     for workload in sizes:
@@ -106,12 +143,29 @@ def _budget(
             say = judge.unknown if first.process.pod and first.process.pod.ready else judge.unavailable
             say(first.process.id, f"{first.process.workload_name} could not be asked for its pool: {first.problem}")
         else:
-            judge.warn(
+            judge.unproven(
                 first.process.id,
                 f"the pool of {first.process.workload_name} is as configured, not as reported: it serves no metrics",
             )
 
 
+def _pooled(cluster: PostgresCluster, judge: Judge) -> None:
+    """What a pooler holds is its own affair: its clients' pools end there."""
+    for endpoint in cluster.endpoints:
+        if _is_pooler(endpoint):
+            judge.saw(cluster.id)
+            judge.warn(
+                cluster.id,
+                f"how many connections the pooler {endpoint.host.partition('.')[0]} takes is not judged, its clients"
+                " do not count",
+            )
+
+
+def _is_pooler(endpoint: Endpoint) -> bool:
+    return any(POOLER.search(f"{each.name} {each.image}") for pod, _ in endpoint.pods for each in pod.containers)
+
+
 def _uses(deployment: Deployment, client: str, cluster: PostgresCluster) -> bool:
-    hosts = {(each.host, each.port) for each in cluster.endpoints}
+    """Whether its connections are the server's own: not those that end at a pooler."""
+    hosts = {(each.host, each.port) for each in cluster.endpoints if not _is_pooler(each)}
     return any(u.client == client and (u.login.host, u.login.port) in hosts for u in deployment.database_uses)

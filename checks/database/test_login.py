@@ -1,31 +1,43 @@
 from collections.abc import Iterable
 
 from postflight.check import check
+from postflight.cluster.kinds import CONFIG_MAP
 from postflight.cluster.secrets import SecretStore
-from postflight.deployment.parts import DatabaseUse, Deployment, Login, name_of
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import DatabaseUse, Login, name_of
 from postflight.probes.databases import DatabaseLogins, LoginOutcome, LoginTry
-from postflight.probes.inside import InsideView
+from postflight.probes.inside import InsideView, unseen_ways
 from postflight.probes.probe import NotTried
+from postflight.secrets import Redactor
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
 #: Answers of a living server that say that this login is wrong. A database that is missing is
 #: database.names' to say: its password was accepted.
-WRONG = (LoginOutcome.PASSWORD, LoginOutcome.NO_ROLE, LoginOutcome.NOT_ALLOWED, LoginOutcome.NO_SCRAM)
+WRONG = (
+    LoginOutcome.PASSWORD,
+    LoginOutcome.NO_ROLE,
+    LoginOutcome.NOT_ALLOWED,
+    LoginOutcome.NO_CONNECT,
+    LoginOutcome.NO_SCRAM,
+)
 
 
 @check(
     "database.login",
     severity=Severity.CRITICAL,
     finding="1.1",
+    kinds=(CONFIG_MAP,),
     remedy="take the operator's password over into the Secret that the process reads, then restart the process",
     blind_spots="through a tunnel a login enters at the pod's loopback and proves no Service and no policy;"
-    " the connection by name from the process's own pod is tried beside it where commands in pods are allowed",
+    " the connection by name from the process's own pod is tried beside it where commands in pods are allowed;"
+    " of clients other than Synapse it sees the logins in environments and the URLs in mounted files, no other file",
 )
 def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effect(
     deployment: Deployment,
     secrets: SecretStore,
     database_logins: DatabaseLogins,
+    redactor: Redactor,
     inside_connections: InsideView | NotTried,
     probe_pod_connections: InsideView | NotTried,
     judge: Judge,
@@ -34,7 +46,11 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
     that was changed later does so at the next restart, at night."""
     for (namespace, name), why in secrets.unseen.items():
         judge.unknown(f"Secret {namespace}/{name}", f"logins that Secret {name} holds could not be tried: {why}")
-    if not deployment.database_uses:
+    for each in deployment.unclear:
+        judge.unknown(
+            each.client, f"a login of {name_of(each.client)}, container {each.container}, was not tried: {each.why}"
+        )
+    if not (deployment.database_uses or deployment.unclear):
         judge.absent("no process names a PostgreSQL")
         return
     in_effect: dict[Login, list[DatabaseUse]] = {}
@@ -46,26 +62,22 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
         if use.next_login and use.next_login != use.login:
             later.setdefault(use.next_login, []).append(use)
     for login, uses in in_effect.items():
-        _in_effect(database_logins.tries[login], database_logins, uses, deployment.database_uses, judge)
+        _in_effect(database_logins.tries[login], database_logins, uses, deployment.database_uses, redactor, judge)
     for login, uses in later.items():
         attempt = database_logins.tries.get(login)
         if attempt and attempt.outcome in WRONG:
             _after_restart(attempt, uses, judge)
-    if isinstance(inside_connections, NotTried):
-        judge.warn(
-            "the way by name",
-            f"whether the processes reach the database by name was not seen: {inside_connections.reason}",
-        )
-    else:
-        _from_inside(database_logins, inside_connections, judge)
-    if isinstance(probe_pod_connections, InsideView):
-        _from_inside(database_logins, probe_pod_connections, judge)
+    if why := unseen_ways(inside_connections, probe_pod_connections):
+        judge.unproven("the way by name", f"whether the processes reach the database by name was not seen: {why}")
+    for view in (inside_connections, probe_pod_connections):
+        if isinstance(view, InsideView):
+            _from_inside(database_logins, view, judge)
     for process in deployment.unread:
         why = process.config_problem
         judge.unknown(process.id, f"how {process.workload_name} logs in is not known, its configuration: {why}")
     derived = [use for use in deployment.database_uses if use.derived and _runs(deployment, use)]
     if derived:
-        judge.warn(
+        judge.unproven(
             "passwords in effect",
             f"what {_who(derived)} have in effect is taken from their specs: no file could be read in their pods",
         )
@@ -81,16 +93,17 @@ def _in_effect(
     logins: DatabaseLogins,
     uses: list[DatabaseUse],
     all_uses: Iterable[DatabaseUse],
+    redactor: Redactor,
     judge: Judge,
 ) -> None:
     login, who = attempt.login, _who(uses)
     cluster = logins.clusters[(login.host, login.port)]
     observed = f"{attempt.message or attempt.outcome.value}, as {_count(uses)} would log in ({login.where}; asked {attempt.asked})"
     if attempt.outcome in WRONG:
-        cause, remedy = _cause(attempt, logins, uses, all_uses)
+        cause, remedy = _cause(attempt, logins, uses, all_uses, redactor)
         judge.wrong(
             uses[0].client,
-            f"{who} cannot log in to {login.host.partition('.')[0]}: {attempt.outcome.value}",
+            f"{who} cannot log in to {_server(login.host)}: {attempt.outcome.value}",
             observed=observed,
             expected="the password that a process has in effect opens its database",
             cause=cause,
@@ -100,23 +113,30 @@ def _in_effect(
     elif attempt.outcome is LoginOutcome.NO_DATABASE:
         judge.unavailable(
             uses[0].client,
-            f"{who} cannot log in to {login.host.partition('.')[0]}: {attempt.outcome.value}",
+            f"{who} cannot log in to {_server(login.host)}: {attempt.outcome.value}",
             observed=observed,
             stops=tuple(use.client for use in uses),
         )
     elif attempt.outcome is LoginOutcome.TIMED_OUT and any(pod.ready for pod in cluster.pods):
         judge.unknown(
             cluster.id,
-            f"{login.host.partition('.')[0]} did not answer in time, though its pods are Ready: {attempt.message}",
+            f"{_server(login.host)} did not answer in time, though its pods are Ready: {attempt.message}",
             observed=observed,
         )
+    elif attempt.outcome is LoginOutcome.UNSEEN:
+        host = login.host.partition(".")[0]
+        judge.unknown(
+            cluster.id, f"whether {host} takes logins could not be seen: {attempt.message}", observed=observed
+        )
     elif attempt.outcome is LoginOutcome.OUTSIDE:
-        judge.unknown(cluster.id, f"{login.host} is outside the cluster: no tunnel leads there (--access direct)")
+        address = next(each for each in cluster.endpoints if (each.host, each.port) == (login.host, login.port))
+        why = address.problem or "it is outside the cluster, no tunnel leads there (--access direct)"
+        judge.unknown(cluster.id, f"{login.host} cannot be asked: {why}")
     elif attempt.outcome in (LoginOutcome.UNREACHABLE, LoginOutcome.TIMED_OUT, LoginOutcome.FULL):
         missing = cluster.missing or attempt.message
         judge.unavailable(
             cluster.id,
-            f"{login.host.partition('.')[0]} does not take logins: {missing}",
+            f"{_server(login.host)} does not take logins: {missing}",
             observed=observed,
             expected="PostgreSQL answers at the address that the processes use",
             remedy=f"bring {cluster.name} up",
@@ -125,7 +145,11 @@ def _in_effect(
 
 
 def _cause(
-    attempt: LoginTry, logins: DatabaseLogins, uses: list[DatabaseUse], all_uses: Iterable[DatabaseUse]
+    attempt: LoginTry,
+    logins: DatabaseLogins,
+    uses: list[DatabaseUse],
+    all_uses: Iterable[DatabaseUse],
+    redactor: Redactor,
 ) -> tuple[str, str]:
     """Tell a password changed after its pod started from one that is wrong."""
     use, login = uses[0], attempt.login
@@ -137,8 +161,7 @@ def _cause(
         when = f" at {use.origin_changed:%Y-%m-%d %H:%M:%SZ}" if use.origin_changed else ""
         return f"{use.origin} was changed{when}, after {use.pod} started with the value before", restart
     if others:
-        good = others[0].login.password.reveal()
-        differs = f"({login.password.reveal()} is not {good})"
+        differs = f"({redactor.token(login.password)} is not {redactor.token(others[0].login.password)})"
         return (
             f"{use.origin} differs from {_origin_of(others[0].login, all_uses)} {differs}",
             f"take the password over into {use.origin.removeprefix('Secret ')}, then {restart}",
@@ -173,7 +196,7 @@ def _from_inside(logins: DatabaseLogins, view: InsideView, judge: Judge) -> None
         if (each.host, each.port) in accepted and each.problem:
             judge.wrong(
                 each.process.id,
-                f"{each.process.workload_name} does not reach {each.host.partition('.')[0]}, which takes logins: {each.problem}",
+                f"{each.process.workload_name} does not reach {_server(each.host)}, which takes logins: {each.problem}",
                 observed=f"{each.problem}, connecting to {each.host}:{each.port} from {each.pod}",
                 expected="the process reaches the database by the name it has in effect",
                 cause="name resolution, the Service or a NetworkPolicy stands between",
@@ -182,7 +205,13 @@ def _from_inside(logins: DatabaseLogins, view: InsideView, judge: Judge) -> None
 
 
 def _same_role(one: Login, other: Login) -> bool:
-    return (one.user, one.host.partition(".")[0], one.port) == (other.user, other.host.partition(".")[0], other.port)
+    return (one.user, _server(one.host), one.port) == (other.user, _server(other.host), other.port)
+
+
+def _server(host: str) -> str:
+    """What a person calls it: a name's first part, an address whole."""
+    first = host.partition(".")[0]
+    return host if first.isdigit() else first
 
 
 def _who(uses: Iterable[DatabaseUse]) -> str:

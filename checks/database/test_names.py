@@ -1,7 +1,8 @@
 from collections.abc import Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import DatabaseUse, Deployment, Login
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import DatabaseUse, Login
 from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, server_facts
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
@@ -30,6 +31,8 @@ def test_every_database_that_a_workload_names_exists_and_is_owned_by_its_role(
     for process in deployment.unread:
         why = process.config_problem
         judge.unknown(process.id, f"which database {process.workload_name} uses is not known: {why}")
+    # Whoever follows another's database does not own it.
+    reading = {door.login for door in deployment.li.sync} if deployment.li else set()
     for login, uses in _by_login(deployment).items():
         attempt = database_logins.tries.get(login)
         if attempt is None:
@@ -62,20 +65,28 @@ def test_every_database_that_a_workload_names_exists_and_is_owned_by_its_role(
                 observed=f"there are: {', '.join(sorted(known))} (as another role sees them)",
                 expected=f"a database {login.database} owned by {login.user}",
             )
+        elif login in reading:
+            judge.saw(use.client)
         else:
-            _owner(known[login.database], login, use, name, judge)
+            here = [each.login for each in database_logins.of(cluster)]
+            _owner(known[login.database], login, here, use, name, judge)
 
 
-def _owner(owner: str, login: Login, use: DatabaseUse, name: str, judge: Judge) -> None:
+def _owner(owner: str, login: Login, here: list[Login], use: DatabaseUse, name: str, judge: Judge) -> None:
+    """A database that belongs to one of the deployment's roles is that one's: others that name it read there."""
     judge.saw(use.client)
-    if owner != login.user:
+    owned = any((each.user, each.database) == (owner, login.database) for each in here)
+    busy = any(each.user == owner for each in here)
+    if owner != login.user and not owned:
         judge.wrong(
             use.client,
             f"database {login.database}, which {name} uses as {login.user}, is owned by {owner}",
             observed=f"owner {owner}",
             expected=f"owner {login.user}",
             cause=f"{login.database} was created by or for another role",
-            remedy=f"ALTER DATABASE {login.database} OWNER TO {login.user}, as a superuser",
+            remedy=f"let {name} name a database of its own: {owner} is another service's role"
+            if busy
+            else f"ALTER DATABASE {login.database} OWNER TO {login.user}, as a superuser",
         )
 
 

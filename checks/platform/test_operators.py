@@ -4,7 +4,8 @@ from postflight.check import check
 from postflight.cluster.kinds import DEPLOYMENT, POSTGRES_CLUSTER
 from postflight.cluster.references import template_of
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment.parts import Deployment, PostgresCluster
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import PostgresCluster, missing_id
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -112,5 +113,8 @@ def _cluster(cluster: PostgresCluster, judge: Judge) -> None:
         cause=str(status.get("phaseReason") or ""),
         remedy=f"kubectl -n {cluster.namespace} describe cluster {cluster.name}",
         needs=(cluster.id, *down),
-        stops=(cluster.id,) if ready == 0 else (),
+        stops=(
+            *((cluster.id,) if ready == 0 else ()),
+            *((missing_id(cluster.id),) if len(cluster.pods) < cluster.instances else ()),
+        ),
     )

@@ -3,7 +3,7 @@ from postflight.cluster.kinds import CONFIG_MAP, SECRET, SERVICE_ACCOUNT
 from postflight.cluster.references import Reference, references
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 

@@ -1,10 +1,12 @@
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment, RedisEndpoint
-from postflight.probes.inside import InsideView
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import RedisEndpoint, is_loopback
+from postflight.probes.inside import CONNECTED, InsideView, unseen_ways
 from postflight.probes.probe import NotTried
-from postflight.probes.redis import BackendRole, RedisObservation
+from postflight.probes.redis import BackendRole
+from postflight.probes.redis_groups import RedisObservation, behind
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -35,18 +37,37 @@ def test_the_redis_address_of_synapse_leads_every_process_to_the_master(
         judge.unknown(process.id, f"which Redis {process.workload_name} uses is not known: {why}")
     for address in deployment.redis_endpoints:
         judge.saw(address.id)
+        if is_loopback(address.endpoint.host):
+            _own_pods(address, inside_connections, judge)
+            continue
         if address.endpoint.external:
             judge.unknown(address.id, f"Redis at {address.endpoint.host} is outside the cluster and cannot be asked")
             continue
         if _backends(address, redis_backends[address.id], judge):
-            _followed(address, deployment, redis_nodes, judge)
-            if isinstance(inside_connections, NotTried):
-                judge.warn(address.id, f"the way by name through the Service was not seen: {inside_connections.reason}")
-            else:
-                _inside(address, inside_connections, judge)
-            if isinstance(probe_pod_connections, InsideView):
-                _inside(address, probe_pod_connections, judge)
-            _subscribed(address, deployment, redis_nodes, judge)
+            seen = _behind(address, redis_backends, redis_nodes)
+            if seen is None and deployment.redis:
+                judge.unknown(address.id, f"which Redis is behind {address.endpoint.host} could not be told")
+            if seen:
+                _followed(address, seen, judge)
+            if why := unseen_ways(inside_connections, probe_pod_connections):
+                judge.unproven(address.id, f"the way by name through the Service was not seen: {why}")
+            for view in (inside_connections, probe_pod_connections):
+                if isinstance(view, InsideView):
+                    _inside(address, view, judge)
+            if seen:
+                users = [
+                    user
+                    for other in deployment.redis_endpoints
+                    if _behind(other, redis_backends, redis_nodes) is seen
+                    for user in other.users
+                ]
+                _subscribed(address, deployment, seen, users, judge)
+
+
+def _behind(
+    address: RedisEndpoint, backends: Mapping[str, tuple[BackendRole, ...]], nodes: Mapping[str, RedisObservation]
+) -> RedisObservation | None:
+    return behind(address, [run for each in backends[address.id] for run in each.run_ids], nodes)
 
 
 def _backends(address: RedisEndpoint, backends: tuple[BackendRole, ...], judge: Judge) -> bool:
@@ -70,6 +91,7 @@ def _backends(address: RedisEndpoint, backends: tuple[BackendRole, ...], judge: 
             expected="ROLE says master on every connection",
             cause=f"Service {address.endpoint.service} has {len(backends)} backends that do not all lead to the master",
             remedy=FOLLOW,
+            stops=(address.id,),
         )
     elif len({run for each in backends for run in each.run_ids}) > 1:
         judge.wrong(
@@ -78,9 +100,11 @@ def _backends(address: RedisEndpoint, backends: tuple[BackendRole, ...], judge: 
             observed=f"{len({run for each in backends for run in each.run_ids})} different run ids",
             expected="one master",
             cause="several nodes are masters, and the address picks any of them",
+            stops=(address.id,),
         )
     for each in silent:
-        judge.unavailable(
+        say = judge.unknown if each.unseen else judge.unavailable
+        say(
             address.id,
             f"the Redis address of Synapse ({where}) has a backend that does not answer, {each.pod}: {each.problem}",
             needs=(address.id,),
@@ -88,11 +112,9 @@ def _backends(address: RedisEndpoint, backends: tuple[BackendRole, ...], judge: 
     return not (strays or silent)
 
 
-def _followed(
-    address: RedisEndpoint, deployment: Deployment, nodes: Mapping[str, RedisObservation], judge: Judge
-) -> None:
-    group = next((each for each in deployment.redis if each.id == address.group), None)
-    if group is None or len(group.nodes) < 2:
+def _followed(address: RedisEndpoint, seen: RedisObservation, judge: Judge) -> None:
+    group = seen.group
+    if len(group.nodes) < 2:
         return
     direct = [pod for pod, _ in address.endpoint.pods if pod.id in {node.id for node in group.nodes}]
     if len(direct) == 1 and address.endpoint.single_pod:
@@ -104,6 +126,16 @@ def _followed(
             cause=f"redis.host names the pod {direct[0].name} of {len(group.nodes)} that Sentinel may make a replica",
             remedy=FOLLOW,
         )
+
+
+def _own_pods(address: RedisEndpoint, view: InsideView | NotTried, judge: Judge) -> None:
+    """An address within each process's pod, where a proxy stands: only there can it be asked."""
+    where = (address.endpoint.host, address.endpoint.port)
+    if isinstance(view, InsideView) and any((each.host, each.port) == where for each in view.connections):
+        _inside(address, view, judge)
+    else:
+        why = view.reason if isinstance(view, NotTried) else "no process could be asked"
+        judge.unknown(address.id, f"Redis at {where[0]} is within each process's own pod and was not seen: {why}")
 
 
 def _inside(address: RedisEndpoint, view: InsideView, judge: Judge) -> None:
@@ -119,19 +151,17 @@ def _inside(address: RedisEndpoint, view: InsideView, judge: Judge) -> None:
                 observed=f"{each.problem}, connecting to {each.host}:{each.port} from {each.pod}",
                 cause="name resolution, the Service or a NetworkPolicy stands between",
             )
-        elif set(each.seen) != {"master"}:
-            judge.wrong(each.process.id, f"{name} meets {', '.join(sorted(set(each.seen)))} at its Redis address")
+        elif others := set(each.seen) - {"master", CONNECTED}:
+            judge.wrong(each.process.id, f"{name} meets {', '.join(sorted(others))} at its Redis address")
 
 
 def _subscribed(
-    address: RedisEndpoint, deployment: Deployment, nodes: Mapping[str, RedisObservation], judge: Judge
+    address: RedisEndpoint, deployment: Deployment, seen: RedisObservation, same: Collection[str], judge: Judge
 ) -> None:
-    """Every running process is subscribed on the master, and nobody elsewhere."""
-    seen = nodes.get(address.group)
-    if seen is None or len(seen.masters) != 1:
+    """Every running process of those that use this Redis is subscribed on its master, and nobody elsewhere."""
+    if len(seen.masters) != 1:
         return
     master = seen.masters[0]
-    same = {user for each in deployment.redis_endpoints if each.group == address.group for user in each.users}
     users = [each for each in deployment.synapse if each.id in same and each.server_name == address.server_name]
     running = [each for each in users if each.pod and each.pod.ready]
     down = [each for each in users if each not in running]

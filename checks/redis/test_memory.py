@@ -1,8 +1,8 @@
 from collections.abc import Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment
-from postflight.probes.redis import RedisAnswer, RedisObservation
+from postflight.deployment.model import Deployment
+from postflight.probes.redis_groups import RedisAnswer, RedisObservation
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -25,16 +25,17 @@ def test_redis_holds_its_working_set_in_memory(
     if not deployment.redis_endpoints and not deployment.redis:
         judge.absent("no Synapse process has Redis enabled")
     for address in deployment.redis_endpoints:
-        if not address.group and not address.endpoint.external:
+        if not address.group and not address.endpoint.external and not deployment.redis:
             judge.unavailable(address.id, f"Synapse names Redis at {address.endpoint.host}, and no Redis runs here")
     for seen in redis_nodes.values():
+        if seen.group.only_sentinels:
+            continue
         if not seen.answers:
             judge.unavailable(seen.group.id, f"Redis {seen.group.name} has no pod")
         for each in seen.answers:
             if each.problem:
-                judge.unavailable(
-                    each.node.id, f"{each.node.pod.name} could not be asked for its memory: {each.problem}"
-                )
+                say = judge.unknown if each.unseen else judge.unavailable
+                say(each.node.id, f"{each.node.pod.name} could not be asked for its memory: {each.problem}")
             else:
                 judge.saw(each.node.id)
                 _node(each, judge)
@@ -43,10 +44,7 @@ def test_redis_holds_its_working_set_in_memory(
 def _node(each: RedisAnswer, judge: Judge) -> None:
     name, info = each.node.pod.name, each.info
     used, ceiling = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    evicted, policy = (
-        int(info.get("evicted_keys", 0)),
-        str(info.get("maxmemory-policy") or info.get("maxmemory_policy")),
-    )
+    evicted, policy = int(info.get("evicted_keys", 0)), str(info.get("maxmemory_policy"))
     limit = each.node.memory_limit
     observed = (
         f"used {used / MIB:.1f} MiB, maxmemory {_mib(ceiling)}, policy {policy}, {evicted} keys evicted,"

@@ -1,11 +1,15 @@
 from collections.abc import Mapping
 
 from postflight.check import check
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import is_loopback, missing_id
 from postflight.probes.probe import NotTried
-from postflight.probes.redis import RedisAnswer, RedisObservation, WriteProof
+from postflight.probes.redis import WriteProof
+from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @check(
@@ -26,7 +30,11 @@ def test_redis_has_one_master_and_linked_replicas_and_its_sentinels_agree(
     if not deployment.redis:
         for each in deployment.redis_endpoints:
             where = each.endpoint.host
-            if each.endpoint.external:
+            if is_loopback(where):
+                judge.unknown(
+                    each.id, f"Redis is named at {where}, in each process's own pod: who is behind is not seen"
+                )
+            elif each.endpoint.external:
                 judge.absent(f"Redis at {where} is outside the cluster")
             else:
                 judge.unavailable(each.id, f"Synapse names Redis at {where}, and no Redis runs here", stops=(each.id,))
@@ -34,13 +42,29 @@ def test_redis_has_one_master_and_linked_replicas_and_its_sentinels_agree(
             judge.absent("no Synapse process has Redis enabled")
         return
     for identity, seen in redis_nodes.items():
+        if seen.group.only_sentinels:
+            _strays(seen, judge)
+            continue
         # First what the Sentinels believe: they tell the nodes whom to follow.
         _sentinels(seen, judge)
         linked = _nodes(seen, judge)
         if isinstance(redis_write, NotTried):
-            judge.warn(identity, f"whether a write reaches the replicas was not seen: {redis_write.reason}")
+            judge.unproven(identity, f"whether a write reaches the replicas was not seen: {redis_write.reason}")
         elif linked and (proof := redis_write.get(identity)):
             _write(seen, proof, judge)
+
+
+def _strays(seen: RedisObservation, judge: Judge) -> None:
+    """Sentinels that were not seen to watch any Redis here."""
+    for each in seen.sentinels:
+        watched = f"they name {each.state.get('ip')}:{each.state.get('port')}" if each.state else each.problem
+        judge.unknown(each.node.id, f"which Redis the Sentinels of {seen.group.name} watch is not known: {watched}")
+    if not seen.sentinels:
+        judge.unavailable(
+            seen.group.id,
+            f"the Sentinels of {seen.group.name} have no pod of {seen.group.expected_sentinels}",
+            needs=(seen.group.id, missing_id(seen.group.workload)),
+        )
 
 
 def _nodes(seen: RedisObservation, judge: Judge) -> bool:
@@ -48,14 +72,24 @@ def _nodes(seen: RedisObservation, judge: Judge) -> bool:
     group = seen.group
     silent = [each for each in seen.answers if each.problem]
     for each in silent:
+        line = f"{each.node.pod.name} does not answer as Redis: {each.problem}"
+        if each.unseen:
+            judge.unknown(each.node.id, line)
+            continue
         say = judge.wrong if each.refused else judge.unavailable
-        say(each.node.id, f"{each.node.pod.name} does not answer as Redis: {each.problem}", stops=(each.node.id,))
+        say(each.node.id, line, stops=(each.node.id,))
     if not seen.answers and group.expected == 0:
         judge.unavailable(group.id, f"Redis {group.name} is scaled to 0", stops=(group.id,))
         return False
     if not seen.answers:
         judge.unavailable(group.id, f"Redis {group.name} has no pod of {group.expected}", stops=(group.id,))
         return False
+    if len(seen.answers) < group.expected:
+        judge.unavailable(
+            group.id,
+            f"Redis {group.name} has {len(seen.answers)} of {group.expected} nodes: the others' pods do not exist",
+            needs=(group.id, missing_id(group.workload)),
+        )
     masters = seen.masters
     if not masters:
         if len(silent) < len(seen.answers):
@@ -67,7 +101,7 @@ def _nodes(seen: RedisObservation, judge: Judge) -> bool:
             group.id,
             f"Redis {group.name} has {len(masters)} masters, not one: {names} do not replicate",
             observed=_roles(seen),
-            expected=f"one master and {len(seen.answers) - 1} replicas linked to it",
+            expected=f"one master and {_replicas(seen)} replicas linked to it",
             cause="no replicaof in the configuration of the nodes (Sentinel finds replicas only through their master)"
             if not _seen_replicas(seen)
             else f"{names} are masters of their own",
@@ -76,23 +110,23 @@ def _nodes(seen: RedisObservation, judge: Judge) -> bool:
         return False
     master = masters[0]
     judge.saw(master.node.id)
-    linked = not silent
+    linked = not silent and len(seen.answers) >= group.expected
     for each in seen.answers:
         if each is master or each.problem:
             continue
         judge.saw(each.node.id)
-        linked = _replica(each, master, judge) and linked
+        linked = _replica(each, master, seen, judge) and linked
     return linked
 
 
-def _replica(each: RedisAnswer, master: RedisAnswer, judge: Judge) -> bool:
+def _replica(each: RedisAnswer, master: RedisAnswer, seen: RedisObservation, judge: Judge) -> bool:
     name, up = each.node.pod.name, each.info.get("master_link_status") == "up"
     same = each.info.get("master_replid") == master.info.get("master_replid")
-    online = any(
-        str(value.get("ip")) == each.node.pod.ip and value.get("state") == "online"
-        for key, value in master.info.items()
-        if key.startswith("slave") and isinstance(value, dict)
-    )
+    counted = [v for key, v in master.info.items() if key.startswith("slave") and isinstance(v, dict)]
+    onlines = [str(value.get("ip")) for value in counted if value.get("state") == "online"]
+    # A replica may announce a name, or come by its other address: then only the number tells.
+    others = [e for e in seen.answers if e is not master and e.info.get("master_link_status") == "up"]
+    online = each.node.pod.ip in onlines or len(onlines) >= len(others)
     if up and same and online:
         return True
     why = (
@@ -116,20 +150,26 @@ def _replica(each: RedisAnswer, master: RedisAnswer, judge: Judge) -> bool:
 
 def _sentinels(seen: RedisObservation, judge: Judge) -> None:
     group = seen.group
-    expected = len(seen.sentinels)
+    expected = max(group.expected_sentinels, len(seen.sentinels))
+    if len(seen.sentinels) < expected and len(seen.answers) >= group.expected:
+        judge.unavailable(
+            group.id,
+            f"Redis {group.name} has {len(seen.sentinels)} of {expected} Sentinels: the others' pods do not exist",
+            needs=(group.id, missing_id(group.workload)),
+        )
     pods = {each.node.pod.ip: each.node.pod.name for each in seen.answers}
     master = seen.masters[0].node.pod if len(seen.masters) == 1 else None
     for each in seen.sentinels:
         name = each.node.pod.name
         if each.problem:
-            say = judge.wrong if each.refused else judge.unavailable
+            say = judge.unknown if each.unseen else judge.wrong if each.refused else judge.unavailable
             say(each.node.id, f"the Sentinel in {name} does not answer for {group.master_name}: {each.problem}")
             continue
         judge.saw(f"sentinel in {name}")
         watches = str(each.state.get("ip"))
         if master is None:
             continue
-        if watches != master.ip and watches.partition(".")[0] != master.name:
+        if not _watches(each, seen.masters[0]):
             judge.wrong(
                 f"sentinel in {name}",
                 f"the Sentinel in {name} watches {watches} ({pods.get(watches, 'no Redis of this group')}),"
@@ -142,7 +182,7 @@ def _sentinels(seen: RedisObservation, judge: Judge) -> None:
             continue
         wrong = [
             f"{key} {each.state.get(key)}, not {want}"
-            for key, want in (("num-slaves", len(seen.answers) - 1), ("num-other-sentinels", expected - 1))
+            for key, want in (("num-slaves", _replicas(seen)), ("num-other-sentinels", expected - 1))
             if int(each.state.get(key, -1)) != want
         ]
         if wrong:
@@ -150,22 +190,40 @@ def _sentinels(seen: RedisObservation, judge: Judge) -> None:
                 f"sentinel in {name}",
                 f"the Sentinel in {name} does not know its group: {'; '.join(wrong)}",
                 observed="; ".join(wrong),
-                expected=f"{len(seen.answers) - 1} replicas and {expected - 1} other Sentinels",
+                expected=f"{_replicas(seen)} replicas and {expected - 1} other Sentinels",
                 cause="Sentinels or replicas announce addresses that others do not reach, or do not announce themselves",
                 remedy=f"SENTINEL RESET {group.master_name} on each Sentinel, one after the other",
                 needs=(f"sentinel in {name}", group.id),
             )
 
 
+def _watches(sentinel: SentinelAnswer, master: RedisAnswer) -> bool:
+    """Whether a Sentinel watches the master: by the run id that it met, or by the address, which may be one that
+    the master announces. A loopback address is nobody's: the replicas are told to follow it."""
+    address = str(sentinel.state.get("ip"))
+    if address in LOOPBACK:
+        return False
+    met = sentinel.state.get("runid")
+    by_run = bool(met) and met == master.info.get("run_id")
+    return by_run or address == master.node.pod.ip or address.partition(".")[0] == master.node.pod.name
+
+
 def _write(seen: RedisObservation, proof: WriteProof, judge: Judge) -> None:
-    wanted = len(seen.answers) - 1
-    if proof.problem:
+    wanted = _replicas(seen)
+    if proof.unseen:
+        judge.unknown(proof.node.id, f"whether {proof.node.pod.name} takes a write could not be seen: {proof.problem}")
+    elif proof.problem:
         judge.wrong(proof.node.id, f"the Redis master {proof.node.pod.name} takes no write: {proof.problem}")
     elif proof.acknowledged < wanted:
         judge.wrong(
             proof.node.id,
             f"a write to the Redis master {proof.node.pod.name} reached {proof.acknowledged} of {wanted} replicas within a second",
         )
+
+
+def _replicas(seen: RedisObservation) -> int:
+    """How many there must be, those whose pods do not exist included."""
+    return max(seen.group.expected, len(seen.answers)) - 1
 
 
 def _seen_replicas(seen: RedisObservation) -> bool:

@@ -2,11 +2,15 @@
 
 A socket keeps the network namespace it was made in, so the listener, inherited as file descriptor 3, belongs to the
 machine, while each new connection belongs to the lab.
+
+`python -m lab.node.forward HOST:PORT TARGET:PORT` forwards any other port, as a load balancer out on the "internet".
 """
 
 import asyncio
 import contextlib
 import socket
+import sys
+from functools import partial
 
 from lab.node.spec import API_ADDRESS, API_PORT
 
@@ -24,9 +28,9 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve(host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
-        far_reader, far_writer = await asyncio.open_connection(API_ADDRESS, API_PORT)
+        far_reader, far_writer = await asyncio.open_connection(host, port)
     except OSError:
         writer.close()
         return
@@ -35,10 +39,17 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
-async def _main() -> None:
-    server = await asyncio.start_server(_serve, sock=socket.socket(fileno=LISTENER))
+async def _main(listener: socket.socket, host: str, port: int) -> None:
+    server = await asyncio.start_server(partial(_serve, host, port), sock=listener)
     await server.serve_forever()
 
 
+def _listener_and_target(arguments: list[str]) -> tuple[socket.socket, str, int]:
+    if not arguments:
+        return socket.socket(fileno=LISTENER), API_ADDRESS, API_PORT
+    (here, number), (host, port) = (each.split(":") for each in arguments)
+    return socket.create_server((here, int(number))), host, int(port)
+
+
 if __name__ == "__main__":
-    asyncio.run(_main())
+    asyncio.run(_main(*_listener_and_target(sys.argv[1:])))

@@ -1,4 +1,4 @@
-"""Kubernetes, etcd, CoreDNS and the operator, from one Go module and one cache."""
+"""Kubernetes, etcd, CoreDNS and the operator from one Go module, LiveKit from another, with one cache."""
 
 import re
 import shutil
@@ -11,6 +11,8 @@ from lab.setup import python
 from lab.setup.runner import Work
 
 MODULE = CHECKOUT / "lab/node/go"
+LIVEKIT_MODULE = CHECKOUT / "lab/node/livekit"
+LIVEKIT = "livekit-server"
 VERSION = "v1.34.4"
 _KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 # Package, the name that Go gives to the program, the name that it has here.
@@ -43,14 +45,14 @@ def environment(home: Home) -> dict[str, str]:
 
 
 def on_path() -> str | None:
-    """The machine's own Go, if it is new enough for the module."""
+    """The machine's own Go, if it is new enough for both modules."""
     program = shutil.which("go")
     if program is None:
         return None
     told = subprocess.run([program, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/")
-    have = _numbers(told.stdout)
-    match = re.search(r"^go (\S+)$", (MODULE / "go.mod").read_text(), re.M)
-    return program if match and have >= _numbers(match[1]) else None
+    files = [(module / "go.mod").read_text() for module in (MODULE, LIVEKIT_MODULE)]
+    asked = [_numbers(version) for text in files for version in re.findall(r"^go (\S+)$", text, re.M)]
+    return program if _numbers(told.stdout) >= max(asked) else None
 
 
 def program(home: Home) -> str:
@@ -97,6 +99,18 @@ def build(work: Work) -> None:
     for name in PROGRAMS:
         (part / name).replace(home.bin / name)  # a lab that runs keeps the file it has
     part.rmdir()
+
+
+def livekit(work: Work) -> None:
+    """LiveKit, its modules included, on one core: Kubernetes is built beside it and takes longer. Raises LabError."""
+    home = work.home
+    part = home.root / f"{LIVEKIT}.part"
+    given = {name: value for name, value in environment(home).items() if name != "GOGC"}
+    command = [program(home), "build", "-p", "1", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags=-s -w"]
+    package = "github.com/livekit/livekit-server/cmd/server"
+    work.run(*command, "-o", part, package, environment=given, folder=LIVEKIT_MODULE)
+    home.bin.mkdir(exist_ok=True)
+    part.replace(home.bin / LIVEKIT)
 
 
 def module_folder(work: Work, module: str) -> Path:

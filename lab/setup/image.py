@@ -82,11 +82,12 @@ def architecture() -> str:
 
 
 def _put_programs(work: Work) -> None:
-    """CoreDNS, and the operator where CloudNativePG's own image has it."""
+    """CoreDNS, LiveKit, and the operator, each where its own image has it."""
     root = work.home.image / "programs"
     shutil.rmtree(root, ignore_errors=True)
     (root / "operator").mkdir(parents=True)
-    shutil.copy(work.home.bin / "coredns", root / "coredns")
+    for name in ("coredns", "livekit-server"):
+        shutil.copy(work.home.bin / name, root / name)
     shutil.copy(work.home.bin / "cnpg-manager", root / "manager")
     for name in ("manager", f"manager_{architecture()}"):
         (root / "operator" / name).hardlink_to(root / "manager")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from enum import StrEnum
 
 from postflight.cluster.api import Api
 from postflight.cluster.streams import tunnel
+from postflight.limits import Limit
 
 
 class Way(StrEnum):
@@ -27,20 +29,37 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Access:
+    """``falls_back``: where an address does not answer from here (a NetworkPolicy may shut the
+    verifier's own pod out), its pod is reached by tunnel instead."""
+
     api: Api
     way: Way
+    falls_back: bool = False
 
     @classmethod
     def choose(cls, api: Api, wanted: Way) -> Access:
-        """``auto`` is ``dns`` in a pod of the cluster and ``tunnel`` everywhere else."""
-        if wanted is Way.AUTO:
-            wanted = Way.DNS if api.connection.in_cluster else Way.TUNNEL
-        return cls(api, wanted)
+        """``auto`` is ``dns``, then ``tunnel``, in a pod of the cluster, and ``tunnel`` everywhere else."""
+        if wanted is not Way.AUTO:
+            return cls(api, wanted)
+        return cls(api, Way.DNS, falls_back=True) if api.connection.in_cluster else cls(api, Way.TUNNEL)
+
+    def answers(self, host: str, port: int) -> bool:
+        """Whether an address takes connections from here; taken for granted where there is no other way.
+        One that refuses them answers."""
+        if not self.falls_back:
+            return True
+        try:
+            socket.create_connection((host, port), timeout=Limit.CONNECT / 2).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return True
 
     @contextmanager
     def to_pod(self, namespace: str, pod: str, ip: str, port: int) -> Iterator[tuple[str, int]]:
         """A host and port from here that lead to a port of a pod, for as long as the context."""
-        if self.way is Way.TUNNEL:
+        if self.way is Way.TUNNEL or not self.answers(ip, port):
             with tunnel(self.api, namespace, pod, port) as local:
                 yield "127.0.0.1", local
         else:

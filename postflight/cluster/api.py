@@ -6,6 +6,9 @@ import json
 import ssl
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -60,10 +63,15 @@ class Api:
         self._client = ApiClient(connection.configuration)
         self.host: str = connection.configuration.host.rstrip("/")
         self.tls = _tls(connection.configuration)
+        self._ahead = timedelta(0)
 
     @property
     def server(self) -> str:
         return urlsplit(self.host).netloc
+
+    def now(self) -> datetime:
+        """The time by the API server's clock, to the second: two verifiers' own clocks may differ."""
+        return datetime.now(UTC) + self._ahead
 
     def authorization(self) -> str:
         """The Authorization header of the moment; tokens that expire are renewed by the library."""
@@ -158,6 +166,8 @@ class Api:
                 redirect=False,
                 preload_content=False,
             )
+            with suppress(ValueError):
+                self._ahead = parsedate_to_datetime(answer.headers.get("Date", "")) - datetime.now(UTC)
             data = bytearray()
             # The library's own limit holds for each read, not for an answer that comes in drops.
             while piece := answer.read1(CHUNK):

@@ -38,8 +38,13 @@ REPLICA_SET = Kind("ReplicaSet", "replicasets", "apps")
 JOB = Kind("Job", "jobs", "batch")
 CRON_JOB = Kind("CronJob", "cronjobs", "batch")
 AUTOSCALER = Kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", "autoscaling", "v2")
+INGRESS = Kind("Ingress", "ingresses", "networking.k8s.io")
 LEASE = Kind("Lease", "leases", "coordination.k8s.io")
 NAMESPACE = Kind("Namespace", "namespaces", namespaced=False)
+INGRESS = Kind("Ingress", "ingresses", "networking.k8s.io")
+HTTP_ROUTE = Kind("HTTPRoute", "httproutes", "gateway.networking.k8s.io", custom=True)
+POLICY = Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io")
+BUDGET = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy")
 POSTGRES_CLUSTER = Kind("Cluster", "clusters", "postgresql.cnpg.io", custom=True)
 
 #: The kinds whose objects carry a pod template.
@@ -59,7 +64,25 @@ LISTED = (
     ENDPOINT_SLICE,
     REPLICA_SET,
     AUTOSCALER,
+    INGRESS,
     LEASE,
     POSTGRES_CLUSTER,
     *WORKLOADS,
+)
+
+#: What people write to configure a deployment, and what a sign-off takes the hash of.
+CONFIGURATION = (
+    DEPLOYMENT,
+    STATEFUL_SET,
+    DAEMON_SET,
+    CRON_JOB,
+    CONFIG_MAP,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    AUTOSCALER,
+    INGRESS,
+    HTTP_ROUTE,
+    POLICY,
+    BUDGET,
+    POSTGRES_CLUSTER,
 )

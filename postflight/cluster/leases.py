@@ -22,7 +22,7 @@ class Held(Exception):
 
 
 class Lease:
-    """Held from :meth:`acquire` to :meth:`release`, renewed in the background.
+    """Held from :meth:`acquire` to :meth:`release`, renewed in the background. Its times are the API server's.
 
     ``predecessor`` is the expired Lease that was taken over, empty when there was none."""
 
@@ -61,7 +61,7 @@ class Lease:
             self._write("POST", LEASE.path(self._namespace), self._body({}))
             return
         spec = held["spec"]
-        if not expired(held, datetime.now(UTC)) and spec.get("holderIdentity") != self._holder:
+        if not expired(held, self._api.now()) and spec.get("holderIdentity") != self._holder:
             raise NotYet(f"held by {spec.get('holderIdentity')}, renewed {spec['renewTime']}")
         self.predecessor = held
         self._write("PUT", self.path, self._body({"resourceVersion": held["metadata"]["resourceVersion"]}))
@@ -75,7 +75,7 @@ class Lease:
             raise
 
     def _body(self, meta: Mapping[str, str]) -> dict[str, Any]:
-        now = datetime.now(UTC).strftime(FORMAT)
+        now = self._api.now().strftime(FORMAT)
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -91,7 +91,7 @@ class Lease:
     def _renew(self) -> None:
         patch = self._api.request
         while not self._over.wait(RENEW_EVERY):
-            body = {"spec": {"renewTime": datetime.now(UTC).strftime(FORMAT)}}
+            body = {"spec": {"renewTime": self._api.now().strftime(FORMAT)}}
             try:
                 patch("PATCH", self.path, body, content_type="application/merge-patch+json")
             except ApiError:
@@ -99,7 +99,7 @@ class Lease:
 
 
 def expired(raw: Mapping[str, Any], now: datetime) -> bool:
-    """Whether the run that held a Lease had ended, in whatever way, by then."""
+    """Whether the run that held a Lease had ended, in whatever way, by then (by the API server's clock)."""
     spec = raw.get("spec") or {}
     try:
         renewed = datetime.strptime(spec["renewTime"], FORMAT).replace(tzinfo=UTC)

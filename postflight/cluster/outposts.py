@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -32,15 +31,15 @@ def zipapp() -> bytes:
     return archive.getvalue()
 
 
-def ask_outpost(
-    api: Api, namespace: str, pod: str, container: str, asks: Sequence[Mapping[str, Any]], *, limit: float
-) -> list[dict[str, Any]]:
-    """Put questions to the outpost; one answer each. Raises :class:`ApiError` when it cannot run."""
+def ask_outpost(api: Api, namespace: str, pod: str, container: str, deed: str, given: Any, *, limit: float) -> Any:
+    """Have the outpost do something (``connect``, ``listen``, ``heard``) and return its answer.
+
+    Raises :class:`ApiError` when it cannot run.
+    """
     app = zipapp()
-    stdin = b"%d\n" % len(app) + app + json.dumps(list(asks)).encode() + b"\n"
+    stdin = b"%d\n" % len(app) + app + json.dumps([deed, given]).encode() + b"\n"
     answer = run_in_pod(api, namespace, pod, container, ("python3", "-I", "-S", "-c", START), stdin=stdin, limit=limit)
     try:
-        answers: list[dict[str, Any]] = json.loads(answer.stdout)
+        return json.loads(answer.stdout)
     except ValueError as error:
         raise ApiError(0, f"python3 in {pod} did not answer: {answer.complaint}") from error
-    return answers

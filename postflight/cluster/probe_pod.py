@@ -8,15 +8,20 @@ meets Pod Security *restricted* and a ResourceQuota.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final
 
 from postflight.cluster.api import Api, ApiError, Object
 from postflight.cluster.kinds import EVENT, JOB, POD
+from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
+from postflight.settings import Settings
 from postflight.traces import Traces
 
 CONTAINER = "probe"
-DEADLINE = 120
+DEADLINE = 200
 #: Ends at once when it is told to: as PID 1 a process without a handler would wait for the kill.
 WAIT = f"import signal as s; s.pthread_sigmask(s.SIG_BLOCK, [15]); s.sigtimedwait([15], {DEADLINE})"
 GONE_AFTER = 10
@@ -24,44 +29,78 @@ SIZE = {"cpu": "100m", "memory": "64Mi"}
 #: Keys of a pod's spec that say where it may run and with what.
 TAKEN = ("imagePullSecrets", "nodeSelector", "tolerations", "runtimeClassName")
 UID = 10991
+NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class NoProbePod(Exception):
     """The probe pod could not be had; the message quotes why."""
 
 
-def start_probe_pod(
-    api: Api, traces: Traces, like: Object, image: str, patch: Mapping[str, object], limit: float
-) -> str:
-    """Make a probe pod beside the pod ``like`` and return its name once it runs.
+@dataclass(frozen=True, slots=True)
+class ProbePod:
+    """A probe pod that runs. ``what`` is what the run's traces call it: settle that when it is done with."""
 
-    ``patch`` is merged into the pod's spec and metadata (for admission policies). Raises
+    namespace: str
+    name: str
+    what: str
+
+
+def start_probe_pod(
+    api: Api,
+    traces: Traces,
+    like: Object,
+    settings: Settings,
+    purpose: str,
+    labels: Mapping[str, str] = NO_LABELS,
+    *,
+    limit: float,
+) -> ProbePod:
+    """Make a probe pod beside the pod ``like`` and return it once it runs.
+
+    ``purpose`` ends its name; ``labels`` are put on the pod beside the run's own. The settings say its
+    image and what to merge into its spec and metadata (for admission policies). Raises
     :class:`NoProbePod`, with the admission's or the kubelet's own words.
     """
     namespace = like["metadata"]["namespace"]
-    name = f"postflight-{traces.run_id}"
+    name = f"postflight-{traces.run_id}-{purpose}"
     path = JOB.path(namespace, name)
-    traces.will_make(f"Job {name}", lambda: _delete(api, path), path)
+    pods: list[str] = []
+
+    def remove() -> None:
+        _delete(api, path)
+        for pod in pods:
+            wait_for(partial(_gone, api, pod), limit=Limit.CLEAN_UP / 2, every=0.1)
+
+    traces.will_make(f"Job {name}", remove, path)
     try:
-        api.request("POST", JOB.path(namespace), job(name, traces.labels, like, image, patch))
+        made = job(name, traces.labels, like, settings.probe_image, settings.probe_pod, labels)
+        api.request("POST", JOB.path(namespace), made)
     except ApiError as error:
         raise NoProbePod(f"the cluster refuses a probe pod: {error}") from error
     try:
         pod = wait_for(lambda: _running(api, namespace, name), limit=limit, every=0.2)
     except TimedOut as error:
         raise NoProbePod(f"the probe pod does not run: {error}") from error
+    pods.append(POD.path(namespace, pod))
     traces.made.append(POD.path(namespace, pod))
-    return pod
+    return ProbePod(namespace, pod, f"Job {name}")
 
 
-def job(name: str, labels: Mapping[str, str], like: Object, image: str, patch: Mapping[str, object]) -> dict[str, Any]:
-    """The manifest. Image digest, pull secrets, node and tolerations are those of ``like``."""
+def job(
+    name: str,
+    labels: Mapping[str, str],
+    like: Object,
+    image: str,
+    patch: Mapping[str, object],
+    pod_labels: Mapping[str, str] = NO_LABELS,
+) -> dict[str, Any]:
+    """The manifest. Image digest, pull secrets, node selector and tolerations are those of ``like``."""
     spec, status = like["spec"], like.get("status") or {}
     theirs = spec.get("securityContext") or {}
     user = theirs.get("runAsUser") or UID
     pod: dict[str, Any] = {
         "metadata": {
-            "labels": dict(labels),
+            "labels": {**labels, **pod_labels},
             "annotations": {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"},
         },
         "spec": {
@@ -118,9 +157,11 @@ def _image(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
 
 
 def _merge(base: Any, patch: Any) -> Any:
-    """Key by key; containers, and whatever else has names, name by name; all other lists as given."""
+    """Key by key, and null takes a key away; containers, and whatever else has names, name by name;
+    all other lists as given."""
     if isinstance(base, dict) and isinstance(patch, Mapping):
-        return {**base, **{key: _merge(base.get(key), value) for key, value in patch.items()}}
+        kept = {key: value for key, value in base.items() if key not in patch}
+        return kept | {key: _merge(base.get(key), value) for key, value in patch.items() if value is not None}
     if (
         isinstance(base, list)
         and isinstance(patch, list)
@@ -150,6 +191,16 @@ def _refused(api: Api, namespace: str, job_name: str) -> str:
     selector = f"involvedObject.name={job_name},type=Warning"
     events = api.get(EVENT.path(namespace), fieldSelector=selector).get("items") or ()
     return str(events[-1].get("message") or "") if events else ""
+
+
+def _gone(api: Api, path: str) -> None:
+    try:
+        api.get(path)
+    except ApiError as error:
+        if error.status == 404:
+            return
+        raise
+    raise NotYet(f"{path.rpartition('/')[2]} is still there")
 
 
 def _delete(api: Api, path: str) -> None:

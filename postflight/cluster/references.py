@@ -12,12 +12,16 @@ from postflight.cluster.kinds import (
     CRON_JOB,
     POD,
     POSTGRES_CLUSTER,
+    REPLICA_SET,
     SECRET,
     SERVICE_ACCOUNT,
     WORKLOADS,
     Kind,
 )
 from postflight.cluster.snapshot import Snapshot
+
+#: What these own is made after their template. Whatever a foreign kind makes has its template nowhere else.
+TEMPLATED = frozenset(kind.name for kind in (*WORKLOADS, REPLICA_SET))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,22 @@ def template_of(workload: Object) -> Mapping[str, Any]:
 
 
 def workloads(snapshot: Snapshot) -> Iterator[Object]:
-    """Everything with a pod template that nothing else made, and pods that nobody owns."""
-    for kind in WORKLOADS:
+    """Everything with a pod template, pods included, that was not made after another one's template."""
+    # A foreign kind may make its pods by a ReplicaSet (Argo Rollouts): those tell what they name themselves.
+    foreign = {
+        (each["metadata"]["namespace"], REPLICA_SET.name, each["metadata"]["name"])
+        for each in snapshot.all(REPLICA_SET)
+        if not any(kind in TEMPLATED for _, kind, _ in _owners(each))
+    }
+    for kind in (*WORKLOADS, POD):
         for each in snapshot.all(kind):
-            if not each["metadata"].get("ownerReferences"):
+            if not any(owner[1] in TEMPLATED and owner not in foreign for owner in _owners(each)):
                 yield each
-    for each in snapshot.all(POD):
-        if not each["metadata"].get("ownerReferences"):
-            yield each
+
+
+def _owners(each: Object) -> Iterator[tuple[str, str, str]]:
+    meta = each["metadata"]
+    return ((meta["namespace"], owner["kind"], owner["name"]) for owner in meta.get("ownerReferences") or ())
 
 
 def references(snapshot: Snapshot) -> tuple[Reference, ...]:
@@ -77,6 +89,9 @@ def cluster_secrets(cluster: Object) -> tuple[str, ...]:
     names = [(initdb.get("secret") or {}).get("name") or f"{cluster['metadata']['name']}-app"]
     for role in (spec.get("managed") or {}).get("roles") or ():
         if name := (role.get("passwordSecret") or {}).get("name"):
+            names.append(name)
+    for server in spec.get("externalClusters") or ():
+        if name := (server.get("password") or {}).get("name"):
             names.append(name)
     return tuple(names)
 

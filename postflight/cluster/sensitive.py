@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 #: Keys whose values are names, not secrets: a report must be able to say them.
 PUBLIC_KEY = re.compile(
     r"(?i)(^|[_.-])(host|hostname|port|user|username|name|dbname|database|db|ca\.crt|tls\.crt|crt)$"
 )
+#: A key that speaks of a secret, and its value: in quotes whole, else its first word and the rest of the line.
 NAMED = re.compile(
     r"(?i)[\w.-]*(?:passw(?:or)?d|passwd|secret|token|access_key|api_key|requirepass|masterauth"
-    r"|auth-pass\s+\S+)[\w-]*[\"']?\s*[:= ]\s*[\"']?([^\s\"',}]+)"
+    r"|auth-pass\s+\S+)[\w-]*[\"']?\s*(?P<sign>[:= ])\s*"
+    r"(?:\"(?P<double>(?:[^\"\\\n]|\\.)*)\"|'(?P<single>(?:[^'\n]|'')*)'"
+    r"|[\"']?(?P<word>[^\s\"',}]+)(?=(?P<rest>[^\n]*)))"
 )
 SECRET_NAME = re.compile(r"(?i)pass|secret|token|key|credential|dsn|_url$|^url$")
+#: ``scheme://user:PASSWORD@host``, up to the last @: people do not always encode one. No ``host:port/path``.
+IN_URL = re.compile(r"://[^\s:/@]*:(?!\d{1,5}/)(\S+)@")
+#: ``password=PASSWORD`` in a connection string, as libpq quotes it, or in the query of a URL.
+IN_WORDS = re.compile(r"(?i)\bpassword\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S+))")
 WORD = 16
 #: Shorter values are not hidden (they would blank the report), only reported where they have a name.
 SHORTEST = 8
@@ -21,7 +29,8 @@ SHORTEST = 8
 
 def of_secret(secret: str, key: str, value: str) -> Iterator[tuple[str, str]]:
     """What to keep from every output of one Secret key, each with the name to report it by if it is
-    too weak to hide ("" for parts of it): the whole, its lines, its long words."""
+    too weak to hide ("" for parts of it): the whole, its lines, its long words, passwords within it."""
+    yield from ((password, f"{secret}/{key}") for password in passwords_within(value))
     if PUBLIC_KEY.search(key):
         return
     yield value.strip(), f"{secret}/{key}" if SECRET_NAME.search(key) else ""
@@ -40,5 +49,31 @@ def of_file(path: str, body: bytes) -> Iterator[str]:
             name, _, value = variable.partition("=")
             if SECRET_NAME.search(name) and not PUBLIC_KEY.search(name):
                 yield value
+            yield from passwords_within(value)
         return
-    yield from NAMED.findall(text)
+    for match in NAMED.finditer(text):
+        yield from dict.fromkeys(_spellings(text, match))
+    yield from passwords_within(text)
+
+
+def passwords_within(text: str) -> Iterator[str]:
+    """The passwords of logins that are written as one value, each as it may be meant."""
+    meant: list[str] = []
+    for found in IN_URL.findall(text):
+        meant += (found, found.partition("@")[0], found.rpartition("@")[0])
+    for quoted, plain in IN_WORDS.findall(text):
+        meant += (re.sub(r"\\(.)", r"\1", quoted), plain, plain.partition("&")[0])
+    yield from dict.fromkeys(each for found in meant for each in (found, unquote(found)) if each)
+
+
+def _spellings(text: str, match: re.Match[str]) -> Iterator[str]:
+    """A value as it is written and as YAML or JSON reads it."""
+    if (double := match["double"]) is not None:
+        yield from (double, re.sub(r"\\(.)", r"\1", double))
+    elif (single := match["single"]) is not None:
+        yield from (single, single.replace("''", "'"))
+    else:
+        yield match["word"]
+        before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+        if match["sign"] != " " and not {"{", "["} & set(before):
+            yield (match["word"] + match["rest"]).partition(" #")[0].strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 from postflight.cluster.api import Api, ApiError, Object
@@ -15,7 +15,6 @@ from postflight.cluster.kinds import (
     EVENT,
     LISTED,
     NAMESPACE,
-    POSTGRES_CLUSTER,
     STATEFUL_SET,
     Kind,
 )
@@ -24,12 +23,11 @@ from postflight.limits import Limit
 
 Key = tuple[Kind, str]
 WIDE = (DEPLOYMENT, STATEFUL_SET)
-CUSTOM = (POSTGRES_CLUSTER,)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the API server said once.
+    """What the API server said once; ``taken`` is by its clock.
 
     ``objects`` holds raw objects by kind and namespace; ``unseen`` says why a kind could not be
     listed there (namespace "" for the whole cluster); ``served`` are the custom kinds that the API
@@ -57,15 +55,20 @@ class Snapshot:
         return next((why for (kind, where), why in self.unseen.items() if where and kind in kinds), "")
 
 
-def take(api: Api, requested: Sequence[str], holds_homeserver: Callable[[Object], bool]) -> Snapshot:
-    """Read the cluster once.
+def take(
+    api: Api,
+    requested: Sequence[str],
+    holds_homeserver: Callable[[Object], bool],
+    kinds: Sequence[Kind] = LISTED,
+) -> Snapshot:
+    """Read the cluster once, each of these ``kinds``.
 
     Without ``requested`` namespaces, those are in scope whose workloads hold a homeserver. Raises
     :class:`ClusterError` when the API server cannot be reached or no namespace can be settled on.
     """
     objects: dict[Key, tuple[Object, ...]] = {}
     unseen: dict[Key, str] = {}
-    known = {kind: spawn(partial(_is_served, api, kind)) for kind in CUSTOM}
+    known = {kind: spawn(partial(_is_served, api, kind)) for kind in kinds if kind.custom}
     wide = in_threads([_lister(api, kind, "") for kind in WIDE], Limit.REQUEST * 3)
     controllers: list[Object] = []
     for kind, outcome in zip(WIDE, wide, strict=True):
@@ -79,7 +82,7 @@ def take(api: Api, requested: Sequence[str], holds_homeserver: Callable[[Object]
             raise ClusterError(f"API server {api.server} does not list {kind.plural} within its time limit") from error
     namespaces = tuple(requested) or _scope(api, controllers, unseen, holds_homeserver)
     wanted = [
-        (kind, namespace) for namespace in namespaces for kind in LISTED if kind not in WIDE or (kind, "") in unseen
+        (kind, namespace) for namespace in namespaces for kind in kinds if kind not in WIDE or (kind, "") in unseen
     ]
     served = frozenset(kind for kind, answer in known.items() if answer.result(Limit.REQUEST * 3))
     wanted = [(kind, ns) for kind, ns in wanted if not kind.custom or kind in served]
@@ -106,7 +109,7 @@ def take(api: Api, requested: Sequence[str], holds_homeserver: Callable[[Object]
                     for each in controllers
                     if each["kind"] == kind.name and each["metadata"]["namespace"] == namespace
                 )
-    return Snapshot(namespaces, datetime.now(UTC), objects, unseen, served, tuple(controllers))
+    return Snapshot(namespaces, api.now(), objects, unseen, served, tuple(controllers))
 
 
 def _lister(api: Api, kind: Kind, namespace: str) -> Callable[[], list[Object]]:

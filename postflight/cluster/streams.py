@@ -101,9 +101,14 @@ def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
 
     Each connection is a port-forward of its own. The tunnel enters at the pod's loopback, so it
     passes NetworkPolicies, Services and rules by address: it is no proof of them.
+
+    What a client makes of a connection that was closed says nothing of why it was: the stream's own
+    words come in its place, :class:`ApiError` where the way failed, ConnectionRefusedError where
+    nothing listens in the pod.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     accepted: list[socket.socket] = [listener]
+    failed: list[Exception] = []
 
     def accept() -> None:
         with listener:
@@ -113,11 +118,15 @@ def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
                 except OSError:
                     return
                 accepted.append(local)
-                threading.Thread(target=_carry, args=(api, namespace, pod, port, local), daemon=True).start()
+                threading.Thread(target=_carry, args=(api, namespace, pod, port, local, failed), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     try:
         yield listener.getsockname()[1]
+    except Exception as error:
+        if failed:
+            raise failed[0] from error
+        raise
     finally:
         for each in list(accepted):
             _shut(each)
@@ -130,13 +139,14 @@ def _shut(sock: socket.socket) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _carry(api: Api, namespace: str, pod: str, port: int, local: socket.socket) -> None:
+def _carry(api: Api, namespace: str, pod: str, port: int, local: socket.socket, failed: list[Exception]) -> None:
     """Pump one connection both ways until either side ends it; this thread alone closes both."""
     with local:
         try:
             path = POD.path(namespace, pod, "portforward")
             stream = _open(api, path, [("ports", str(port))], ("v4.channel.k8s.io",))
-        except ApiError:
+        except ApiError as error:
+            failed.append(error)
             return
         stream.settimeout(None)
         upwards = threading.Thread(target=_upwards, args=(local, stream), daemon=True)
@@ -150,12 +160,20 @@ def _carry(api: Api, namespace: str, pod: str, port: int, local: socket.socket) 
                 elif data[0] == 0:
                     local.sendall(data[1:])
                 else:
+                    failed.append(_complaint(pod, port, data[1:].decode("utf-8", "replace")))
                     break
         except (OSError, websocket.WebSocketException):
             pass
         _shut(local)
         upwards.join()
         stream.shutdown()
+
+
+def _complaint(pod: str, port: int, text: str) -> Exception:
+    """What the kubelet says of a connection that it could not make, or that broke."""
+    if "connection refused" in text:
+        return ConnectionRefusedError(f"nothing listens on port {port} of {pod}")
+    return ApiError(0, f"port-forward to {pod}: {' '.join(text.split())[:200]}")
 
 
 def _upwards(local: socket.socket, stream: websocket.WebSocket) -> None:

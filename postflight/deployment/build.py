@@ -9,17 +9,21 @@ from postflight.cluster.files import Files, Wanted
 from postflight.cluster.kinds import POD
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment import databases, redis, synapse
+from postflight.deployment import calls, clients, databases, li, proxies, redis, synapse
+from postflight.deployment.call_parts import Calls, Proxy
+from postflight.deployment.model import Deployment
 from postflight.deployment.parts import (
     DatabaseUse,
-    Deployment,
+    LawfulIntercept,
     PostgresCluster,
     RedisEndpoint,
     RedisGroup,
+    Side,
     SynapseProcess,
+    Unclear,
     Workload,
 )
-from postflight.deployment.places import Place, places
+from postflight.deployment.places import Place, passing, places
 from postflight.deployment.pods import read_pod, read_workloads
 from postflight.settings import Settings
 
@@ -34,12 +38,16 @@ class Survey:
     synapse: tuple[synapse.Found, ...]
     clients: tuple[Place, ...]
     redis: tuple[redis.Found, ...]
+    proxies: tuple[proxies.Found, ...]
+    calls: calls.Found
 
     def wanted_files(self) -> tuple[Wanted, ...]:
         return (
             *synapse.wanted_files(self.synapse),
-            *databases.wanted_files(self.clients),
+            *clients.wanted_files(self.clients),
             *redis.wanted_files(self.redis),
+            *proxies.wanted_files(self.proxies),
+            *calls.wanted_files(self.calls),
         )
 
 
@@ -52,8 +60,10 @@ def survey(snapshot: Snapshot, secrets: SecretStore, settings: Settings) -> Surv
         secrets,
         workloads,
         synapse.find(everywhere, settings.names.synapse.workloads),
-        databases.find_clients(everywhere),
+        clients.find((*everywhere, *passing(snapshot, secrets, everywhere))),
         redis.find(everywhere, settings.names.redis.workloads),
+        proxies.find(everywhere, settings.names.proxy.workloads),
+        calls.find(everywhere, settings.names.calls),
     )
 
 
@@ -61,30 +71,54 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     """The model. Pure: the same inputs give the same model."""
     snapshot, secrets = surveyed.snapshot, surveyed.secrets
     pods = {pod.id: pod for workload in surveyed.workloads for pod in workload.pods}
-    processes: list[SynapseProcess] = []
+    read: list[SynapseProcess] = []
     uses: list[DatabaseUse] = []
+    passwords: dict[str, redis.Password] = {}
     for found in surveyed.synapse:
         process = synapse.read_process(found, files)
-        processes.append(process)
+        read.append(process)
+        passwords[process.id] = redis.password_of(found.spec, found.container, process.config)
         uses += databases.uses_of_synapse(found, process, secrets)
-    for client in surveyed.clients:
-        uses += databases.uses_of_client(client, files, secrets)
+    unclear: dict[tuple[str, str, str], Unclear] = {}
+    for client in sorted(surveyed.clients, key=lambda each: not each.lasts):
+        tried = {login for use in uses if use.workload == client.workload.id for login in (use.login, use.next_login)}
+        found_uses = clients.uses_of(client, files, secrets)
+        # What an init container logs in with is mostly what the containers after it do.
+        uses += [use for use in found_uses if client.lasts or use.login not in tried]
+        for why in clients.unclear_in(client, files):
+            part = client.pod.id if client.pod else client.workload.id
+            unclear.setdefault((client.workload.id, client.name, why), Unclear(part, client.name, why))
     uses += databases.uses_of_operator(snapshot, secrets, settings.names.postgres.app_secret)
     namespaces = {use.client: use.client.split("/")[1] for use in uses}
     postgres = databases.find_clusters(snapshot, pods, uses, namespaces)
+    finder = li.Finder(snapshot, secrets, pods, postgres)
+    processes = li.tell_apart(finder, read, uses, settings.names.synapse.li)
+    intercept = li.find(finder, processes, uses)
     groups = redis.find_groups(surveyed.redis, files, settings.names.redis)
-    endpoints = redis.find_endpoints(snapshot, pods, processes, groups)
+    endpoints = redis.find_endpoints(snapshot, pods, processes, groups, passwords)
+    doors = proxies.read_proxies(surveyed.proxies, files, snapshot, pods)
+    calling = calls.read_calls(surveyed.calls, files, secrets, processes, doors)
     return Deployment(
         namespaces=snapshot.namespaces,
         workloads=surveyed.workloads,
         pods=pods,
-        synapse=tuple(processes),
+        synapse=processes,
         database_uses=tuple(uses),
         postgres=postgres,
         redis=groups,
         redis_endpoints=endpoints,
-        depends=_depends(_edges(surveyed.workloads, processes, uses, postgres, groups, endpoints)),
+        depends=_depends(
+            (
+                *_edges(surveyed.workloads, processes, uses, postgres, groups, endpoints),
+                *_edges_of_li(intercept),
+                *_call_edges(calling, doors, processes, endpoints),
+            )
+        ),
+        unclear=tuple(unclear.values()),
         notes=tuple(sorted(set(files.unseen.values()) | set(secrets.unseen.values()))),
+        li=intercept,
+        proxies=doors,
+        calls=calling,
     )
 
 
@@ -124,10 +158,34 @@ def _edges(
             yield address.id, address.group
     for process in processes:
         for main in processes:
-            if main.is_main and not process.is_main and _same_homeserver(process, main):
+            if main.is_main and not process.is_main and process.serves_with(main):
                 yield process.id, main.id
 
 
-def _same_homeserver(process: SynapseProcess, main: SynapseProcess) -> bool:
-    names = {main.server_name, ""}
-    return (main.namespace, main.side) == (process.namespace, process.side) and process.server_name in names
+def _edges_of_li(li: LawfulIntercept | None) -> Iterator[tuple[str, str]]:
+    """LI's data lean on both databases; its processes are beneath nothing but themselves."""
+    for cluster in (li.cluster, li.main_cluster) if li else ():
+        if li and cluster:
+            yield li.id, cluster.id
+
+
+def _call_edges(
+    calling: Calls,
+    doors: Sequence[Proxy],
+    processes: Sequence[SynapseProcess],
+    endpoints: Sequence[RedisEndpoint],
+) -> Iterator[tuple[str, str]]:
+    """A JWT service asks main who a user is, through the proxy, and opens the room on LiveKit."""
+    mains = [each for each in processes if each.is_main and each.side is Side.MAIN]
+    for service in calling.jwt_services:
+        yield service.id, service.workload
+        yield from ((service.id, each.id) for each in mains if each.namespace == service.namespace)
+        yield from ((service.id, each.id) for each in doors if each.namespace == service.namespace)
+        yield from ((service.id, each.id) for each in calling.sfus if each.namespace == service.namespace)
+    for door in doors:
+        yield from ((door.id, pod.id) for pod in door.pods)
+    for sfu in calling.sfus:
+        yield sfu.id, sfu.workload
+        if sfu.redis:
+            host = sfu.redis[0].partition(".")[0]
+            yield from ((sfu.id, each.id) for each in endpoints if host == each.endpoint.host.partition(".")[0])

@@ -3,124 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from postflight.cluster.api import Object
-from postflight.cluster.files import ENVIRONMENT, Files, Wanted
 from postflight.cluster.kinds import POSTGRES_CLUSTER
 from postflight.cluster.references import cluster_secrets
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment import synapse
-from postflight.deployment.parts import (
-    DatabaseUse,
-    Endpoint,
-    Login,
-    Pod,
-    PostgresCluster,
-    SynapseProcess,
-    pod_id,
-)
-from postflight.deployment.places import Place
+from postflight.deployment.logins import PORT
+from postflight.deployment.parts import DatabaseUse, Endpoint, Login, Pod, PostgresCluster, SynapseProcess, pod_id
 from postflight.deployment.pods import number
 from postflight.deployment.rendering import Variable
 from postflight.deployment.services import resolve
 from postflight.secrets import Secret
 
-PORT = 5432
 TRACE = re.compile(synapse.TRACED.format(r"(\w+)"))
-#: PREFIX_HOST, with PREFIX_USER and PREFIX_PASSWORD beside it, where the prefix speaks of a database.
-HOST = re.compile(r"^((?:\w*_)?(?:DB|DATABASE|PG|POSTGRES(?:QL)?|POSTGRES_DB)_?)HOST$|^(PG)HOST$")
-URL = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
 OPERATOR_LABEL = "cnpg.io/cluster"
-
-
-def find_clients(places: Iterable[Place]) -> tuple[Place, ...]:
-    """Containers other than Synapse's whose environment, by spec, holds a login to PostgreSQL, or
-    may hold one in a Secret that could not be read."""
-    return tuple(each for each in places if _is_client(each))
-
-
-def _is_client(place: Place) -> bool:
-    pod = place.pod
-    if pod is None or OPERATOR_LABEL in pod.labels or pod.phase in ("Succeeded", "Failed"):
-        return False
-    if synapse.is_synapse(place.container):
-        return False
-    environment = place.spec.environment(place.container)
-    hidden = any(each.unreadable for each in environment.values())
-    return hidden or any(True for _ in logins_of(_values(environment)))
-
-
-def wanted_files(clients: Sequence[Place]) -> tuple[Wanted, ...]:
-    return tuple(
-        Wanted(pod.namespace, pod.name, each.name, (ENVIRONMENT,)) for each in clients if (pod := each.running_pod)
-    )
-
-
-def _values(environment: Mapping[str, Variable]) -> dict[str, str]:
-    return {name: each.value for name, each in environment.items() if not each.unreadable}
-
-
-def logins_of(environment: Mapping[str, str]) -> Iterator[tuple[str, Login]]:
-    """Each login that an environment names, with the variable that holds its password."""
-    for name, value in environment.items():
-        if match := HOST.match(name):
-            prefix = match[1] or match[2]
-
-            def get(*ends: str, prefix: str = prefix) -> str:
-                return next((environment[prefix + end] for end in ends if environment.get(prefix + end)), "")
-
-            user, password = get("USER", "USERNAME"), get("PASSWORD", "PASS")
-            database = get("NAME", "DATABASE", "DB", "DBNAME") or user
-            if value and user and password:
-                variable = prefix + ("PASSWORD" if environment.get(prefix + "PASSWORD") else "PASS")
-                yield variable, Login(value, number(get("PORT"), PORT), database, user, Secret(password))
-        elif URL.match(value) and (login := _login_of_url(value)):
-            yield name, login
-
-
-def _login_of_url(url: str) -> Login | None:
-    """None for one without a login, or that is no URL (a password that is not encoded)."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or PORT
-    except ValueError:
-        return None
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    if not (host and user and password):
-        return None
-    return Login(host, port, parts.path.lstrip("/") or user, user, Secret(password))
-
-
-def uses_of_client(client: Place, files: Files, secrets: SecretStore) -> Iterator[DatabaseUse]:
-    """The logins of a container: as frozen in its environment, and as its spec says today."""
-    by_spec = client.spec.environment(client.container)
-    today = dict(logins_of(_values(by_spec)))
-    pod = client.pod
-    if pod is None:
-        return
-    read = files.of(pod.namespace, pod.name, client.name)
-    frozen = parse_environment(read[ENVIRONMENT]) if read and read.get(ENVIRONMENT) else None
-    effective = dict(logins_of(frozen)) if frozen is not None else today
-    for variable, login in effective.items():
-        origin, changed = _origin(by_spec.get(variable), secrets)
-        yield DatabaseUse(
-            client=pod.id,
-            workload=client.workload.id,
-            pod=pod.name,
-            login=login,
-            next_login=today.get(variable),
-            origin=origin,
-            origin_changed=changed,
-            started=pod.started,
-            derived=frozen is None,
-            database_origin=_names_database(by_spec, login.database),
-        )
 
 
 def uses_of_synapse(found: synapse.Found, process: SynapseProcess, secrets: SecretStore) -> Iterator[DatabaseUse]:
@@ -137,7 +39,7 @@ def uses_of_synapse(found: synapse.Found, process: SynapseProcess, secrets: Secr
         if variable:
             for container in found.spec.containers():
                 by_spec = by_spec or found.spec.environment(container).get(variable[1])
-        origin, changed = _origin(by_spec, secrets)
+        origin, changed = origin_of(by_spec, secrets)
         yield DatabaseUse(
             client=process.id,
             workload=process.workload,
@@ -196,7 +98,7 @@ def find_clusters(
         each = _operated(raw, pods)
         found[each.id] = each
     for endpoint in endpoints.values():
-        identity = _owner_of(endpoint, found)
+        identity = owner_of(endpoint, found)
         if identity not in found:
             missing = "" if endpoint.external else endpoint.problem
             members = tuple(pod for pod, _ in endpoint.pods)
@@ -225,14 +127,21 @@ def _operated(raw: Object, pods: Mapping[str, Pod]) -> PostgresCluster:
     return PostgresCluster(cluster_id(namespace, name), namespace, name, "cnpg", instances, members, primary, (), raw)
 
 
-def _owner_of(endpoint: Endpoint, clusters: Mapping[str, PostgresCluster]) -> str:
+def owner_of(endpoint: Endpoint, clusters: Mapping[str, PostgresCluster]) -> str:
     for cluster in clusters.values():
         if cluster.operator and endpoint.namespace == cluster.namespace:
             services = {f"{cluster.name}-{role}" for role in ("rw", "ro", "r")}
-            if endpoint.service in services or any(pod in cluster.pods for pod, _ in endpoint.pods):
+            if endpoint.service in services or any(
+                pod in cluster.pods or _pools_for(pod, cluster) for pod, _ in endpoint.pods
+            ):
                 return cluster.id
     base = re.sub(r"-(rw|ro|r)$", "", endpoint.service) or endpoint.host
     return cluster_id(endpoint.namespace or "outside", base)
+
+
+def _pools_for(pod: Pod, cluster: PostgresCluster) -> bool:
+    """Whether a pod is one of the operator's poolers before this Cluster."""
+    return (pod.labels.get(OPERATOR_LABEL), pod.labels.get("cnpg.io/podRole")) == (cluster.name, "pooler")
 
 
 def _databases(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -259,24 +168,12 @@ def _keepalives(args: Mapping[str, Any]) -> bool:
     return 0 < number(args.get("keepalives_idle"), 0) <= 300 or number(args.get("tcp_user_timeout"), 0) > 0
 
 
-def _origin(variable: Variable | None, secrets: SecretStore) -> tuple[str, datetime | None]:
+def origin_of(variable: Variable | None, secrets: SecretStore) -> tuple[str, datetime | None]:
+    """Where a value comes from, and when that was last written."""
     if variable is None:
         return "its configuration", None
     held = secrets.found.get(variable.secret) if variable.secret else None
     return variable.origin or "its environment", held.changed if held else None
-
-
-def parse_environment(body: bytes) -> dict[str, str]:
-    """``/proc/PID/environ``: NAME=value, each ended by a NUL."""
-    pairs = (each.partition("=") for each in body.decode("utf-8", "replace").split("\0") if "=" in each)
-    return {name: value for name, _, value in pairs}
-
-
-def _names_database(by_spec: Mapping[str, Variable], database: str) -> str:
-    for name, variable in by_spec.items():
-        if variable.value == database and variable.origin and re.search(r"(NAME|DATABASE|DB)$", name):
-            return variable.origin
-    return "its configuration"
 
 
 def _at(values: Sequence[Mapping[str, Any]], index: int) -> Mapping[str, Any] | None:

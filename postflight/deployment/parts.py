@@ -5,6 +5,7 @@ A part's id is ``kind/namespace/name`` and is what failures name as subject and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,15 @@ def workload_id(namespace: str, kind: str, name: str) -> str:
     return f"{kind.lower()}/{namespace}/{name}"
 
 
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host) is not None
+
+
+def missing_id(workload: str) -> str:
+    """The pods that a workload should have and has not, as one part."""
+    return f"missing/{workload}"
+
+
 def name_of(part: str) -> str:
     """The name that a person reads: the id without its namespace."""
     kind, _, rest = part.partition("/")
@@ -31,7 +41,8 @@ def name_of(part: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container of a pod as the kubelet reports it. ``limits`` are in bytes and cores."""
+    """One container of a pod as the kubelet reports it. ``memory_limit`` is in bytes; a ``sidecar`` is
+    an init container that goes on running."""
 
     name: str
     image: str
@@ -43,6 +54,7 @@ class Container:
     message: str = ""
     last_exit: int | None = None
     memory_limit: int | None = None
+    sidecar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,8 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A controller and its pods. ``maximum`` is what an autoscaler may make of ``desired``."""
+    """A controller and its pods, without those that are ``going`` (deleted, not gone yet). ``maximum``
+    is what an autoscaler may make of ``desired``."""
 
     id: str
     namespace: str
@@ -79,6 +92,7 @@ class Workload:
     maximum: int
     pods: tuple[Pod, ...]
     images: Mapping[str, str]
+    going: tuple[Pod, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +133,15 @@ class DatabaseUse:
     keepalives: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """A container that speaks of a login to PostgreSQL that could not be tried, and why."""
+
+    client: str
+    container: str
+    why: str
+
+
 class Side(StrEnum):
     """Which of the two homeservers of a deployment: the one that users meet, or the lawful-intercept one."""
 
@@ -152,6 +175,11 @@ class SynapseProcess:
     @property
     def is_main(self) -> bool:
         return self.app == "synapse.app.homeserver"
+
+    def serves_with(self, other: SynapseProcess) -> bool:
+        """Whether both belong to one homeserver, as far as their names are known."""
+        named = {self.server_name, other.server_name} - {""}
+        return (self.namespace, self.side) == (other.namespace, other.side) and len(named) < 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +226,7 @@ class RedisNode:
     port: int
     password: Secret | None
     memory_limit: int | None = None
+    tls: bool = False
 
     @property
     def id(self) -> str:
@@ -206,7 +235,7 @@ class RedisNode:
 
 @dataclass(frozen=True, slots=True)
 class RedisGroup:
-    """Redis servers that belong together, and the Sentinels that watch them."""
+    """Redis servers that belong together, and the Sentinels that watch them. ``workload`` is theirs."""
 
     id: str
     namespace: str
@@ -216,12 +245,19 @@ class RedisGroup:
     expected_sentinels: int
     sentinels: tuple[RedisNode, ...]
     master_name: str
+    workload: str
     missing: str = ""
+
+    @property
+    def only_sentinels(self) -> bool:
+        """Whether they are of a workload of their own, of which the specs do not tell whom it watches."""
+        return not self.master_name
 
 
 @dataclass(frozen=True, slots=True)
 class RedisEndpoint:
-    """The address by which Synapse reaches Redis, and who uses it."""
+    """The address by which Synapse reaches Redis, and who uses it. ``group`` is "" where only who answers
+    there tells it; ``hidden`` says why the password is not known."""
 
     id: str
     endpoint: Endpoint
@@ -229,24 +265,38 @@ class RedisEndpoint:
     server_name: str
     users: tuple[str, ...]
     group: str
+    tls: bool = False
+    hidden: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
-    """All of it. ``depends`` maps a part to the parts that it cannot work without."""
+class Door:
+    """A login that something here has for a database, and where it leads; ``origin`` says where its
+    password comes from."""
 
-    namespaces: tuple[str, ...]
-    workloads: tuple[Workload, ...]
-    pods: Mapping[str, Pod]
-    synapse: tuple[SynapseProcess, ...]
-    database_uses: tuple[DatabaseUse, ...]
-    postgres: tuple[PostgresCluster, ...]
-    redis: tuple[RedisGroup, ...]
-    redis_endpoints: tuple[RedisEndpoint, ...]
-    depends: Mapping[str, tuple[str, ...]]
-    notes: tuple[str, ...] = ()
+    part: str
+    name: str
+    login: Login
+    endpoint: Endpoint
+    origin: str
 
-    @property
-    def unread(self) -> tuple[SynapseProcess, ...]:
-        """The processes whose configuration is not known, so that nothing is known of what they use."""
-        return tuple(each for each in self.synapse if each.config is None)
+
+@dataclass(frozen=True, slots=True)
+class LawfulIntercept:
+    """The second homeserver, on a copy of main's data, and what feeds it.
+
+    ``doors`` open its database, ``main_doors`` main's, the most trusted first. ``sync`` are the logins
+    by which LI's feed reads main. ``imports`` names the CronJobs that bring a dump over where no
+    subscription does.
+    """
+
+    id: str
+    namespace: str
+    processes: tuple[SynapseProcess, ...]
+    mains: tuple[SynapseProcess, ...]
+    cluster: PostgresCluster | None
+    main_cluster: PostgresCluster | None
+    doors: tuple[Door, ...]
+    main_doors: tuple[Door, ...]
+    sync: tuple[Door, ...]
+    imports: tuple[str, ...]

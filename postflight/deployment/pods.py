@@ -89,12 +89,14 @@ def _containers(specs: Any, statuses: Any) -> Iterator[Container]:
             message=str(waiting.get("message") or last.get("message") or ""),
             last_exit=last.get("exitCode"),
             memory_limit=quantity(limits.get("memory")),
+            sidecar=spec.get("restartPolicy") == "Always",
         )
 
 
 def read_workloads(snapshot: Snapshot, pods: Mapping[str, Pod]) -> tuple[Workload, ...]:
     """Deployments, StatefulSets, DaemonSets, Jobs, and pods that nobody (or a foreign kind) owns."""
     owned: dict[tuple[str, str, str], list[Pod]] = {}
+    going: dict[tuple[str, str, str], list[Pod]] = {}
     replica_sets = {
         (each["metadata"]["namespace"], each["metadata"]["name"]): _owner(each) for each in snapshot.all(REPLICA_SET)
     }
@@ -105,6 +107,8 @@ def read_workloads(snapshot: Snapshot, pods: Mapping[str, Pod]) -> tuple[Workloa
             owner_kind, name = replica_sets.get((namespace, name)) or (DEPLOYMENT.name, name.rpartition("-")[0])
         pod = pods[pod_id(namespace, raw["metadata"]["name"])]
         if owner_kind in REPLACED and (pod.deleting or pod.phase in ("Failed", "Succeeded")):
+            if pod.deleting:
+                going.setdefault((namespace, owner_kind, name), []).append(pod)
             continue
         owned.setdefault((namespace, owner_kind, name), []).append(pod)
     maxima = {
@@ -128,6 +132,7 @@ def read_workloads(snapshot: Snapshot, pods: Mapping[str, Pod]) -> tuple[Workloa
                     maximum=max(desired, maxima.get(key, 0)),
                     pods=tuple(owned.pop(key, ())),
                     images={c["name"]: c.get("image") or "" for c in template_of(raw).get("containers") or ()},
+                    going=tuple(going.get(key, ())),
                 )
             )
     for (namespace, owner, name), group in owned.items():

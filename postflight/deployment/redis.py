@@ -10,15 +10,10 @@ from typing import Any
 from postflight.cluster.files import Files, Wanted
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.commands import words_of
-from postflight.deployment.parts import (
-    Pod,
-    RedisEndpoint,
-    RedisGroup,
-    RedisNode,
-    SynapseProcess,
-)
+from postflight.deployment.parts import Pod, RedisEndpoint, RedisGroup, RedisNode, SynapseProcess
 from postflight.deployment.places import Place
 from postflight.deployment.pods import number
+from postflight.deployment.rendering import Spec, Unreadable
 from postflight.deployment.services import resolve
 from postflight.secrets import Secret
 from postflight.settings import RedisNames
@@ -36,6 +31,32 @@ class Found(Place):
 
     role: str
     config_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """The one that a Synapse process gives to Redis; ``problem`` says why it is not known."""
+
+    secret: Secret | None = None
+    problem: str = ""
+
+
+def password_of(spec: Spec, container: Mapping[str, Any], config: Mapping[str, Any] | None) -> Password:
+    """From the configuration, else from the file that it names (``password_path``), as the specs have that."""
+    redis = (config or {}).get("redis")
+    if not isinstance(redis, dict):
+        return Password()
+    if redis.get("password"):
+        return Password(Secret(str(redis["password"])))
+    if not (path := str(redis.get("password_path") or "")):
+        return Password()
+    try:
+        text = spec.file(container, path)
+    except Unreadable as error:
+        return Password(problem=f"its password is in {path}: {error}")
+    if text is None:
+        return Password(problem=f"its password is in {path}, which is not to be had from the pod's spec")
+    return Password(Secret(text.strip()))
 
 
 def role_of(container: Mapping[str, Any]) -> str:
@@ -56,11 +77,11 @@ def role_of(container: Mapping[str, Any]) -> str:
 
 
 def find(places: Iterable[Place], named: Collection[str] = ()) -> tuple[Found, ...]:
-    """All containers that run a Redis server or a Sentinel. In the workloads ``named`` the first
-    container is a server whatever it looks like."""
+    """All containers that run a Redis server or a Sentinel. Those that are ``named`` run a server
+    whatever they look like."""
     found: list[Found] = []
     for each in places:
-        role = role_of(each.container) or (SERVER if each.first and each.workload.name in named else "")
+        role = role_of(each.container) or (SERVER if each.is_among(named) else "")
         if role:
             path = next((word for word in words_of(each.container) if word.endswith(".conf")), "")
             found.append(Found(each.workload, each.pod, each.spec, each.container, each.first, role, path))
@@ -77,13 +98,14 @@ def wanted_files(found: Sequence[Found]) -> tuple[Wanted, ...]:
 
 def find_groups(found: Sequence[Found], files: Files, names: RedisNames) -> tuple[RedisGroup, ...]:
     """One group per workload of servers; Sentinels join the group of their own workload, else the
-    only group there is."""
+    only group there is, else they are a group without servers, whose master only they can name."""
     texts = {id(each): _config(each, files) for each in found}
     servers: dict[str, list[Found]] = {}
     sentinels: dict[str, list[Found]] = {}
     for each in found:
         (servers if each.role == SERVER else sentinels).setdefault(each.workload.id, []).append(each)
     groups: list[RedisGroup] = []
+    apart = {key: each for key, each in sentinels.items() if key not in servers} if len(servers) > 1 else {}
     for identity, members in servers.items():
         workload = members[0].workload
         watching = sentinels.get(identity) or (
@@ -98,13 +120,32 @@ def find_groups(found: Sequence[Found], files: Files, names: RedisNames) -> tupl
                 expected=workload.desired,
                 nodes=tuple(_node(each, texts[id(each)], PORT, names) for each in members if each.pod),
                 expected_sentinels=watching[0].workload.desired if watching else 0,
-                sentinels=tuple(
-                    _node(each, texts[id(each)], SENTINEL_PORT, RedisNames()) for each in watching if each.pod
-                ),
+                sentinels=_sentinels(watching, texts),
                 master_name=names.sentinel_master or next(iter(watched), "mymaster"),
+                workload=workload.id,
+            )
+        )
+    for identity, watching in apart.items():
+        workload = watching[0].workload
+        seen = _sentinels(watching, texts)
+        groups.append(
+            RedisGroup(
+                id=group_id(workload.namespace, workload.name),
+                namespace=workload.namespace,
+                name=workload.name,
+                expected=0,
+                nodes=(),
+                expected_sentinels=workload.desired,
+                sentinels=seen,
+                master_name="",
+                workload=identity,
             )
         )
     return tuple(groups)
+
+
+def _sentinels(watching: Sequence[Found], texts: Mapping[int, str]) -> tuple[RedisNode, ...]:
+    return tuple(_node(each, texts[id(each)], SENTINEL_PORT, RedisNames()) for each in watching if each.pod)
 
 
 def find_endpoints(
@@ -112,17 +153,21 @@ def find_endpoints(
     pods: Mapping[str, Pod],
     processes: Iterable[SynapseProcess],
     groups: Sequence[RedisGroup],
+    passwords: Mapping[str, Password],
 ) -> tuple[RedisEndpoint, ...]:
     """The addresses that Synapse processes have in effect. One whose backends are no Redis servers (a
-    proxy's) belongs to the only group there is."""
-    grouped: dict[tuple[str, int, str, str], list[SynapseProcess]] = {}
+    proxy's) belongs to the only group there is. ``passwords`` is theirs by process id."""
+    groups = [each for each in groups if not each.only_sentinels]
+    grouped: dict[tuple[str, int, Password, bool, str], list[SynapseProcess]] = {}
     for process in processes:
         config = (process.config or {}).get("redis")
         if isinstance(config, dict) and config.get("enabled"):
             host, port = str(config.get("host") or "localhost"), number(config.get("port"), PORT)
-            grouped.setdefault((host, port, str(config.get("password") or ""), process.namespace), []).append(process)
+            password = passwords.get(process.id) or Password()
+            key = (host, port, password, bool(config.get("use_tls")), process.namespace)
+            grouped.setdefault(key, []).append(process)
     found: list[RedisEndpoint] = []
-    for (host, port, password, namespace), users in grouped.items():
+    for (host, port, password, tls, namespace), users in grouped.items():
         endpoint = resolve(snapshot, pods, host, port, namespace)
         backends = {pod.id for pod, _ in endpoint.pods}
         direct = [group for group in groups if backends & {node.id for node in group.nodes}]
@@ -131,10 +176,12 @@ def find_endpoints(
             RedisEndpoint(
                 id=f"redis-endpoint/{endpoint.namespace or 'outside'}/{endpoint.service or host}:{port}",
                 endpoint=endpoint,
-                password=Secret(password) if password else None,
+                password=password.secret,
                 server_name=users[0].server_name,
                 users=tuple(user.id for user in users),
                 group=group[0].id if group else "",
+                tls=tls,
+                hidden=password.problem,
             )
         )
     return tuple(found)
@@ -157,12 +204,14 @@ def _node(found: Found, text: str, port: int, names: RedisNames) -> RedisNode:
     assert found.pod is not None
     words = words_of(found.container)
     limits = found.pod.container(found.container["name"])
+    plain, secure = number(_setting(text, words, "port"), port), number(_setting(text, words, "tls-port"), 0)
     return RedisNode(
         pod=found.pod,
         container=found.container["name"],
-        port=number(_setting(text, words, "port"), port),
+        port=plain or secure,
         password=_named_password(found, names) or _password(found, text, words),
         memory_limit=limits.memory_limit if limits else None,
+        tls=not plain,
     )
 
 

@@ -4,7 +4,7 @@ for what a restart would take today."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,28 @@ class Spec:
         for each in container.get("env") or ():
             found[each["name"]] = self._variable(each, found)
         return found
+
+    def mounted(self, container: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+        """Path, origin and text of every file that a container has from a ConfigMap or a Secret."""
+        volumes = {each["name"]: each for each in self.raw.get("volumes") or ()}
+        for mount in container.get("volumeMounts") or ():
+            at, sub = mount["mountPath"].rstrip("/"), mount.get("subPath")
+            volume = volumes.get(mount["name"]) or {}
+            for source in (volume, *((volume.get("projected") or {}).get("sources") or ())):
+                for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
+                    ref = source.get(field) or {}
+                    name = ref.get("name") or ref.get("secretName") or ""
+                    paths = {each["key"]: each["path"] for each in ref.get("items") or ()}
+                    for key, text in self._texts(kind, name).items():
+                        inner = paths.get(key, "" if paths else key)
+                        if inner and sub in (None, "", inner):
+                            yield (at if sub else f"{at}/{inner}"), f"{kind} {name}/{key}", text
+
+    def _texts(self, kind: str, name: str) -> Mapping[str, str]:
+        if kind == CONFIG_MAP.name:
+            return self._config_map(name)
+        held = self.secrets.get(self.namespace, name)
+        return {key: value.reveal() for key, value in held.data.items()} if held else {}
 
     def file(
         self, container: Mapping[str, Any], path: str, environment: Callable[[str], str | None] | None = None

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from postflight.cluster.api import Object
 from postflight.cluster.kinds import ENDPOINT_SLICE, POD, SERVICE
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment.parts import Endpoint, Pod, pod_id
+from postflight.deployment.parts import Endpoint, Pod, is_loopback, pod_id
 
 SERVICE_LABEL = "kubernetes.io/service-name"
-SUFFIXES = (".svc.cluster.local", ".svc")
 
 
 def meanings(host: str, namespace: str) -> tuple[tuple[str, str, str], ...]:
     """Namespace, Service and pod host name ("" for the Service itself) that a name may mean when asked
     from ``namespace``, in the order of a pod's search list; none where it is no name within the cluster."""
-    name = host.rstrip(".")
-    inner = next((name.removesuffix(each) for each in SUFFIXES if name.endswith(each)), name)
-    match inner.split("."):
+    inner = _within_cluster(host)
+    match inner or host.rstrip(".").split("."):
         case [service]:
             return ((namespace, service, ""),)
-        case [first, second] if inner == name:
+        case [first, second] if not inner:
             return ((namespace, second, first), (second, first, ""))
         case [service, where]:
             return ((where, service, ""),)
@@ -30,12 +29,22 @@ def meanings(host: str, namespace: str) -> tuple[tuple[str, str, str], ...]:
     return ()
 
 
+def _within_cluster(host: str) -> list[str]:
+    """What stands before ``svc`` in SERVICE.NAMESPACE.svc or POD.SERVICE.NAMESPACE.svc, whatever the cluster's
+    domain after it; nothing where a name is not spelled so."""
+    labels = host.rstrip(".").split(".")
+    return next((labels[:at] for at in (2, 3) if labels[at : at + 1] == ["svc"]), [])
+
+
 def resolve(snapshot: Snapshot, pods: Mapping[str, Pod], host: str, port: int, namespace: str) -> Endpoint:
     """Follow a host name through its Service to the pods that are ready behind it.
 
-    A pod's own name (``pod.service``) leads to that one pod; a name outside the cluster, or a
-    Service without a selector or with an external name, is ``external``.
+    A pod's own name (``pod.service``) leads to that one pod; a name outside the cluster, or a Service whose
+    endpoints are no pods or that has an external name, is ``external``, and so is a loopback address: it is
+    in each pod another.
     """
+    if is_loopback(host):
+        return Endpoint(host, port, "", "", (), external=True)
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -50,9 +59,9 @@ def resolve(snapshot: Snapshot, pods: Mapping[str, Pod], host: str, port: int, n
     if service is None:
         if where in snapshot.namespaces:
             return Endpoint(host, port, where, name, (), problem=f"no Service {name} in namespace {where}")
-        if "." in host and not host.rstrip(".").endswith(SUFFIXES):
+        if "." in host and not _within_cluster(host):
             return Endpoint(host, port, "", "", (), external=True)
-        problem = f"namespace {where} is not among those looked at"
+        problem = f"namespace {where} is not looked at: --namespace {','.join((*snapshot.namespaces, where))}"
         return Endpoint(host, port, where, name, (), external=True, problem=problem)
     spec = service["spec"]
     if spec.get("type") == "ExternalName":
@@ -66,6 +75,8 @@ def resolve(snapshot: Snapshot, pods: Mapping[str, Pod], host: str, port: int, n
     problem = ""
     if not headless and port not in {each["port"] for each in spec.get("ports") or ()}:
         problem = f"Service {name} has no port {port}"
+    elif not backends and _leads_out(snapshot, where, name):
+        return Endpoint(host, port, where, name, (), external=True)
     elif not backends:
         problem = f"Service {name} has no ready pod behind it"
     return Endpoint(host, port, where, name, backends, single_pod=bool(single), problem=problem)
@@ -73,13 +84,31 @@ def resolve(snapshot: Snapshot, pods: Mapping[str, Pod], host: str, port: int, n
 
 def _by_address(snapshot: Snapshot, pods: Mapping[str, Pod], host: str, port: int) -> Endpoint:
     for service in snapshot.all(SERVICE):
-        if service["spec"].get("clusterIP") == host:
+        if host in (service["spec"].get("clusterIPs") or [service["spec"].get("clusterIP")]):
             meta = service["metadata"]
             return resolve(snapshot, pods, f"{meta['name']}.{meta['namespace']}.svc", port, meta["namespace"])
-    for pod in pods.values():
-        if pod.ip == host:
+    for raw in snapshot.all(POD):
+        status = raw.get("status") or {}
+        addresses = {status.get("podIP"), *(each.get("ip") for each in status.get("podIPs") or ())}
+        pod = pods.get(pod_id(raw["metadata"]["namespace"], raw["metadata"]["name"]))
+        if pod and host in addresses:
             return Endpoint(host, port, pod.namespace, "", ((pod, port),), single_pod=True)
     return Endpoint(host, port, "", "", (), external=True)
+
+
+def _leads_out(snapshot: Snapshot, namespace: str, name: str) -> bool:
+    """Whether a Service leads to addresses that are no pods: one without a selector, filled by hand."""
+    return any(
+        each.get("addresses") and (each.get("targetRef") or {}).get("kind") != POD.name
+        for piece in _slices(snapshot, namespace, name)
+        for each in piece.get("endpoints") or ()
+    )
+
+
+def _slices(snapshot: Snapshot, namespace: str, name: str) -> Iterator[Object]:
+    for piece in snapshot.all(ENDPOINT_SLICE, namespace):
+        if (piece["metadata"].get("labels") or {}).get(SERVICE_LABEL) == name:
+            yield piece
 
 
 def _backends(
@@ -93,9 +122,7 @@ def _backends(
 ) -> tuple[tuple[Pod, int], ...]:
     named = {each["port"]: each.get("name", "") for each in service_ports}  # type: ignore[attr-defined]
     found: dict[str, tuple[Pod, int]] = {}
-    for piece in snapshot.all(ENDPOINT_SLICE, namespace):
-        if (piece["metadata"].get("labels") or {}).get(SERVICE_LABEL) != name:
-            continue
+    for piece in _slices(snapshot, namespace, name):
         target = next(
             (each["port"] for each in piece.get("ports") or () if each.get("name", "") == named.get(port)), None
         )

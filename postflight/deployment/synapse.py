@@ -14,6 +14,7 @@ import yaml
 
 from postflight.cluster.api import Object
 from postflight.cluster.files import ENVIRONMENT, Files, Wanted
+from postflight.cluster.kinds import JOB
 from postflight.cluster.references import template_of
 from postflight.deployment.commands import words_of
 from postflight.deployment.parts import Side, SynapseProcess
@@ -22,15 +23,17 @@ from postflight.deployment.rendering import Spec, Unreadable
 
 Config = Mapping[str, Any]
 MODULE = re.compile(r"\bsynapse\.app\.\w+")
-IMAGE = re.compile(r"(^|/)synapse(-[a-z]*worker)?([:@]|$)")
+IMAGE = re.compile(r"(^|[/-])synapse(-[a-z]*worker)?([:@]|$)")
 MAIN = "synapse.app.homeserver"
+#: Runs once by hand, in no stream and behind no address.
+ADMIN = "synapse.app.admin_cmd"
 #: Where a value comes from; YAML takes it as a plain word wherever a value may stand.
 TRACED = "x--{}--x"
 #: A shell's own ``-c`` takes a script, not a configuration.
 SHELLS = ("sh", "bash", "ash", "dash")
 DEFAULT_PATH = "/data/homeserver.yaml"
-#: Keys of the main configuration whose value may stand in a file of its own.
-PATH_KEYS = (("redis", "password_path"),)
+#: What tells the two homeservers of a deployment apart where they share a namespace.
+LI_LABELS = {("matrix.instance", Side.LI.value), ("app.kubernetes.io/instance", Side.LI.value)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,18 @@ def holds_homeserver(workload: Object) -> bool:
 
 
 def find(places: Iterable[Place], named: Collection[str] = ()) -> tuple[Found, ...]:
-    """All containers that run Synapse. In the workloads ``named`` the first container is Synapse
-    whatever it looks like."""
+    """All containers that run Synapse. Those that are ``named`` run it whatever they look like."""
     return tuple(
         Found(each.workload, each.pod, each.spec, each.container, each.first, _config_paths(each.spec, each.container))
         for each in places
-        if is_synapse(each.container) or (each.first and each.workload.name in named)
+        if (is_synapse(each.container) or each.is_among(named)) and not _for_once(each)
     )
+
+
+def _for_once(place: Place) -> bool:
+    """A Job's, or one that has ended: no process of the homeserver."""
+    ended = place.pod is not None and place.pod.phase in ("Succeeded", "Failed")
+    return ended or place.workload.kind == JOB.name or _module(place.container) == ADMIN
 
 
 def wanted_files(found: Sequence[Found]) -> tuple[Wanted, ...]:
@@ -101,15 +109,15 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         config=config,
         derived=derived,
         config_problem=problem,
-        side=_side(found),
+        side=Side.LI if LI_LABELS & (pod.labels if pod else {}).items() else Side.MAIN,
     )
 
 
 def _texts(read: Mapping[str, bytes], path: str) -> Iterator[str]:
     """A file, or the files of a folder as Synapse takes them (sorted ``*.yaml``: _base.py, 1.163)."""
     within = f"{path.rstrip('/')}/"
-    inner = sorted(each for each in read if each.startswith(within) and "/" not in each[len(within) :] != "")
-    yield from (read[each].decode("utf-8", "replace") for each in (path, *inner))
+    inner = sorted(each for each in read if each.startswith(within) and each.rpartition("/")[0] + "/" == within)
+    yield from (read[each].decode("utf-8", "replace") for each in dict.fromkeys((path, *inner)))
 
 
 def derive(found: Found, trace: bool = False) -> tuple[Config | None, str]:
@@ -142,23 +150,24 @@ def merge(texts: Sequence[str]) -> tuple[Config | None, str]:
     return (merged, "") if merged else (None, "empty")
 
 
-def _side(found: Found) -> Side:
-    """By the label that tells the two apart where they share a namespace."""
-    labels = found.pod.labels if found.pod else {}
-    return Side.LI if labels.get("matrix.instance") == Side.LI else Side.MAIN
-
-
 def _module(container: Mapping[str, Any]) -> str:
     match = MODULE.search(" ".join(words_of(container)))
     return match[0] if match else ""
+
+
+def _of_a_shell(before: Sequence[str]) -> bool:
+    """Whether these words are a shell and its options (``bash -eu -o pipefail``)."""
+    options = [*before]
+    while options and (options[-1].startswith(("-", "+")) or options[-2:-1] == ["-o"]):
+        options.pop()
+    return bool(options) and options[-1].rpartition("/")[2] in SHELLS
 
 
 def _config_paths(spec: Spec, container: Mapping[str, Any]) -> tuple[str, ...]:
     words = words_of(container)
     paths: list[str] = []
     for index, word in enumerate(words):
-        shell = word == "-c" and index > 0 and words[index - 1].rpartition("/")[2] in SHELLS
-        if word in ("--config-path", "-c") and not shell and index + 1 < len(words):
+        if word in ("--config-path", "-c") and not _of_a_shell(words[:index]) and index + 1 < len(words):
             paths.append(words[index + 1].rstrip(";"))
         elif word.startswith("--config-path="):
             paths.append(word.partition("=")[2].rstrip(";"))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.streams import run_in_pod
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Deployment, Endpoint, Login, Pod, PostgresCluster, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Endpoint, Login, Pod, PostgresCluster, SynapseProcess, is_loopback
 from postflight.limits import Limit
+from postflight.probes.metrics import read_metrics
 from postflight.probes.probe import EXEC, NotTried, probe
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 class LoginOutcome(StrEnum):
@@ -29,11 +34,13 @@ class LoginOutcome(StrEnum):
     NO_DATABASE = "database does not exist"
     NO_ROLE = "role may not log in"
     NOT_ALLOWED = "refused by pg_hba.conf"
+    NO_CONNECT = "role may not connect to the database"
     NO_SLOT = "no connection slot left"
     FULL = "too many connections"
     UNREACHABLE = "unreachable"
     TIMED_OUT = "no answer in time"
     OUTSIDE = "outside the cluster"
+    UNSEEN = "not to be seen from here"
 
 
 #: What libpq and PostgreSQL 13 to 18 say, tried on 15, 16 and 18; a connection error has no sqlstate.
@@ -42,6 +49,7 @@ MESSAGES = (
     (r"authentication method requirement", LoginOutcome.NO_SCRAM),
     (r'database ".*" does not exist', LoginOutcome.NO_DATABASE),
     (r'role ".*" does not exist|is not permitted to log in', LoginOutcome.NO_ROLE),
+    (r"permission denied for database", LoginOutcome.NO_CONNECT),
     (r"no pg_hba.conf entry|pg_hba.conf rejects", LoginOutcome.NOT_ALLOWED),
     (r"timeout expired|timed out", LoginOutcome.TIMED_OUT),
     (r"remaining connection slots", LoginOutcome.NO_SLOT),
@@ -67,6 +75,12 @@ class DatabaseLogins:
 
     tries: Mapping[Login, LoginTry]
     clusters: Mapping[tuple[str, int], PostgresCluster]
+
+    def of(self, cluster: PostgresCluster) -> list[LoginTry]:
+        """The tries at one PostgreSQL, by whatever name."""
+        return [
+            each for each in self.tries.values() if self.clusters[(each.login.host, each.login.port)].id == cluster.id
+        ]
 
 
 FACTS = """
@@ -120,24 +134,34 @@ def _try(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
     import psycopg
 
     asked = f"{login.host}:{login.port}"
+    if is_loopback(login.host):
+        words = "it is the process's own pod, where a proxy may stand, and only from there can one log in"
+        return LoginTry(login, LoginOutcome.UNSEEN, words, asked)
     if endpoint.external and access.way is Way.TUNNEL:
         return LoginTry(login, LoginOutcome.OUTSIDE, "no tunnel leads to an address outside the cluster", asked)
     if not endpoint.pods and not endpoint.external:
         return LoginTry(login, LoginOutcome.UNREACHABLE, endpoint.problem, asked)
     try:
-        with _way(access, endpoint) as (address, port, through):
+        with way_to(access, endpoint) as (address, port, through):
             asked = f"{asked}, {through}"
-            return LoginTry(login, LoginOutcome.ACCEPTED, "", asked, _log_in(login, address, port))
+            with log_in(login, address, port) as connection:
+                row = connection.execute(FACTS).fetchone()
+            return LoginTry(login, LoginOutcome.ACCEPTED, "", asked, json.loads(row[0]) if row else {})
     except (psycopg.Error, OSError) as error:
-        text = " ".join(str(error).split())
-        for pattern, outcome in MESSAGES:
-            if re.search(pattern, text):
-                return LoginTry(login, outcome, _server_words(text), asked)
-        return LoginTry(login, LoginOutcome.UNREACHABLE, _server_words(text), asked)
+        return LoginTry(login, *meaning(error), asked)
+    except ApiError as error:
+        return LoginTry(login, LoginOutcome.UNSEEN, str(error), asked)
 
 
-def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
-    """One login, by SCRAM, over TLS where the server has it. Raises psycopg.Error.
+def meaning(error: Exception) -> tuple[LoginOutcome, str]:
+    """What a connection that failed came to, and the server's own words."""
+    text = " ".join(str(error).split())
+    outcome = next((each for pattern, each in MESSAGES if re.search(pattern, text)), LoginOutcome.UNREACHABLE)
+    return outcome, _server_words(text)
+
+
+def log_in(login: Login, address: str | None, port: int, *, read_only: bool = True) -> psycopg.Connection[Any]:
+    """One login, by SCRAM, over TLS where the server has it, in a transaction with limits. Raises psycopg.Error.
 
     libpq's own ``prefer`` would try a refused password a second time without TLS.
     """
@@ -145,7 +169,7 @@ def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
 
     for sslmode in ("require", "disable"):
         try:
-            with psycopg.connect(
+            connection = psycopg.connect(
                 host=login.host,
                 hostaddr=address,
                 port=port,
@@ -157,14 +181,14 @@ def _log_in(login: Login, address: str | None, port: int) -> Mapping[str, Any]:
                 connect_timeout=int(Limit.CONNECT),
                 require_auth="scram-sha-256",
                 application_name="postflight",
-                options=f"-c default_transaction_read_only=on -c statement_timeout={int(Limit.SQL * 1000)}",
-            ) as connection:
-                row = connection.execute(FACTS).fetchone()
-                return dict(json.loads(row[0])) if row else {}
+            )
+            connection.read_only = read_only
+            connection.execute(LIMITS)
+            return connection
         except psycopg.OperationalError as error:
             if sslmode == "disable" or "does not support SSL" not in str(error):
                 raise
-    return {}
+    raise AssertionError("one of the two returns or raises")
 
 
 def _server_words(text: str) -> str:
@@ -172,18 +196,23 @@ def _server_words(text: str) -> str:
     return re.sub(r"^.*(FATAL:|failed:)\s*", "", text)[:300]
 
 
+#: Not as startup options: a pooler refuses them.
+LIMITS = f"set local statement_timeout = {int(Limit.SQL * 1000)}; set local lock_timeout = {int(Limit.LOCK * 1000)}"
+
+
 @contextmanager
-def _way(access: Access, endpoint: Endpoint) -> Iterator[tuple[str | None, int, str]]:
+def way_to(access: Access, endpoint: Endpoint) -> Iterator[tuple[str | None, int, str]]:
     """Address, port, and how it is reached. By name where names resolve, else to one pod behind it."""
-    if access.way is Way.DNS or endpoint.external:
+    if endpoint.external or (access.way is Way.DNS and access.answers(endpoint.host, endpoint.port)):
         yield None, endpoint.port, "by name"
         return
     pod, port = endpoint.pods[0]
     with access.to_pod(pod.namespace, pod.name, pod.ip, port) as (address, local):
-        yield address, local, f"by {access.way.value} to {pod.name}"
+        yield address, local, f"by {Way.TUNNEL if access.falls_back else access.way} to {pod.name}"
 
 
-#: Run by psql as the instance's own administrator, over its Unix socket; reads only.
+#: Run by psql as the instance's own administrator, over its Unix socket; reads only. A primary's timeline is
+#: that of the file it writes: the control file has the old one until the first checkpoint after a failover.
 INSTANCE = """
 select json_build_object(
  'max_connections', current_setting('max_connections')::int,
@@ -192,13 +221,15 @@ select json_build_object(
  'sessions', (select count(*) from pg_stat_activity where backend_type = 'client backend'),
  'databases', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database where not datistemplate),
  'in_recovery', pg_is_in_recovery(),
- 'timeline', (select timeline_id from pg_control_checkpoint()),
+ 'timeline', case when pg_is_in_recovery() then (select timeline_id from pg_control_checkpoint()) else
+   ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int end,
  'received_timeline', (select received_tli from pg_stat_wal_receiver),
  'receiver', (select status from pg_stat_wal_receiver),
  'receives_from', (select sender_host from pg_stat_wal_receiver),
  'lsn', case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end,
  'wal_bytes', (select sum(size) from pg_ls_waldir()),
  'wal_ceiling', pg_size_bytes(current_setting('max_wal_size')),
+ 'subscriptions', (select coalesce(json_agg(subslotname), '[]') from pg_subscription),
  'slots', (select coalesce(json_agg(json_build_object('name', slot_name, 'type', slot_type, 'active', active,
    'wal_status', wal_status, 'behind', case when pg_is_in_recovery() then null else
    pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(confirmed_flush_lsn, restart_lsn)) end)), '[]') from pg_replication_slots),
@@ -245,9 +276,8 @@ def server_facts(
 ) -> Mapping[str, Any]:
     """What a server says of itself (max_connections, reserved, sessions, databases with owners): to a
     login that was let in, else to its own administrator. Empty when neither could ask."""
-    for attempt in logins.tries.values():
-        where = (attempt.login.host, attempt.login.port)
-        if attempt.facts and logins.clusters[where].id == cluster.id:
+    for attempt in logins.of(cluster):
+        if attempt.facts:
             return attempt.facts
     asked = () if isinstance(instances, NotTried) else instances.get(cluster.id, ())
     return next((each.facts for each in asked if each.facts and not each.facts["in_recovery"]), {})
@@ -284,7 +314,10 @@ def database_pools(deployment: Deployment, access: Access) -> tuple[Pool, ...]:
 
     Source: ``synapse_threadpool_max_threads{name="database-..."}``, seen on 1.119 and 1.163.
     """
-    pools = {use.client: use.pool or 10 for use in deployment.database_uses if use.pool is not None}
+    pools: dict[str, int] = {}
+    for use in deployment.database_uses:
+        if use.pool is not None:
+            pools[use.client] = max(pools.get(use.client, 0), use.pool or 10)
     processes = [each for each in deployment.synapse if each.id in pools]
 
     def asker(process: SynapseProcess) -> Callable[[], int | None]:
@@ -302,35 +335,6 @@ def database_pools(deployment: Deployment, access: Access) -> tuple[Pool, ...]:
 
 def _reported_pool(access: Access, process: SynapseProcess) -> int | None:
     """None where the process serves no metrics. Raises OSError when it does not answer."""
-    import http.client
-
-    port = metrics_port(process.config or {})
-    pod = process.pod
-    status = pod.container(process.container) if pod else None
-    if pod is None or status is None or not status.running:
-        raise OSError("it does not run")
-    if port is None:
-        return None
-    with access.to_pod(pod.namespace, pod.name, pod.ip, port) as (host, local):
-        connection = http.client.HTTPConnection(host, local, timeout=Limit.HTTP)
-        try:
-            connection.request("GET", "/_synapse/metrics", headers={"Host": "localhost"})
-            text = connection.getresponse().read().decode("utf-8", "replace")
-        except http.client.HTTPException as error:
-            raise OSError(f"its metrics port {port} does not speak HTTP: {type(error).__name__}") from error
-        finally:
-            connection.close()
-    sizes = [float(value) for labels, value in POOL.findall(text) if 'name="database' in labels]
+    text = read_metrics(access, process)
+    sizes = [float(value) for labels, value in POOL.findall(text or "") if 'name="database' in labels]
     return int(sum(sizes)) or None
-
-
-def metrics_port(config: Mapping[str, Any]) -> int | None:
-    """The port of a process's metrics listener; workers keep theirs in worker_listeners."""
-    listeners: Sequence[Any] = config.get("worker_listeners") or config.get("listeners") or ()
-    for each in listeners:
-        if not isinstance(each, dict):
-            continue
-        names = [name for resource in each.get("resources") or () for name in resource.get("names") or ()]
-        if each.get("type") == "metrics" or "metrics" in names:
-            return int(each["port"])
-    return None

@@ -11,14 +11,17 @@ from postflight.cluster.outposts import ask_outpost
 from postflight.cluster.probe_pod import CONTAINER, NoProbePod, start_probe_pod
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Deployment, SynapseProcess
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess, name_of
 from postflight.limits import Limit
 from postflight.probes.own import Turn
-from postflight.probes.probe import EXEC, MAKE_JOBS, Safety, Unseen, probe
+from postflight.probes.probe import EXEC, MAKE_JOBS, REMOVE_JOBS, NotTried, Safety, Unseen, probe
 from postflight.settings import Settings
 from postflight.traces import Traces
 
 CONNECTIONS = 6
+#: What a connection met that was not asked for a role.
+CONNECTED = "connected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,23 @@ class InsideView:
     unseen: Mapping[str, str]
 
 
+def unseen_ways(own: InsideView | NotTried, instead: InsideView | NotTried) -> str:
+    """From where the way by name was not seen and why, "" where every pod that runs was asked or a
+    probe pod in their stead."""
+    if isinstance(own, NotTried):
+        return own.reason
+    if isinstance(instead, InsideView) and instead.connections:
+        return ""
+    missed = {**own.unseen, **(instead.unseen if isinstance(instead, InsideView) else {})}
+    if missed:
+        first, why = next(iter(missed.items()))
+        others = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
+        return f"from {name_of(first)}{others}: {why}"
+    if not own.connections and isinstance(instead, NotTried):
+        return f"no Synapse process could be asked, and a probe pod in their stead {instead.reason}"
+    return ""
+
+
 @probe(limit=Limit.INSIDE, rights=(EXEC,))
 def inside_connections(deployment: Deployment, api: Api) -> InsideView:
     """From one running pod of each Synapse workload, connect to its database and to Redis by name."""
@@ -63,11 +83,13 @@ def inside_connections(deployment: Deployment, api: Api) -> InsideView:
         try:
             found += outcome.result()
         except (ApiError, TimeoutError) as error:
-            unseen[process.id] = str(error) or "no answer within the time limit"
+            # One that is not ready may end while it is asked: that is said of its workload.
+            if process.pod and process.pod.ready:
+                unseen[process.id] = str(error) or "no answer within the time limit"
     return InsideView(tuple(found), unseen)
 
 
-@probe(limit=Limit.PROBE_POD, rights=(MAKE_JOBS, EXEC), safety=Safety.CANARY)
+@probe(limit=Limit.PROBE_POD, rights=(MAKE_JOBS, REMOVE_JOBS, EXEC), safety=Safety.CANARY)
 def probe_pod_connections(
     deployment: Deployment,
     snapshot: Snapshot,
@@ -86,10 +108,10 @@ def probe_pod_connections(
     if like is None:
         return InsideView((), {main.id: "no Synapse pod to model a probe pod on"})
     try:
-        pod = start_probe_pod(api, traces, like, settings.probe_image, settings.probe_pod, Limit.PROBE_POD / 2)
+        pod = start_probe_pod(api, traces, like, settings, "connections", limit=Limit.PROBE_POD / 2)
     except NoProbePod as error:
         raise Unseen(str(error)) from error
-    return InsideView(tuple(_ask(api, main, pod, CONTAINER, _asks(deployment, main), Limit.INSIDE)), {})
+    return InsideView(tuple(_ask(api, main, pod.name, CONTAINER, _asks(deployment, main), Limit.INSIDE)), {})
 
 
 def _asks(deployment: Deployment, process: SynapseProcess) -> list[dict[str, object]]:
@@ -103,14 +125,14 @@ def _asks(deployment: Deployment, process: SynapseProcess) -> list[dict[str, obj
         if process.id in address.users:
             password = address.password.reveal() if address.password else ""
             where = {"host": address.endpoint.host, "port": address.endpoint.port}
-            asked.append({**where, "times": CONNECTIONS, "redis": True, "password": password})
+            asked.append({**where, "times": CONNECTIONS, "redis": not address.tls, "password": password})
     return asked
 
 
 def _ask(
     api: Api, process: SynapseProcess, pod: str, container: str, asks: list[dict[str, object]], limit: float
 ) -> list[InsideConnection]:
-    answers = ask_outpost(api, process.namespace, pod, container, asks, limit=limit)
+    answers = ask_outpost(api, process.namespace, pod, container, "connect", asks, limit=limit)
     return [
         InsideConnection(process, pod, str(ask["host"]), int(str(ask["port"])), tuple(said["seen"]), said["problem"])
         for ask, said in zip(asks, answers, strict=True)

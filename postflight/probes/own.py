@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -11,43 +10,45 @@ from postflight.cluster import leases
 from postflight.cluster.api import Api, ApiError, Object
 from postflight.cluster.kinds import CONFIG_MAP, JOB, LEASE, POD, SERVICE
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.deployment.pods import instant
 from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.probe import Right, Safety, Unseen, probe
 from postflight.traces import MANAGED_BY, NAME, RUN_LABEL, Traces
+from postflight.whoami import who
 
-LEASES = (
-    Right("create", "leases", "coordination.k8s.io"),
-    Right("update", "leases", "coordination.k8s.io"),
-    Right("delete", "leases", "coordination.k8s.io"),
-)
+LEASES = tuple(Right(verb, "leases", "coordination.k8s.io") for verb in ("create", "get", "update", "patch", "delete"))
+#: To see that what was made is gone.
+PROOF = (Right("get", "leases", "coordination.k8s.io"), Right("get", "jobs", "batch"), Right("get", "pods"))
 KINDS = (POD, JOB, SERVICE, CONFIG_MAP)
 JUST_BEGUN = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """This run is the only one that makes something in the namespace."""
+    """This run is the only one that makes something in these namespaces."""
 
-    namespace: str
+    namespaces: tuple[str, ...]
 
 
 @probe(limit=Limit.LEASE, rights=LEASES, safety=Safety.CANARY)
 def turn(deployment: Deployment, api: Api, traces: Traces) -> Turn:
-    """Take the Lease of the namespace, waiting for another run to end."""
-    namespace = deployment.namespaces[0]
-    holder = f"{getpass.getuser()}@{socket.gethostname()}, run {traces.run_id}"
-    lease = leases.Lease(api, namespace, holder, traces.labels)
-    traces.will_make(f"Lease {namespace}/{leases.NAME}", lease.release, lease.path)
-    try:
-        lease.acquire(Limit.LEASE - 1)
-    except leases.Held as error:
-        raise Unseen(f"another run is at work in namespace {namespace}: {error}") from error
-    if lease.predecessor:
-        traces.buried.add(_run_of(lease.predecessor))
-    return Turn(namespace)
+    """Take the Lease of each namespace, one after the other, waiting for another run to end."""
+    holder = f"{who()}, run {traces.run_id}"
+    # In one order, so that no two runs wait for each other.
+    namespaces = tuple(sorted(set(deployment.namespaces)))
+    deadline = time.monotonic() + Limit.LEASE - 1
+    for namespace in namespaces:
+        lease = leases.Lease(api, namespace, holder, traces.labels)
+        traces.will_make(f"Lease {namespace}/{leases.NAME}", lease.release, lease.path)
+        try:
+            lease.acquire(deadline - time.monotonic())
+        except leases.Held as error:
+            raise Unseen(f"another run is at work in namespace {namespace}: {error}") from error
+        if lease.predecessor:
+            traces.buried.add(_run_of(lease.predecessor))
+    return Turn(namespaces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Left:
     problem: str = ""
 
 
-@probe(limit=Limit.CLEAN_UP, leaves=True)
+@probe(limit=Limit.CLEAN_UP, leaves=True, helped_by=PROOF)
 def leftovers(snapshot: Snapshot, api: Api, traces: Traces, safety: Safety) -> tuple[Left, ...]:
     """After clean-up, look for what this run made, and remove what runs left that were killed.
 

@@ -25,19 +25,28 @@ class Safety(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """A verb on a resource, in each namespace in scope ("" as group is the core group)."""
+    """A verb on a resource, in each namespace in scope ("" as group is the core group). ``also`` is a
+    second verb without which the first is worth nothing."""
 
     verb: str
     resource: str
     group: str = ""
+    also: str = ""
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        return (self.verb, self.also) if self.also else (self.verb,)
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.resource}"
+        return f"{' and '.join(self.verbs)} {self.resource}"
 
 
-EXEC = Right("create", "pods/exec")
-FORWARD = Right("create", "pods/portforward")
+# Streams are opened by a GET (WebSocket): Kubernetes up to 1.34 asks for the verb get, from 1.35 for
+# create as well (feature gate AuthorizePodWebsocketUpgradeCreatePermission).
+EXEC = Right("create", "pods/exec", also="get")
+FORWARD = Right("create", "pods/portforward", also="get")
 MAKE_JOBS = Right("create", "jobs", "batch")
+REMOVE_JOBS = Right("delete", "jobs", "batch")
 
 
 class Unseen(Exception):
@@ -65,8 +74,9 @@ class NotTried:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A probe as the runner knows it. ``reaches`` says that it opens connections to the deployment,
-    for which the way that is in use (tunnel) needs its own right."""
+    """A probe as the runner knows it. Without its ``rights`` it is not tried, without those in
+    ``helped_by`` it says less. ``reaches`` says that it opens connections to the deployment, for which
+    the way that is in use (tunnel) needs its own right."""
 
     name: str
     function: Callable[..., Any]
@@ -76,6 +86,7 @@ class Probe:
     safety: Safety
     reaches: bool
     leaves: bool
+    helped_by: tuple[Right, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -89,13 +100,14 @@ def probe(
     safety: Safety = Safety.READ_ONLY,
     reaches: bool = False,
     leaves: bool = False,
+    helped_by: tuple[Right, ...] = (),
 ) -> Callable[[F], F]:
     """Declare a probe. ``leaves``: it runs in the leave phase, after clean-up."""
 
     def declare(function: F) -> F:
         inputs = tuple(inspect.signature(function).parameters)
         name = function.__name__
-        declared = Probe(name, function, inputs, rights, limit, safety, reaches, leaves)
+        declared = Probe(name, function, inputs, rights, limit, safety, reaches, leaves, helped_by)
         function.__probe__ = declared  # type: ignore[attr-defined]
         return function
 

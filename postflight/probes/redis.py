@@ -2,65 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from postflight.cluster.access import Access
+from postflight.cluster.api import ApiError
 from postflight.cluster.threads import in_threads
-from postflight.deployment.parts import Deployment, RedisGroup, RedisNode
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import RedisEndpoint, RedisNode
 from postflight.limits import Limit
 from postflight.probes.own import Turn
 from postflight.probes.probe import Safety, probe
+from postflight.probes.redis_client import Trouble, client, trouble
+from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer, joined
 from postflight.secrets import Secret
 from postflight.traces import Traces
 
 if TYPE_CHECKING:
     from redis import Redis
 
-A = TypeVar("A", "RedisAnswer", "SentinelAnswer")
+A = TypeVar("A")
 
 #: One fixed key: a run that was killed leaves at most this one, and the next run takes it over.
 KEY = "postflight:canary"
 KEY_SECONDS = 30
 ACKNOWLEDGED_WITHIN = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class RedisAnswer:
-    """What one Redis server says. ``problem`` is set, and the rest empty, when it could not be
-    asked; ``refused`` when it answered with a refusal. ``subscribers`` counts those of each server
-    name's replication channel; ``policy`` and ``maxmemory`` (bytes) are those in effect."""
-
-    node: RedisNode
-    role: str = ""
-    info: Mapping[str, Any] = field(default_factory=dict)
-    subscribers: Mapping[str, int] = field(default_factory=dict)
-    problem: str = ""
-    refused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SentinelAnswer:
-    """What one Sentinel says of the master it watches. ``state`` is SENTINEL MASTER's answer."""
-
-    node: RedisNode
-    state: Mapping[str, Any] = field(default_factory=dict)
-    problem: str = ""
-    refused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RedisObservation:
-    group: RedisGroup
-    answers: tuple[RedisAnswer, ...]
-    sentinels: tuple[SentinelAnswer, ...]
-
-    @property
-    def masters(self) -> tuple[RedisAnswer, ...]:
-        return tuple(each for each in self.answers if each.role == "master")
+TRIES = 2
+LATE = "no answer within the time limit"
 
 
 @probe(limit=Limit.REDIS, reaches=True)
@@ -70,70 +39,83 @@ def redis_nodes(deployment: Deployment, access: Access) -> Mapping[str, RedisObs
     channels = tuple(sorted({each.server_name for each in deployment.redis_endpoints if each.server_name}))
 
     def server(node: RedisNode, password: Secret | None) -> Callable[[], RedisAnswer]:
-        return lambda: _confirmed(lambda: _ask_server(access, node, password, channels))
+        return lambda: _ask_server(access, node, password, channels)
 
-    def sentinel(node: RedisNode, group: RedisGroup) -> Callable[[], SentinelAnswer]:
-        return lambda: _confirmed(lambda: _ask_sentinel(access, node, group.master_name))
+    def sentinel(node: RedisNode, master: str, spare: Secret | None) -> Callable[[], tuple[SentinelAnswer, ...]]:
+        return lambda: _ask_sentinel(access, node, master, spare)
 
-    works: list[Callable[[], RedisAnswer | SentinelAnswer]] = []
+    works: list[Callable[[], RedisAnswer | tuple[SentinelAnswer, ...]]] = []
     for group in deployment.redis:
-        works += [server(node, node.password or passwords.get(group.id)) for node in group.nodes]
-        works += [sentinel(node, group) for node in group.sentinels]
+        known = passwords.get(group.id)
+        spare = next((node.password for node in group.nodes if node.password), known)
+        works += [server(node, node.password or known) for node in group.nodes]
+        works += [sentinel(node, group.master_name, spare) for node in group.sentinels]
     outcomes = iter(in_threads(works, Limit.REDIS - 1))
     found: dict[str, RedisObservation] = {}
     for group in deployment.redis:
-        late = "no answer within the time limit"
         answers: list[RedisAnswer] = []
         for node in group.nodes:
             outcome = next(outcomes)
-            value = RedisAnswer(node, problem=late) if outcome.exception() else outcome.result()
-            answers.append(value if isinstance(value, RedisAnswer) else RedisAnswer(node, problem=late))
+            value = None if outcome.exception() else outcome.result()
+            answers.append(value if isinstance(value, RedisAnswer) else RedisAnswer(node, problem=LATE))
         sentinels: list[SentinelAnswer] = []
         for node in group.sentinels:
             outcome = next(outcomes)
-            said = SentinelAnswer(node, problem=late) if outcome.exception() else outcome.result()
-            sentinels.append(said if isinstance(said, SentinelAnswer) else SentinelAnswer(node, problem=late))
+            value = None if outcome.exception() else outcome.result()
+            sentinels += value if isinstance(value, tuple) else (SentinelAnswer(node, problem=LATE),)
         found[group.id] = RedisObservation(group, tuple(answers), tuple(sentinels))
+    return joined(found)
+
+
+def _asked(
+    access: Access, node: RedisNode, password: Secret | None, spare: Secret | None, ask: Callable[[Redis], A]
+) -> A | Trouble:
+    """What a server says. Silence is asked once more before it is believed; one that wants a password and has
+    none by its own configuration is asked with the ``spare`` one."""
+    import redis
+
+    if not node.pod.ip:
+        return Trouble(f"{node.pod.name} has no address")
+    given, found = password, Trouble("")
+    for _ in range(TRIES):
+        try:
+            with client(access, node, given) as connection:
+                return ask(connection)
+        except (redis.RedisError, OSError, ApiError) as error:
+            found = trouble(error, node)
+        if given is not password:
+            return replace(found, unseen=True)
+        if found.wants_password and spare:
+            given = spare
+        elif found.refused:
+            break
     return found
 
 
-def _confirmed(ask: Callable[[], A]) -> A:
-    """An answer; silence is asked once more before it is believed."""
-    first = ask()
-    return ask() if first.problem and not first.refused else first
-
-
 def _ask_server(access: Access, node: RedisNode, password: Secret | None, channels: tuple[str, ...]) -> RedisAnswer:
-    import redis
+    def ask(connection: Redis) -> RedisAnswer:
+        role: Any = connection.execute_command("ROLE")
+        info: Any = connection.info("everything")
+        named = connection.execute_command("PUBSUB", "NUMSUB", *channels) if channels else {}
+        return RedisAnswer(node, _text(role[0]), info, _counts(named))
 
-    if not node.pod.ip:
-        return RedisAnswer(node, problem=f"{node.pod.name} has no address")
-    try:
-        with client(access, node, node.port, password) as connection:
-            role = connection.execute_command("ROLE")
-            info = connection.info("everything")
-            named = connection.execute_command("PUBSUB", "NUMSUB", *channels) if channels else {}
-            config: Any = connection.config_get("maxmemory*")
-            return RedisAnswer(node, _text(role[0]), {**info, **config}, _counts(named))
-    except (redis.AuthenticationError, redis.ResponseError) as error:
-        return RedisAnswer(node, problem=_line(error), refused=True)
-    except (redis.RedisError, OSError) as error:
-        return RedisAnswer(node, problem=_line(error))
+    said = _asked(access, node, password, None, ask)
+    if isinstance(said, Trouble):
+        return RedisAnswer(node, problem=said.line, refused=said.refused, unseen=said.unseen)
+    return said
 
 
-def _ask_sentinel(access: Access, node: RedisNode, master_name: str) -> SentinelAnswer:
-    import redis
+def _ask_sentinel(access: Access, node: RedisNode, master: str, spare: Secret | None) -> tuple[SentinelAnswer, ...]:
+    """Its view of one master; of all that it watches where ``master`` is ""."""
 
-    if not node.pod.ip:
-        return SentinelAnswer(node, problem=f"{node.pod.name} has no address")
-    try:
-        with client(access, node, node.port, node.password) as connection:
-            state: Any = connection.sentinel_master(master_name)
-            return SentinelAnswer(node, state)
-    except (redis.AuthenticationError, redis.ResponseError) as error:
-        return SentinelAnswer(node, problem=_line(error), refused=True)
-    except (redis.RedisError, OSError) as error:
-        return SentinelAnswer(node, problem=_line(error))
+    def ask(connection: Redis) -> tuple[SentinelAnswer, ...]:
+        known: Any = {master: connection.sentinel_master(master)} if master else connection.sentinel_masters()
+        return tuple(SentinelAnswer(node, state) for state in known.values())
+
+    said = _asked(access, node, node.password, spare, ask)
+    if isinstance(said, Trouble):
+        return (SentinelAnswer(node, problem=said.line, refused=said.refused, unseen=said.unseen),)
+    return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +126,7 @@ class WriteProof:
     node: RedisNode
     acknowledged: int
     problem: str = ""
+    unseen: bool = False
 
 
 @probe(limit=Limit.REDIS, reaches=True, safety=Safety.CANARY)
@@ -171,28 +154,30 @@ def _write(access: Access, node: RedisNode, password: Secret | None, replicas: i
     import redis
 
     try:
-        with client(access, node, node.port, password) as connection:
+        with client(access, node, password) as connection:
             traces.will_make(f"Redis key {KEY}", lambda: _delete(access, node, password))
             connection.set(KEY, traces.run_id, ex=KEY_SECONDS)
             return WriteProof(node, int(connection.wait(replicas, ACKNOWLEDGED_WITHIN)))
-    except (redis.RedisError, OSError) as error:
-        return WriteProof(node, 0, _line(error))
+    except (redis.RedisError, OSError, ApiError) as error:
+        why = trouble(error, node)
+        return WriteProof(node, 0, why.line, unseen=why.unseen)
 
 
 def _delete(access: Access, node: RedisNode, password: Secret | None) -> None:
-    with client(access, node, node.port, password) as connection:
+    with client(access, node, password) as connection:
         connection.delete(KEY)
 
 
 @dataclass(frozen=True, slots=True)
 class BackendRole:
     """What is behind one backend of the Redis address: the role and run id that each of several
-    connections met, "" with ``problem`` when one failed."""
+    connections met, "" with ``problem`` when one failed; ``unseen`` when that says nothing of it."""
 
     pod: str
     roles: tuple[str, ...]
     run_ids: tuple[str, ...]
     problem: str = ""
+    unseen: bool = False
 
 
 CONNECTIONS = 4
@@ -205,54 +190,33 @@ def redis_backends(deployment: Deployment, access: Access) -> Mapping[str, tuple
 
     def asker(index: int) -> Callable[[], BackendRole]:
         each, pod, port = asked[index]
-        return lambda: _meet(access, RedisNode(pod, "", port, each.password))
+        return lambda: _meet(access, each, RedisNode(pod, "", port, each.password, tls=each.tls))
 
     outcomes = in_threads([asker(i) for i in range(len(asked))], Limit.REDIS - 1)
     found: dict[str, tuple[BackendRole, ...]] = {each.id: () for each in deployment.redis_endpoints}
     for (each, pod, _), outcome in zip(asked, outcomes, strict=True):
-        late = BackendRole(pod.name, (), (), "no answer within the time limit")
+        late = BackendRole(pod.name, (), (), LATE)
         found[each.id] = (*found[each.id], late if outcome.exception() else outcome.result())
     return found
 
 
-def _meet(access: Access, node: RedisNode) -> BackendRole:
+def _meet(access: Access, address: RedisEndpoint, node: RedisNode) -> BackendRole:
     import redis
 
     roles: list[str] = []
     ids: list[str] = []
     try:
         for _ in range(CONNECTIONS):
-            with client(access, node, node.port, node.password) as connection:
+            with client(access, node, node.password) as connection:
                 roles.append(_text(connection.execute_command("ROLE")[0]))
                 ids.append(str(connection.info("server").get("run_id", "")))
-    except (redis.RedisError, OSError) as error:
-        return BackendRole(node.pod.name, tuple(roles), tuple(ids), _line(error))
+    except (redis.RedisError, OSError, ApiError) as error:
+        why = trouble(error, node)
+        # A refusal of the password that Synapse has is a finding, unless that password is not known.
+        unseen = why.unseen and (not why.wants_password or bool(address.hidden))
+        line = f"{why.line} ({address.hidden})" if address.hidden else why.line
+        return BackendRole(node.pod.name, tuple(roles), tuple(ids), line, unseen)
     return BackendRole(node.pod.name, tuple(roles), tuple(ids))
-
-
-@contextmanager
-def client(access: Access, node: RedisNode, port: int, password: Secret | None) -> Iterator[Redis]:
-    """A connection to a port of a node's pod, closed with the context."""
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    with access.to_pod(node.pod.namespace, node.pod.name, node.pod.ip, port) as (host, local):
-        connection = redis.Redis(
-            host=host,
-            port=local,
-            password=password.reveal() if password else None,
-            socket_connect_timeout=Limit.CONNECT,
-            socket_timeout=Limit.REDIS_COMMAND,
-            decode_responses=True,
-            retry=Retry(NoBackoff(), 0),
-            client_name="postflight",
-            protocol=2,
-        )
-        try:
-            yield connection
-        finally:
-            connection.close()
 
 
 def _counts(named: Any) -> Mapping[str, int]:
@@ -266,8 +230,3 @@ def _counts(named: Any) -> Mapping[str, int]:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return re.sub(r"(to|at|from) 127\.0\.0\.1:\d+", "through the tunnel", text)[:200] or type(error).__name__

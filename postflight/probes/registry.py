@@ -7,7 +7,23 @@ from collections.abc import Mapping
 
 from postflight.probes.probe import Probe
 
-MODULES = ("databases", "redis", "inside", "workloads", "own")
+MODULES = (
+    "databases",
+    "redis",
+    "inside",
+    "workloads",
+    "own",
+    "background",
+    "calls",
+    "calls_chain",
+    "canary_user",
+    "canary_homeserver",
+    "federation",
+    "federation_counters",
+    "identity",
+    "li",
+    "arrival",
+)
 
 
 def all_probes() -> Mapping[str, Probe]:

@@ -24,8 +24,10 @@ REPORTS: Mapping[str, Callable[[RunRecord], str]] = {
 }
 
 
-def write_all(record: RunRecord, folder: Path, redactor: Redactor) -> tuple[Path, ...]:
-    """Write every report into ``folder`` (made if needed) and return their paths.
+def write_all(
+    record: RunRecord, folder: Path, redactor: Redactor, beside: Mapping[str, str] | None = None
+) -> tuple[Path, ...]:
+    """Write every report into ``folder`` (made if needed), and what belongs ``beside`` them, and return their paths.
 
     Each file is replaced in one step, and none before all are rendered: a reader never sees half a
     report. Raises OSError.
@@ -33,7 +35,7 @@ def write_all(record: RunRecord, folder: Path, redactor: Redactor) -> tuple[Path
     # The record is redacted, not the files: a wrapped line would cut a secret in two, and a token
     # must be escaped as the format wants it.
     clean = redactor.scrub(record)
-    texts = {name: render(clean) for name, render in REPORTS.items()}
+    texts = {**{name: render(clean) for name, render in REPORTS.items()}, **(beside or {})}
     folder.mkdir(parents=True, exist_ok=True)
     drafts = {name: folder / f".{name}.{os.getpid()}.part" for name in texts}
     try:

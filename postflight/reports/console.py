@@ -63,8 +63,8 @@ def header(record: RunRecord) -> str:
 
 
 def _blocks(results: Sequence[CheckResult], width: int) -> list[str]:
-    blocks = [_block(result, group, width) for result, group in _groups(results, Status.FAILED)]
-    unknown = _groups(results, Status.UNKNOWN)
+    blocks = [_block(result, group, width) for result, group in groups(results, Status.FAILED)]
+    unknown = groups(results, Status.UNKNOWN)
     ids: dict[str, dict[str, None]] = {}
     for result, group in unknown:
         ids.setdefault(group[0].failure.headline, {})[result.check.id] = None
@@ -77,7 +77,7 @@ def _blocks(results: Sequence[CheckResult], width: int) -> list[str]:
     ]
 
 
-def _groups(results: Sequence[CheckResult], status: Status) -> list[tuple[CheckResult, list[Judged]]]:
+def groups(results: Sequence[CheckResult], status: Status) -> list[tuple[CheckResult, list[Judged]]]:
     """The failures of that status, the worst first. Failures of one check that share their cause are
     one group: a person acts on causes, not on subjects."""
     groups: dict[tuple[object, ...], tuple[CheckResult, list[Judged]]] = {}
@@ -122,7 +122,7 @@ def _also(others: Sequence[Judged], width: int) -> list[str]:
 
 def _short(record: RunRecord, width: int) -> Iterable[str]:
     """What is worth a line or two: limits, waivers, blocked parts of failed checks, own trouble."""
-    for result, (first, *others) in _groups(record.results, Status.WARNED):
+    for result, (first, *others) in groups(record.results, Status.WARNED):
         yield _line("WARNED", f"{result.check.id}  {first.failure.headline}", width)
         if first.failure.remedy:
             yield _line("  remedy", first.failure.remedy, width)

@@ -46,8 +46,12 @@ class Judge:
         self.failures.append(Failure(Status.FAILED, Nature.UNAVAILABLE, subject, headline, **details))
 
     def warn(self, subject: str, headline: str, **details: Unpack[Details]) -> None:
-        """It holds, with a limit worth knowing, or was seen by a weaker way."""
+        """It holds, with a limit worth knowing."""
         self.failures.append(Failure(Status.WARNED, Nature.WRONG, subject, headline, **details))
+
+    def unproven(self, subject: str, headline: str, **details: Unpack[Details]) -> None:
+        """It holds as far as a weaker way shows; the headline says what was not seen. Warned of, never signed."""
+        self.failures.append(Failure(Status.WARNED, Nature.UNPROVEN, subject, headline, **details))
 
     def unknown(self, subject: str, headline: str, **details: Unpack[Details]) -> None:
         """The check tried and could not look."""

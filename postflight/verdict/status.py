@@ -33,13 +33,15 @@ class Severity(StrEnum):
 
 
 class Nature(StrEnum):
-    """Whether a part gave a wrong answer or none at all.
+    """Whether a part gave a wrong answer, or none at all, or was seen by a weaker way only.
 
-    A wrong answer is a finding of its own; silence is blamed on the first broken thing beneath it.
+    A wrong answer is a finding of its own; silence is blamed on the first broken thing beneath it;
+    what is unproven is warned of, and never signed.
     """
 
     WRONG = "wrong"
     UNAVAILABLE = "unavailable"
+    UNPROVEN = "unproven"
 
 
 class Exit:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from postflight.cluster.api import Api
 from postflight.cluster.connection import Connection
-from postflight.cluster.kinds import LISTED, Kind
+from postflight.cluster.kinds import CONFIGURATION, LISTED, Kind
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 
@@ -164,7 +164,7 @@ class RecordedApi:
             if not self.served:
                 raise Refused(404, "the server could not find the requested resource")
             return 200, {"resources": [{"name": "clusters"}, {"name": "clusters/status"}]}
-        for kind in LISTED:
+        for kind in dict.fromkeys((*LISTED, *CONFIGURATION)):
             if asked.path == kind.path():
                 return 200, self._page(kind, [each for ns in self.namespaces for each in self._of(kind, ns)], asked)
             for namespace in self.namespaces:

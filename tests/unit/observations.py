@@ -7,34 +7,53 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checks import test_leftovers
+from checks.calls import test_matrixrtc
 from checks.database import test_connections, test_login, test_names, test_replication
+from checks.federation import test_exactly_once
+from checks.li import test_identity, test_main_database_rights
+from checks.li import test_replication as test_li
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
+from checks.workers import test_background
 from postflight.check import meta_of
-from postflight.deployment.parts import Deployment, Login, PostgresCluster
+from postflight.deployment.federation import Federation, covering, federation_of
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Login, PostgresCluster
+from postflight.probes.background import BackgroundUpdates
 from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool
+from postflight.probes.federation import Arrival, FederationCanary, Owed
+from postflight.probes.federation_counters import Sent
 from postflight.probes.inside import InsideConnection, InsideView
 from postflight.probes.probe import NotTried, Refusal
-from postflight.probes.redis import BackendRole, RedisAnswer, RedisObservation, SentinelAnswer, WriteProof
+from postflight.probes.redis import BackendRole, WriteProof
+from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
+from postflight.secrets import Redactor
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import recorded
+from tests.unit import calling, recorded
+from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
 MODULES = (
     test_leftovers,
+    test_matrixrtc,
     test_connections,
     test_login,
     test_names,
     test_replication,
+    test_exactly_once,
+    test_identity,
+    test_main_database_rights,
+    test_li,
     test_operators,
     test_references,
     test_workloads,
     test_endpoint,
     test_memory,
     test_redis,
+    test_background,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -76,7 +95,7 @@ def instances(model: Deployment) -> dict[str, tuple[DatabaseInstance, ...]]:
 
 
 def instances_of(cluster: PostgresCluster) -> tuple[DatabaseInstance, ...]:
-    common = {"timeline": 1, "wal_bytes": 64 * MIB, "wal_ceiling": 1024 * MIB}
+    common = {"timeline": 1, "wal_bytes": 64 * MIB, "wal_ceiling": 1024 * MIB, "subscriptions": []}
     replicas = [each.name for each in cluster.pods if each != cluster.primary]
     primary = common | {
         "in_recovery": False,
@@ -104,12 +123,15 @@ def nodes(model: Deployment) -> dict[str, RedisObservation]:
     for group in model.redis:
         master, *others = group.nodes
         counted = {f"slave{n}": {"ip": each.pod.ip, "state": "online"} for n, each in enumerate(others)}
-        memory = {"used_memory": 8 * MIB, "maxmemory": 96 * MIB, "maxmemory-policy": "allkeys-lru", "evicted_keys": 0}
+        memory = {"used_memory": 8 * MIB, "maxmemory": 96 * MIB, "maxmemory_policy": "allkeys-lru", "evicted_keys": 0}
         names = {each.server_name: len(each.users) for each in model.redis_endpoints}
-        answers = [RedisAnswer(master, "master", memory | counted | {"master_replid": "a"}, names)]
+        leads = {"master_replid": "a", "run_id": master.id}
+        answers = [RedisAnswer(master, "master", memory | counted | leads, names)]
         link = {"master_link_status": "up", "master_replid": "a", "master_host": master.pod.ip, "master_port": 6379}
-        answers += [RedisAnswer(each, "slave", memory | link, dict.fromkeys(names, 0)) for each in others]
-        state = {"ip": master.pod.ip, "port": 6379, "num-slaves": len(others)}
+        answers += [
+            RedisAnswer(each, "slave", memory | link | {"run_id": each.id}, dict.fromkeys(names, 0)) for each in others
+        ]
+        state = {"ip": master.pod.ip, "runid": master.id, "port": 6379, "num-slaves": len(others)}
         state["num-other-sentinels"] = len(group.sentinels) - 1
         watching = tuple(SentinelAnswer(each, state) for each in group.sentinels)
         found[group.id] = RedisObservation(group, tuple(answers), watching)
@@ -138,6 +160,27 @@ def inside(model: Deployment, problem: str = "", role: str = "master") -> Inside
     )
 
 
+CANARIES = tuple(f"postflight-canary.matrix.svc:{port}" for port in range(18448, 18456))
+
+
+def canary(model: Deployment, federation: Federation | None = None) -> FederationCanary:
+    """Every canary got everything from each process that holds itself to be the sender to it."""
+    federation = federation or federation_of(model)
+    names = covering(federation.lists, CANARIES)
+    owed: list[Owed] = []
+    arrivals: list[Arrival] = []
+    for name in names:
+        mine = [
+            Arrival(f"1-{each.instance}", each.pod.ip if each.pod else "", each) for each in federation.senders_of(name)
+        ]
+        arrivals += mine
+        owed += [
+            Owed(name, kind, f"{kind} {number}", tuple(mine))
+            for number, kind in enumerate(("event", "event", "to-device message"))
+        ]
+    return FederationCanary(names, tuple(owed), tuple(arrivals), {})
+
+
 def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[str, Any]:
     """Everything that a check may ask for, as of a lab where every probe finds what it should."""
     lab = lab or recorded.healthy()
@@ -145,15 +188,26 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     return {
         "snapshot": lab.snapshot,
         "secrets": lab.secrets,
-        "deployment": model,
+        "deployment": calling.with_calls(model),
+        "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
+        "known_updates": {},
+        "calls_discovery": calling.discovery(model),
+        "calls_chain": calling.chain(model),
+        "redactor": Redactor(),
         "database_logins": logins(model),
         "database_pools": pools(model),
         "database_instances": instances(model),
+        "li_replication": replication(),
+        "li_main_rights": RIGHTS,
+        "li_arrival": ARRIVED,
+        "identities": identities_of(model),
         "redis_nodes": nodes(model),
         "redis_backends": backends(model),
         "redis_write": {each.id: WriteProof(each.nodes[0], len(each.nodes) - 1) for each in model.redis if each.nodes},
         "inside_connections": inside(model),
         "probe_pod_connections": InsideView((), {}),
+        "federation_canary": canary(model),
+        "federation_counters": {each.id: Sent(0) for each in model.synapse},
         "last_words": {},
         "leftovers": (),
     }

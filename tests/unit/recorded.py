@@ -20,7 +20,7 @@ from postflight.cluster.kinds import LISTED
 from postflight.cluster.secrets import SecretObject, SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.build import build, survey
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.secrets import Secret
 from postflight.settings import Settings
 

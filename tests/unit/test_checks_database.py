@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from postflight.deployment.parts import Login
-from postflight.probes.databases import DatabaseInstance, LoginOutcome
+from postflight.deployment.parts import Login, Unclear
+from postflight.probes.databases import DatabaseInstance, LoginOutcome, Pool
 from postflight.probes.inside import InsideView
-from postflight.secrets import Secret
+from postflight.secrets import Redactor, Secret
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
 from tests.unit.observations import (
@@ -19,6 +19,7 @@ from tests.unit.observations import (
     MIB,
     MODEL,
     NOT_ALLOWED,
+    READ_ONLY,
     ask,
     inside,
     instances_of,
@@ -42,6 +43,7 @@ class TestDatabaseLogin:
             (LoginOutcome.NO_ROLE, "role may not log in"),
             (LoginOutcome.NOT_ALLOWED, "refused by pg_hba.conf"),
             (LoginOutcome.NO_SCRAM, "not asked for SCRAM"),
+            (LoginOutcome.NO_CONNECT, "role may not connect to the database"),
         ],
     )
     def test_a_login_that_is_refused_stops_its_process(self, outcome: LoginOutcome, said: str) -> None:
@@ -50,6 +52,30 @@ class TestDatabaseLogin:
         assert found.nature is Nature.WRONG
         assert any(part.startswith("pod/matrix/key-vault-") for part in found.stops)
         assert "deployment/matrix/key-vault" in found.stops
+
+    def test_a_server_by_address_is_named_whole_and_is_no_other(self) -> None:
+        """10.1.1.1 and 10.2.2.2 begin alike and are two servers."""
+        hosts = {True: "10.1.1.1", False: "10.2.2.2"}
+        uses = tuple(
+            replace(each, login=replace(each.login, host=hosts[bool(each.pool)], user="one"), next_login=None)
+            for each in MODEL.database_uses
+        )
+        clusters = tuple(
+            replace(
+                each,
+                endpoints=tuple(replace(each.endpoints[0], host=host, external=True) for host in hosts.values()),
+            )
+            for each in MODEL.postgres
+        )
+        model = replace(MODEL, database_uses=uses, postgres=clusters)
+
+        def outcome(login: Login) -> tuple[LoginOutcome, str]:
+            wrong = login.host == "10.1.1.1"
+            return (LoginOutcome.PASSWORD, "failed") if wrong else (LoginOutcome.ACCEPTED, "")
+
+        found = ask("database.login", deployment=model, database_logins=logins(model, outcome)).failures[0]
+        assert "cannot log in to 10.1.1.1: password rejected" in found.headline
+        assert "differs from" not in found.cause
 
     def test_main_comes_first_of_all_that_share_a_password(self) -> None:
         def outcome(login: Login) -> tuple[LoginOutcome, str]:
@@ -63,6 +89,31 @@ class TestDatabaseLogin:
             "Secret synapse-secrets/DB_PASSWORD differs from Secret matrix-postgresql-app/password"
         )
         assert "take the password over into synapse-secrets/DB_PASSWORD" in found.remedy
+
+    def test_no_password_is_printed_however_weak_it_is_and_wherever_it_stands(self) -> None:
+        """As a run prints it: with what the model holds registered, and nothing else."""
+        weak, good = Secret("hunter2"), Secret("a-much-better-one")
+        uses = tuple(
+            replace(each, login=replace(each.login, password=weak if each.pool else good))
+            for each in MODEL.database_uses
+        )
+        model = replace(MODEL, database_uses=uses)
+        redactor = Redactor()
+        for password, name in model.passwords():
+            redactor.register(password, name)
+
+        def outcome(login: Login) -> tuple[LoginOutcome, str]:
+            right = login.password == good
+            return (LoginOutcome.ACCEPTED, "") if right else (LoginOutcome.PASSWORD, "failed")
+
+        pen = ask("database.login", deployment=model, database_logins=logins(model, outcome), redactor=redactor)
+        found = redactor.scrub(pen.failures[0])
+        assert "hunter2" not in repr(pen.failures)
+        assert "(<a> is not <b>)" in found.cause
+        assert redactor.weak == (
+            "synapse-secrets/DB_PASSWORD is not hidden in reports: it is shorter than 8 characters",
+        )
+        assert redactor.redact(good.reveal()) == "<b>"
 
     def test_a_secret_changed_since_is_told_from_a_wrong_one(self) -> None:
         lab = recorded.changed(new_password)
@@ -110,10 +161,21 @@ class TestDatabaseLogin:
         pen = ask("database.login", database_logins=logins(MODEL, by_role("key_vault", LoginOutcome.OUTSIDE)))
         assert only(pen, Status.UNKNOWN).headline.endswith("no tunnel leads there (--access direct)")
 
+    def test_one_that_the_verifier_could_not_reach_is_unknown_in_the_streams_words(self) -> None:
+        words = 'no right: pods "matrix-postgresql-1" is forbidden'
+        refused = logins(MODEL, by_role("key_vault", LoginOutcome.UNSEEN, words))
+        found = only(ask("database.login", database_logins=refused), Status.UNKNOWN)
+        assert found.headline == f"whether matrix-postgresql-rw takes logins could not be seen: {words}"
+
     def test_a_secret_that_could_not_be_read_is_unknown(self) -> None:
         hidden = replace(recorded.healthy().secrets, unseen={("matrix", "other"): "no right"})
         found = only(ask("database.login", secrets=hidden), Status.UNKNOWN)
         assert found.headline == "logins that Secret other holds could not be tried: no right"
+
+    def test_a_login_that_could_not_be_tried_is_unknown(self) -> None:
+        unclear = Unclear("pod/matrix/mas-0", "mas", "DB_HOST names pg without a password")
+        found = only(ask("database.login", deployment=replace(MODEL, unclear=(unclear,))), Status.UNKNOWN)
+        assert found.headline == ("a login of mas-0, container mas, was not tried: DB_HOST names pg without a password")
 
     def test_the_way_by_name_is_warned_of_where_it_was_not_tried(self) -> None:
         found = only(ask("database.login", inside_connections=NOT_ALLOWED), Status.WARNED)
@@ -122,6 +184,22 @@ class TestDatabaseLogin:
     def test_a_process_that_does_not_reach_it_by_name_is_failed(self) -> None:
         found = only(ask("database.login", inside_connections=inside(MODEL, "timed out")))
         assert found.headline == "synapse-main does not reach matrix-postgresql-rw, which takes logins: timed out"
+
+    def test_a_pod_that_could_not_be_asked_is_warned_of_unless_a_probe_pod_saw_it(self) -> None:
+        main = next(each for each in MODEL.synapse if each.is_main)
+        blind = InsideView((), {main.id: "exec into synapse-main-0 was refused (500)", "pod/matrix/b": "other"})
+        pen = ask("database.login", inside_connections=blind)
+        assert only(pen, Status.WARNED).headline == (
+            "whether the processes reach the database by name was not seen: from synapse-main-0 and 1 more:"
+            " exec into synapse-main-0 was refused (500)"
+        )
+        assert ask("database.login", inside_connections=blind, probe_pod_connections=inside(MODEL)).failures == []
+
+    def test_where_no_pod_runs_a_probe_pod_that_may_not_be_made_is_warned_of(self) -> None:
+        pen = ask("database.login", inside_connections=InsideView((), {}), probe_pod_connections=READ_ONLY)
+        assert only(pen, Status.WARNED).headline.endswith(
+            "no Synapse process could be asked, and a probe pod in their stead needs --safety canary"
+        )
 
     def test_the_same_from_a_probe_pod(self) -> None:
         pen = ask(
@@ -149,6 +227,18 @@ class TestDatabaseNames:
         found = only(ask("database.names", database_logins=logins(MODEL, None, **facts)))
         assert found.headline == "database key_vault, which key-vault uses as key_vault, is owned by postgres"
 
+    def test_one_who_reads_in_anothers_database_need_not_own_it(self) -> None:
+        reader = Login(CLUSTER.endpoints[0].host, 5432, "matrix", "exporter", Secret("p"))
+        use = replace(MODEL.database_uses[0], client="pod/matrix/exporter", login=reader, next_login=None)
+        model = replace(MODEL, database_uses=(*MODEL.database_uses, use))
+        assert ask("database.names", deployment=model, database_logins=logins(model)).failures == []
+
+    def test_a_role_that_is_in_use_is_not_told_to_give_its_database_away(self) -> None:
+        facts = {"databases": {"matrix": "synapse", "key_vault": "synapse"}}
+        found = only(ask("database.names", database_logins=logins(MODEL, None, **facts)))
+        assert found.headline.endswith("is owned by synapse")
+        assert "ALTER" not in found.remedy
+
     def test_a_database_that_cannot_be_seen_is_unknown(self) -> None:
         down = logins(MODEL, lambda login: (LoginOutcome.UNREACHABLE, "refused"))
         pen = ask("database.names", database_logins=down, database_instances=NOT_ALLOWED)
@@ -175,17 +265,70 @@ class TestDatabaseConnections:
         found = only(ask("database.connections", database_pools=pools(MODEL, 50)))
         assert found.cause.startswith("cp_max 50 in 15 processes")
 
+    def test_processes_of_one_pod_count_each(self) -> None:
+        one = MODEL.synapse[0]
+        three = tuple(Pool(replace(one, container=name), 50, reported=True) for name in "abc")
+        few = logins(MODEL, None, max_connections=60)
+        wanted = {
+            only(ask("database.connections", database_pools=each, database_logins=few)).headline.rpartition(" ")[2]
+            for each in (three, (Pool(one, 150, reported=True),))
+        }
+        assert len(wanted) == 1
+
+    def test_what_ends_at_a_pooler_is_not_the_servers(self) -> None:
+        (pod, port), *_ = CLUSTER.endpoints[0].pods
+        bouncer = replace(pod, containers=(replace(pod.containers[0], name="pgbouncer"),))
+        ways = tuple(replace(each, pods=((bouncer, port),)) for each in CLUSTER.endpoints)
+        model = replace(MODEL, postgres=(replace(CLUSTER, endpoints=ways),))
+        pen = ask(
+            "database.connections", deployment=model, database_pools=pools(MODEL, 50), database_logins=logins(model)
+        )
+        assert {each.status for each in pen.failures} == {Status.WARNED}
+        assert pen.failures[0].headline.startswith("how many connections the pooler matrix-postgresql-rw takes")
+
     def test_a_budget_that_just_holds_is_green(self) -> None:
         wanted = next(
             int(word)
             for word in only(
-                ask("database.connections", database_logins=logins(MODEL, None, max_connections=10))
+                ask("database.connections", database_logins=logins(MODEL, None, max_connections=10, sessions=1))
             ).observed.split()
             if word.isdigit()
         )
         just = logins(MODEL, None, max_connections=wanted + 3)
         assert ask("database.connections", database_logins=just).failures == []
         assert only(ask("database.connections", database_logins=logins(MODEL, None, max_connections=wanted + 2)))
+
+    @pytest.mark.parametrize("outcome", [LoginOutcome.NO_SLOT, LoginOutcome.FULL])
+    def test_a_server_without_a_slot_is_wrong_whatever_the_budget_says(self, outcome: LoginOutcome) -> None:
+        words = "remaining connection slots are reserved for roles with the SUPERUSER attribute"
+        full = {"max_connections": 300, "reserved": 3, "sessions": 297}
+        held = primary_says(**full, databases={"matrix": "synapse"})
+        seen = ask(
+            "database.connections",
+            database_logins=logins(MODEL, lambda login: (outcome, words)),
+            database_instances=held,
+        )
+        found = only(seen)
+        assert (
+            found.headline == "matrix-postgresql has no connection slot left: 297 of 297 in use (max_connections 300)"
+        )
+        assert (found.nature, found.stops) == (Nature.WRONG, (CLUSTER.id,))
+
+    def test_a_server_without_a_slot_is_wrong_for_one_who_cannot_count(self) -> None:
+        full = by_role("key_vault", LoginOutcome.NO_SLOT, "remaining connection slots are reserved")
+        facts = {"sessions": 296}
+        seen = ask("database.connections", database_logins=logins(MODEL, full, **facts))
+        assert (
+            only(seen).headline
+            == "matrix-postgresql has no connection slot left: 296 of 297 in use (max_connections 300)"
+        )
+        down = logins(MODEL, lambda login: (LoginOutcome.FULL, "sorry, too many clients already"))
+        seen = ask("database.connections", database_logins=down, database_instances=NOT_ALLOWED)
+        assert only(seen).headline == "matrix-postgresql has no connection slot left: sorry, too many clients already"
+
+    def test_sessions_that_fill_it_are_wrong_before_anybody_is_refused(self) -> None:
+        assert only(ask("database.connections", database_logins=logins(MODEL, None, sessions=297))).stops
+        assert ask("database.connections", database_logins=logins(MODEL, None, sessions=296)).failures == []
 
     def test_keepalives_that_are_missing(self) -> None:
         uses = tuple(replace(each, keepalives=False if each.pool else None) for each in MODEL.database_uses)
@@ -261,6 +404,26 @@ class TestDatabaseReplication:
     def test_no_primary_at_all(self) -> None:
         found = only(ask("database.replication", database_instances=primary_says(in_recovery=True)))
         assert found.headline == "matrix-postgresql has no primary among 2 instances"
+
+    @pytest.mark.parametrize(
+        "replica", [{"enabled": True, "source": "a"}, {"primary": "other", "source": "other", "self": "own"}]
+    )
+    def test_a_cluster_that_follows_another_has_a_first_instance_and_no_primary(self, replica: Json) -> None:
+        cluster = replace(CLUSTER, raw={"spec": {"replica": replica}})
+        model = replace(MODEL, postgres=(cluster,))
+        first, other = instances_of(CLUSTER)
+        away = {"in_recovery": True, "receiver": "streaming", "received_timeline": 1, "timeline": 0}
+        seen = {CLUSTER.id: (replace(first, facts={**first.facts, **away}), other)}
+        assert ask("database.replication", deployment=model, database_instances=seen).failures == []
+        on = replace(CLUSTER, raw={"spec": {"replica": {"primary": "own", "self": "own", "source": "other"}}})
+        pen = ask("database.replication", deployment=replace(MODEL, postgres=(on,)), database_instances=seen)
+        assert "has no primary" in only(pen).headline
+
+    def test_an_instance_that_does_not_exist_is_missed(self) -> None:
+        seen = {CLUSTER.id: instances_of(CLUSTER)[:1]}
+        found = only(ask("database.replication", database_instances=seen))
+        assert found.headline == "matrix-postgresql has 1 of 2 instances: the others' pods do not exist"
+        assert (found.nature, found.subject) == (Nature.UNAVAILABLE, CLUSTER.id)
 
     def test_an_instance_that_could_not_be_asked(self) -> None:
         seen = replica_says("psql: no space left")

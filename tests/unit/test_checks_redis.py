@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from postflight.probes.redis import BackendRole, RedisAnswer, RedisObservation, SentinelAnswer, WriteProof
+from postflight.probes.inside import InsideView
+from postflight.probes.redis import BackendRole, WriteProof
+from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
@@ -25,7 +27,7 @@ from tests.unit.observations import (
     not_ready,
     only,
 )
-from tests.unit.recorded import Json
+from tests.unit.recorded import Json, items
 
 
 def redis_says(*answers: RedisAnswer | None, sentinels: tuple[SentinelAnswer, ...] | None = None) -> Any:
@@ -69,7 +71,9 @@ class TestRedisReplication:
         assert found.headline == f"redis-1 is not linked to the Redis master redis-0: {why}"
 
     def test_a_replica_that_the_master_does_not_count(self) -> None:
-        found = only(ask("redis.replication", redis_nodes=redis_says(answer(0, slave0={"ip": "?", "state": "online"}))))
+        found = only(
+            ask("redis.replication", redis_nodes=redis_says(answer(0, slave0={"ip": "?", "state": "wait_bgsave"})))
+        )
         assert found.headline.endswith("the master does not count it online")
 
     def test_a_node_that_does_not_answer_is_silence_and_one_that_refuses_is_wrong(self) -> None:
@@ -83,11 +87,54 @@ class TestRedisReplication:
 
     def test_a_sentinel_that_watches_elsewhere(self) -> None:
         first, *others = nodes(MODEL)[GROUP.id].sentinels
-        strange = replace(first, state={**first.state, "ip": "10.9.9.9"})
+        strange = replace(first, state={**first.state, "ip": "10.9.9.9", "runid": "another"})
         found = only(ask("redis.replication", redis_nodes=redis_says(sentinels=(strange, *others))))
         assert found.headline == (
             "the Sentinel in redis-0 watches 10.9.9.9 (no Redis of this group), the master is redis-0"
         )
+
+    def test_a_sentinel_that_watches_its_own_loopback(self) -> None:
+        first, *others = nodes(MODEL)[GROUP.id].sentinels
+        own = replace(first, state={**first.state, "ip": "127.0.0.1"})
+        found = only(ask("redis.replication", redis_nodes=redis_says(sentinels=(own, *others))))
+        assert found.headline.startswith("the Sentinel in redis-0 watches 127.0.0.1 ")
+
+    def test_addresses_may_be_announced_otherwise(self) -> None:
+        names: Json = {
+            f"slave{n}": {"ip": f"redis-{n + 1}.redis-headless.matrix.svc.cluster.local", "state": "online"}
+            for n in range(2)
+        }
+        service = tuple(replace(e, state={**e.state, "ip": "10.96.77.1"}) for e in nodes(MODEL)[GROUP.id].sentinels)
+        seen = redis_says(answer(0, **names), sentinels=service)
+        assert ask("redis.replication", redis_nodes=seen).failures == []
+        other_family = redis_says(answer(0, slave0={"ip": "fd00::1", "state": "online"}))
+        assert ask("redis.replication", redis_nodes=other_family).failures == []
+
+    def test_where_fewer_are_online_than_say_so_the_unmatched_are_named(self) -> None:
+        named: Json = {
+            "slave0": {"ip": "some-name", "state": "online"},
+            "slave1": {"ip": "other", "state": "send_bulk"},
+        }
+        pen = ask("redis.replication", redis_nodes=redis_says(answer(0, **named)))
+        assert [each.subject for each in pen.failures] == [GROUP.nodes[1].id, GROUP.nodes[2].id]
+
+    def test_what_could_not_be_seen_is_unknown(self) -> None:
+        hidden = RedisAnswer(GROUP.nodes[1], problem="no right: pods/portforward", unseen=True)
+        for id in ("redis.replication", "redis.memory"):
+            found = only(ask(id, redis_nodes=redis_says(None, hidden)), Status.UNKNOWN)
+            assert "no right: pods/portforward" in found.headline
+        first, *others = nodes(MODEL)[GROUP.id].sentinels
+        blind = (replace(first, state={}, problem="Authentication required.", refused=True, unseen=True), *others)
+        assert only(ask("redis.replication", redis_nodes=redis_says(sentinels=blind)), Status.UNKNOWN)
+
+    def test_sentinels_that_watch_no_redis_of_these_are_unknown(self) -> None:
+        (seen,) = nodes(MODEL).values()
+        apart = replace(GROUP, id="redis/matrix/watch", name="watch", nodes=(), master_name="")
+        strays = RedisObservation(apart, (), seen.sentinels[:1])
+        pen = ask("redis.replication", redis_nodes={GROUP.id: seen, apart.id: strays})
+        found = only(pen, Status.UNKNOWN)
+        assert found.headline.startswith("which Redis the Sentinels of watch watch is not known: they name ")
+        assert ask("redis.memory", redis_nodes={GROUP.id: seen, apart.id: strays}).failures == []
 
     @pytest.mark.parametrize(
         ("key", "said"),
@@ -109,6 +156,25 @@ class TestRedisReplication:
     def test_a_write_that_was_not_tried_is_warned_of(self) -> None:
         found = only(ask("redis.replication", redis_write=READ_ONLY), Status.WARNED)
         assert found.headline == "whether a write reaches the replicas was not seen: needs --safety canary"
+
+    def test_a_node_and_a_sentinel_that_do_not_exist_are_missed(self) -> None:
+        def without_the_last(raw: Json) -> None:
+            pods = items(raw, "Pod")
+            pods[:] = [each for each in pods if each["metadata"]["name"] != "redis-2"]
+
+        lab = recorded.changed(without_the_last)
+        (seen,) = nodes(lab.deployment()).values()
+        remember = tuple(
+            replace(each, state={**each.state, "num-slaves": 2, "num-other-sentinels": 2}) for each in seen.sentinels
+        )
+        pen = ask("redis.replication", lab, redis_nodes={GROUP.id: replace(seen, sentinels=remember)})
+        assert [(each.nature, each.headline) for each in pen.failures] == [
+            (Nature.UNAVAILABLE, "Redis redis has 2 of 3 nodes: the others' pods do not exist"),
+        ]
+        (why,) = (
+            each for each in ask("platform.workloads", lab).failures if each.subject == "statefulset/matrix/redis"
+        )
+        assert set(why.stops) & set(pen.failures[0].needs), "one cause, said once"
 
     def test_a_group_without_pods(self) -> None:
         empty = replace(GROUP, nodes=())
@@ -161,6 +227,23 @@ class TestRedisEndpoint:
         assert found.nature is Nature.UNAVAILABLE
         assert found.headline.endswith("has a backend that does not answer, b: refused")
 
+    def test_a_backend_that_could_not_be_seen_is_unknown(self) -> None:
+        pen = self.through(BackendRole("redis-0", (), (), "no right: pods/portforward", unseen=True))
+        assert only(pen, Status.UNKNOWN).headline.endswith("redis-0: no right: pods/portforward")
+
+    def test_a_proxy_leads_to_the_redis_that_is_met_through_it(self) -> None:
+        model = replace(MODEL, redis_endpoints=(replace(ADDRESS, group=""),))
+        few = redis_says(replace(answer(0), subscribers={"matrix.lab.test": 14}))
+        met = {ADDRESS.id: (BackendRole("haproxy-0", ("master",), (GROUP.nodes[0].id,)),)}
+        pen = ask("redis.endpoint", deployment=model, redis_nodes=few, redis_backends=met)
+        assert only(pen).headline.startswith("14 of 15 Synapse processes are subscribed")
+        pen = ask("redis.endpoint", deployment=model, redis_nodes=few)
+        assert only(pen, Status.UNKNOWN).headline.startswith("which Redis is behind redis")
+        assert ask("redis.memory", deployment=model).failures == []
+
+    def test_over_tls_a_process_is_only_seen_to_connect(self) -> None:
+        assert ask("redis.endpoint", inside_connections=inside(MODEL, role="connected")).failures == []
+
     def test_an_address_that_leads_nowhere(self) -> None:
         found = only(self.through())
         assert found.headline == "the Redis address of Synapse leads nowhere: no backend"
@@ -198,6 +281,21 @@ class TestRedisEndpoint:
 
     def test_the_way_by_name_is_warned_of_where_it_was_not_tried(self) -> None:
         assert only(ask("redis.endpoint", inside_connections=NOT_ALLOWED), Status.WARNED)
+
+    def test_a_pod_that_could_not_be_asked_is_warned_of(self) -> None:
+        blind = InsideView((), {MODEL.synapse[0].id: "python3 in it did not answer"})
+        found = only(ask("redis.endpoint", inside_connections=blind), Status.WARNED)
+        assert found.headline.endswith(f"from {MODEL.synapse[0].pod.name}: python3 in it did not answer")  # type: ignore[union-attr]
+
+    def test_an_address_within_each_pod_is_asked_there_or_unknown(self) -> None:
+        own = replace(ADDRESS, endpoint=replace(ADDRESS.endpoint, host="localhost", external=True, pods=()))
+        model = replace(MODEL, redis_endpoints=(own,))
+        seen: dict[str, Any] = {"deployment": model, "redis_backends": {own.id: ()}}
+        assert ask("redis.endpoint", **seen, inside_connections=inside(model)).failures == []
+        found = only(ask("redis.endpoint", **seen, inside_connections=NOT_ALLOWED), Status.UNKNOWN)
+        assert found.headline.startswith("Redis at localhost is within each process's own pod and was not seen")
+        pen = ask("redis.replication", deployment=replace(model, redis=()), redis_nodes={})
+        assert only(pen, Status.UNKNOWN).headline.startswith("Redis is named at localhost")
 
     def test_an_address_outside_is_unknown(self) -> None:
         outside = replace(ADDRESS, endpoint=replace(ADDRESS.endpoint, host="r.example.com", external=True, pods=()))

@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from postflight.cluster.files import ENVIRONMENT
-from postflight.cluster.kinds import POSTGRES_CLUSTER
-from postflight.deployment.databases import logins_of, parse_environment
+from postflight.cluster.kinds import CRON_JOB, DEPLOYMENT, POSTGRES_CLUSTER
+from postflight.deployment.clients import parse_environment
+from postflight.deployment.logins import logins_of, unclear_of
 from postflight.deployment.parts import DatabaseUse, Login, PostgresCluster
 from postflight.secrets import Secret
 from tests.unit import recorded
@@ -41,6 +42,7 @@ class TestLoginsOfAnEnvironment:
         [
             ("DB_", ("HOST", "USER", "PASSWORD", "NAME")),
             ("DB_", ("HOST", "USERNAME", "PASS", "DATABASE")),
+            ("DB_", ("HOST", "USER", "PASSWD", "NAME")),
             ("PG", ("HOST", "USER", "PASSWORD", "DATABASE")),
             ("POSTGRES_", ("HOST", "USER", "PASSWORD", "DB")),
             ("POSTGRESQL_", ("HOST", "USERNAME", "PASSWORD", "DATABASE")),
@@ -72,6 +74,10 @@ class TestLoginsOfAnEnvironment:
             ("postgresql+psycopg2://u:hunter2@pg-rw/d", login()),
             ("postgres://u:p%40ss%2Fw@pg-rw/d", login("p@ss/w")),
             ("postgres://u:hunter2@pg-rw", login(database="u")),
+            ("postgres://pg-rw/d?user=u&password=hunter2", login()),
+            ("jdbc:postgresql://pg-rw:5433/d?user=u&password=hunter2", login(port=5433)),
+            ("user=u password=hunter2 host=pg-rw dbname=d sslmode=disable", login()),
+            ("host = pg-rw port=5433 user='u' password='p\\'w d'", login("p'w d", port=5433, database="u")),
         ],
     )
     def test_by_a_url_under_any_name(self, url: str, found: Login) -> None:
@@ -94,6 +100,42 @@ class TestLoginsOfAnEnvironment:
     )
     def test_anything_else_is_none(self, environment: dict[str, str]) -> None:
         assert list(logins_of(environment)) == []
+
+    @pytest.mark.parametrize(
+        ("environment", "said"),
+        [
+            ({"DB_HOST": HOST, "DB_USER": "u"}, "DB_HOST names pg-rw without a password"),
+            ({"DB_HOST": HOST, "DB_PASSWORD": "p"}, "DB_PASSWORD names pg-rw without a user"),
+            (
+                {"U": "postgres://u:p#a@h/d"},
+                "U cannot be read as a URL (what is special in a password must be encoded)",
+            ),
+            (
+                {"U": "postgres://u:1/a@h/d"},
+                "U cannot be read as a URL (what is special in a password must be encoded)",
+            ),
+            ({"U": "postgres://h/d"}, "U names h without a user"),
+            ({"JDBC": "jdbc:postgresql://h/d?user=u"}, "JDBC names h without a password"),
+            ({"U": "postgres:///d"}, "U names no host"),
+            ({"SYNCV3_DB": "user=u host=h dbname=d"}, "SYNCV3_DB names h without a password"),
+        ],
+    )
+    def test_what_speaks_of_a_login_and_is_none_is_said(self, environment: dict[str, str], said: str) -> None:
+        assert list(logins_of(environment)) == []
+        assert list(unclear_of(environment)) == [said]
+
+    @pytest.mark.parametrize(
+        "environment",
+        [
+            {"DB_HOST": HOST},
+            {"REDIS_HOST": HOST, "REDIS_USER": "u"},
+            {"NOTE": "the host is user=friendly"},
+            {"URL": "mysql://u@h/d"},
+        ],
+        ids=["a host alone: something waits for it", "no database", "prose", "another database"],
+    )
+    def test_what_speaks_of_none_is_not(self, environment: dict[str, str]) -> None:
+        assert list(unclear_of(environment)) == []
 
     @pytest.mark.parametrize(("port", "number"), [("5433", 5433), ("", 5432), ("${DB_PORT}", 5432), ("tcp://x", 5432)])
     def test_the_port_is_a_number_or_the_usual_one(self, port: str, number: int) -> None:
@@ -213,6 +255,68 @@ class TestUsesOfOthers:
         ended["status"]["phase"] = "Succeeded"
         assert deployment(snapshot(ended), secrets(app=self.HELD)).database_uses == ()
 
+    def test_a_process_that_has_no_such_environment_is_taken_by_its_spec(self) -> None:
+        """As where the pod shares one PID namespace: the first process is the pause container's."""
+        model = deployment(snapshot(pod("one", self.CLIENT)), secrets(app=self.HELD), files(**{ENVIRONMENT: "PATH=/"}))
+        (use,) = model.database_uses
+        assert (use.login, use.derived) == (login("new"), True)
+
+    def test_a_password_in_a_mounted_file_is_followed(self) -> None:
+        values = {"DB_HOST": HOST, "DB_USER": "u", "DB_NAME": "d", "DB_PASSWORD_FILE": "/run/db/password"}
+        client = container(
+            env=[{"name": name, "value": value} for name, value in values.items()],
+            volumeMounts=[{"name": "v", "mountPath": "/run/db"}],
+        )
+        one = pod("one", client, volumes=[{"name": "v", "secret": {"secretName": "app"}}])
+        model = deployment(snapshot(one), secrets(app={"password": "new\n"}))
+        assert [each.login for each in model.database_uses] == [login("new")]
+        lost = deployment(snapshot(pod("one", client)))
+        assert [(each.container, each.why) for each in lost.unclear] == [
+            ("main", "DB_HOST names pg-rw without a password")
+        ]
+        assert lost.unclear[0].client == "pod/matrix/one"
+
+    @pytest.mark.parametrize("mount", [{"mountPath": "/c/"}, {"mountPath": "/c/config.yaml", "subPath": "config.yaml"}])
+    def test_a_url_in_a_mounted_file_is_a_login(self, mount: Json) -> None:
+        client = container(volumeMounts=[{"name": "v", **mount}])
+        one = pod("one", client, volumes=[{"name": "v", "secret": {"secretName": "app"}}])
+        text = "database:\n  uri: postgresql://u:{}@pg-rw/d\n# uri: postgres://$USER:${{PASSWORD}}@x/y\n"
+        held = secrets(app={"config.yaml": text.format("new")})
+        (use,) = deployment(snapshot(one), held).database_uses
+        assert (use.login, use.origin, use.derived) == (login("new"), "Secret app/config.yaml", True)
+        read = files(**{ENVIRONMENT: "A=b", "/c/config.yaml": text.format("old")})
+        (use,) = deployment(snapshot(one), held, read).database_uses
+        assert (use.login, use.next_login, use.derived) == (login("old"), login("new"), False)
+
+    def test_an_init_container_logs_in_too(self) -> None:
+        first = container("migrate", envFrom=[{"secretRef": {"name": "app"}}])
+        one = pod("one", container(), initContainers=[first])
+        (use,) = deployment(snapshot(one), secrets(app=self.HELD)).database_uses
+        assert (use.client, use.login, use.derived) == ("pod/matrix/one", login("new"), False)
+
+    def test_one_that_logs_in_as_the_container_after_it_is_no_second(self) -> None:
+        one = pod("one", self.CLIENT, initContainers=[{**self.CLIENT, "name": "migrate"}])
+        assert len(deployment(snapshot(one), secrets(app=self.HELD)).database_uses) == 1
+
+    @pytest.mark.parametrize(("suspended", "found"), [(False, 1), (True, 0)])
+    def test_so_does_what_runs_by_a_schedule(self, suspended: bool, found: int) -> None:
+        template = {"spec": {"template": {"spec": {"containers": [self.CLIENT]}}}}
+        nightly = thing(CRON_JOB, "sync", spec={"suspend": suspended, "jobTemplate": template})
+        uses = deployment(snapshot(nightly), secrets(app=self.HELD)).database_uses
+        assert [(each.client, each.pod, each.login) for each in uses] == [
+            ("cronjob/matrix/sync", "sync", login("new"))
+        ] * found
+
+    @pytest.mark.parametrize(("replicas", "found"), [(1, 1), (0, 0)])
+    def test_a_workload_without_pods_would_log_in_when_it_gets_one(self, replicas: int, found: int) -> None:
+        template = {"spec": {"containers": [self.CLIENT]}}
+        world = snapshot(thing(DEPLOYMENT, "web", spec={"replicas": replicas, "template": template}))
+        uses = deployment(world, secrets(app=self.HELD)).database_uses
+        assert [each.client for each in uses] == ["deployment/matrix/web"] * found
+
+    def test_nothing_in_the_lab_is_unclear(self) -> None:
+        assert recorded.model().unclear == ()
+
 
 def servers(host: str, *objects: Json) -> tuple[PostgresCluster, ...]:
     """The PostgreSQL servers there are, beside a client that names ``host``."""
@@ -250,6 +354,13 @@ class TestServers:
         own = (service("database", 5432), endpoints("database", "pg-1", port=5432))
         (found,) = servers("database", *operated(), *own)
         assert (found.operator, found.endpoints[0].service) == ("cnpg", "database")
+
+    def test_a_pooler_before_it_leads_to_it(self) -> None:
+        labels = {"cnpg.io/cluster": "pg", "cnpg.io/podRole": "pooler", "cnpg.io/poolerName": "pool"}
+        pooler = (pod("pool-1", container("pgbouncer"), labels=labels), service("pool", 5432))
+        (found,) = servers("pool", *operated(), *pooler, endpoints("pool", "pool-1", port=5432))
+        assert (found.operator, [each.name for each in found.pods]) == ("cnpg", ["pg-1", "pg-2"])
+        assert [each.name for each, _ in found.endpoints[0].pods] == ["pool-1"]
 
     def test_its_service_may_be_missing(self) -> None:
         without = [each for each in operated() if each["metadata"]["name"] not in ("pg-rw", "pg-rw-x")]

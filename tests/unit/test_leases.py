@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
 
 from postflight.cluster.api import ApiError
 from postflight.cluster.leases import FORMAT, SECONDS, Held, Lease, expired
+from postflight.probes.own import turn
+from postflight.traces import Traces
+from tests.unit import recorded
 from tests.unit.loopback import Refused, Reply, Request, answering, api_to
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -102,6 +106,45 @@ def test_one_that_has_expired_is_taken_over(spec: dict[str, Any]) -> None:
         ours.release()
     assert ours.predecessor["spec"]["holderIdentity"] == "another"
     assert store.held is None
+
+
+def test_it_is_the_servers_clock_that_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = timedelta(seconds=40)
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Ahead:
+            moment = datetime.now(tz) + wrong
+            return cls.fromtimestamp(moment.timestamp(), tz)
+
+    for module in ("api", "leases"):
+        monkeypatch.setattr(f"postflight.cluster.{module}.datetime", Ahead)
+    with answering(Store(renewed(0))) as (port, _), pytest.raises(Held, match="held by another"):
+        lease(port).acquire(0.6)
+    store = Store()
+    with answering(store) as (port, _):
+        ours = lease(port)
+        ours._try()
+        ours._write("PUT", ours.path, ours._body({"resourceVersion": str(store.version)}))
+        assert store.held
+        assert not expired(store.held, datetime.now(UTC))
+        assert expired(store.held, datetime.now(UTC) + timedelta(seconds=SECONDS + 2))
+
+
+def test_a_run_takes_its_turn_in_each_namespace_and_gives_each_back() -> None:
+    stores = {f"/apis/coordination.k8s.io/v1/namespaces/{name}/leases": Store() for name in ("a", "b")}
+
+    def answer(asked: Request) -> Reply:
+        return stores[asked.path.removesuffix("/postflight")](asked)
+
+    traces = Traces("abc")
+    with answering(answer) as (port, seen):
+        found = turn(replace(recorded.model(), namespaces=("b", "a")), api_to(port), traces)
+        assert found.namespaces == ("a", "b")
+        assert all(each.held for each in stores.values())
+        assert traces.close() == []
+    assert not any(each.held for each in stores.values())
+    assert [each.path.split("/")[5] for each in seen if each.method == "POST"] == ["a", "b"]
 
 
 def test_of_two_that_take_it_at_once_one_waits() -> None:

@@ -19,7 +19,7 @@ pytest_plugins = ("pytester",)
 ROOT = Path(__file__).parents[2]
 HEAD = """
 from postflight.check import check
-from postflight.deployment.parts import Deployment
+from postflight.deployment.model import Deployment
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 

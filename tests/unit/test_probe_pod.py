@@ -149,6 +149,14 @@ class TestPatch:
             "fsGroup": 1,
         }
 
+    def test_takes_a_key_away_by_null(self) -> None:
+        pod = pod_of(
+            made(patch={"spec": {"terminationGracePeriodSeconds": None, "securityContext": {"runAsUser": None}}})
+        )
+        assert "terminationGracePeriodSeconds" not in pod
+        assert "runAsUser" not in pod["securityContext"]
+        assert pod["securityContext"]["runAsNonRoot"]
+
     def test_replaces_what_is_no_mapping(self) -> None:
         assert pod_of(made(patch={"spec": {"tolerations": [{"key": "a"}]}}))["tolerations"] == [{"key": "a"}]
 

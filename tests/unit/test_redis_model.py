@@ -10,7 +10,8 @@ import yaml
 
 from postflight.cluster.files import Files
 from postflight.cluster.kinds import STATEFUL_SET
-from postflight.deployment.parts import Deployment, RedisEndpoint, RedisNode
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import RedisEndpoint, RedisNode
 from postflight.deployment.redis import SENTINEL, SERVER, role_of
 from postflight.settings import RedisNames, Settings
 from tests.unit import recorded
@@ -108,6 +109,12 @@ class TestANode:
     def test_its_memory_limit_is_its_containers(self) -> None:
         assert node(resources={"limits": {"memory": "96Mi"}}).memory_limit == 96 * 2**20
 
+    def test_may_listen_over_tls_only(self) -> None:
+        found = node("port 0\ntls-port 6390\n")
+        assert (found.port, found.tls) == (6390, True)
+        both = node("tls-port 6390\n")
+        assert (both.port, both.tls) == (6379, False)
+
     def test_a_port_that_is_no_number_is_the_usual_one(self) -> None:
         assert node("port ${PORT}\n").port == 6379
 
@@ -172,6 +179,17 @@ class TestTheAddressOfSynapse:
     def test_whose_port_was_not_rendered_is_at_the_usual_one(self) -> None:
         assert address(world("redis-all", port="${REDIS_PORT}")).endpoint.port == 6379
 
+    def test_may_have_its_password_in_a_file(self) -> None:
+        mounts = [{"name": "v", "mountPath": "/s"}]
+        volumes = [{"name": "v", "secret": {"secretName": "app"}}]
+        one = pod("hs", container(image="matrixdotorg/synapse:1", volumeMounts=mounts), volumes=volumes)
+        text = b"server_name: a.test\nredis: {enabled: true, host: redis-all, use_tls: true, password_path: /s/p}\n"
+        read = Files({(NAMESPACE, "hs", "main"): {"/data/homeserver.yaml": text}}, {})
+        found = address(deployment(snapshot(one, *redis()), secrets(app={"p": "hunter2\n"}), read))
+        assert (found.password and found.password.reveal(), found.hidden, found.tls) == ("hunter2", "", True)
+        found = address(deployment(snapshot(one, *redis()), read=read))
+        assert found.hidden == "its password is in /s/p, which is not to be had from the pod's spec"
+
     def test_is_none_where_redis_is_off(self) -> None:
         one = pod("hs", container(image="matrixdotorg/synapse:1"))
         read = {(NAMESPACE, "hs", "main"): {"/data/homeserver.yaml": b"server_name: a.test\nredis: {enabled: false}\n"}}
@@ -200,6 +218,16 @@ class TestGroups:
         (found,) = deployment(snapshot(*redis(), watch), read=read).redis
         assert (len(found.nodes), [each.port for each in found.sentinels]) == (3, [26379])
         assert found.master_name == "main"
+
+    def test_sentinels_apart_from_two_groups_are_a_group_without_servers(self) -> None:
+        watch = pod("watch", container(command=["redis-sentinel", "/etc/s.conf"]))
+        model = deployment(snapshot(*redis("a"), *redis("b"), watch))
+        assert [(each.name, each.only_sentinels) for each in model.redis] == [
+            ("a", False),
+            ("b", False),
+            ("watch", True),
+        ]
+        assert [len(each.sentinels) for each in model.redis] == [0, 0, 1]
 
     def test_the_settings_name_the_master(self) -> None:
         settings = Settings(names=dataclasses.replace(Settings().names, redis=RedisNames(sentinel_master="m")))

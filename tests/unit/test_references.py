@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from postflight.cluster.kinds import CONFIG_MAP, DEPLOYMENT, JOB, POSTGRES_CLUSTER, SECRET, SERVICE_ACCOUNT
+from postflight.cluster.kinds import CONFIG_MAP, DEPLOYMENT, JOB, POSTGRES_CLUSTER, REPLICA_SET, SECRET, SERVICE_ACCOUNT
 from postflight.cluster.references import Reference, references, secret_names, template_of
 from tests.unit import recorded
 from tests.unit.worlds import Json, container, pod, snapshot, thing
@@ -83,6 +83,26 @@ def test_what_another_made_is_not_asked_a_second_time() -> None:
     assert references(snapshot(owned)) == ()
     alone = pod("alone", container(envFrom=[{"secretRef": {"name": "s"}}]))
     assert [each.owner_kind for each in references(snapshot(alone))] == ["Pod", "Pod"]
+
+
+@pytest.mark.parametrize(("owner", "names"), [("Synapse", ["hs"]), ("Cluster", ["hs"]), ("CronJob", [])])
+def test_what_an_operator_made_is_asked_as_its_own(owner: str, names: list[str]) -> None:
+    """Only what the owner's own template says already is left out."""
+    for kind in (DEPLOYMENT, JOB):
+        made = thing(kind, "hs", spec=workload(volumes=[{"name": "a", "secret": {"secretName": "s"}}])["spec"])
+        made["metadata"]["ownerReferences"] = [{"kind": owner, "name": "x", "controller": True}]
+        found = references(snapshot(made))
+        assert list(dict.fromkeys(each.owner for each in found)) == names
+        assert secret_names(snapshot(made)) == ((("matrix", "s"),) if names else ())
+
+
+def test_pods_that_a_foreign_kind_makes_by_a_replica_set_are_asked_themselves() -> None:
+    owned = pod("web-1", container(envFrom=[{"secretRef": {"name": "s"}}]))
+    owned["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "web-x", "controller": True}]
+    for owner, names in (("Rollout", (("matrix", "s"),)), ("Deployment", ())):
+        between = thing(REPLICA_SET, "web-x", spec={"replicas": 1})
+        between["metadata"]["ownerReferences"] = [{"kind": owner, "name": "web", "controller": True}]
+        assert secret_names(snapshot(owned, between)) == names
 
 
 def test_the_template_of_a_cron_job_lies_one_deeper() -> None:

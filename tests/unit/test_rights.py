@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from postflight.cluster.rights import missing_rights
+from postflight.probes.probe import EXEC as STREAM
+from postflight.probes.probe import FORWARD, Right
 from tests.unit.loopback import Refused, Reply, Request, answering, api_to, closed_port
 
 EXEC = ("create", "pods/exec", "", "matrix")
@@ -30,3 +32,8 @@ def test_nothing_wanted_is_nothing_asked() -> None:
     with answering(lambda asked: (500, {})) as (port, seen):
         assert missing_rights(api_to(port), []) == frozenset()
     assert seen == []
+
+
+def test_a_stream_needs_what_any_version_of_kubernetes_asks_for_it() -> None:
+    assert set(STREAM.verbs) == set(FORWARD.verbs) == {"get", "create"}
+    assert Right("delete", "leases").verbs == ("delete",)

@@ -69,7 +69,46 @@ def test_secrets_are_found_in_configuration_as_people_write_it(line: str) -> Non
 def test_of_an_environment_only_values_with_a_secrets_name_are_hidden() -> None:
     body = b"PATH=/bin\0DB_PASSWORD=hunter2hunter2\0DB_HOST=pg\0API_TOKEN=t\xff=x\0DATABASE_URL=postgres://u:p@h/d\0"
     found = list(sensitive.of_file("/proc/1/environ", body))
-    assert found == ["hunter2hunter2", "t\ufffd=x", "postgres://u:p@h/d"]
+    assert found == ["hunter2hunter2", "t\ufffd=x", "postgres://u:p@h/d", "p"]
+
+
+@pytest.mark.parametrize(
+    ("value", "password"),
+    [
+        ("postgresql://synapse:OldSecret4711@db:5432/matrix", "OldSecret4711"),
+        ("postgresql+psycopg2://u:p%40ss%2Fw0rd@db/d", "p@ss/w0rd"),
+        ("postgres://u:with#hash&more@db/d?mail=a@b", "with#hash&more"),
+        ("postgres://u:at@inside@db/d", "at@inside"),
+        ("redis://:only-a-password@redis:6379/0", "only-a-password"),
+        ("user=syncv3 password=hunter2hunter2 host=db dbname=d", "hunter2hunter2"),
+        ("host=db password = 'two words \\'quoted\\''", "two words 'quoted'"),
+        ("jdbc:postgresql://db/x?user=a&password=hunter2%21&ssl=true", "hunter2!"),
+    ],
+)
+@pytest.mark.parametrize("key", ["SYNCV3_DB", "DATABASE_URI", "DATABASE_URL", "MAIN_DATABASE"])
+def test_the_password_within_a_url_or_a_connection_string_is_hidden(value: str, password: str, key: str) -> None:
+    assert password in of_secret(key, value)
+    assert password in list(sensitive.of_file("/proc/1/environ", f"A=b\0{key}={value}\0".encode()))
+    assert password in list(sensitive.of_file("/c/config.yaml", f"database:\n  uri: {value}\n".encode()))
+
+
+def test_a_port_and_a_path_are_no_password() -> None:
+    assert list(sensitive.of_file("/c/config.yaml", b"base: http://main:8008/_matrix/client/@alice:a.test\n")) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "password"),
+    [
+        ("password: 'pa,ss}word 1234567'", "pa,ss}word 1234567"),
+        ('password: "pa,ss}word 1234567" # old', "pa,ss}word 1234567"),
+        ("password: pa,ss}word 1234567 # old", "pa,ss}word 1234567"),
+        ("args: {password: 'it''s a secret', user: x}", "it's a secret"),
+        ('{"password": "a \\"quoted\\" one"}', 'a "quoted" one'),
+        ("{password: first-one, token: second-one}", "second-one"),
+    ],
+)
+def test_a_secret_in_a_file_is_taken_whole(line: str, password: str) -> None:
+    assert password in list(sensitive.of_file("/c/config.yaml", line.encode()))
 
 
 def test_bytes_that_are_no_text_are_no_trouble() -> None:

@@ -31,7 +31,14 @@ def led_to(found: Endpoint) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize(
     "host",
-    ["redis", "redis.matrix", "redis.matrix.svc", "redis.matrix.svc.cluster.local", "redis.matrix.svc.cluster.local."],
+    [
+        "redis",
+        "redis.matrix",
+        "redis.matrix.svc",
+        "redis.matrix.svc.cluster.local",
+        "redis.matrix.svc.cluster.local.",
+        "redis.matrix.svc.k8s.corp.test",
+    ],
 )
 def test_a_service_by_every_form_of_its_name_leads_to_its_pods_at_their_port(host: str) -> None:
     found = ask(host)
@@ -49,6 +56,7 @@ def test_a_service_by_every_form_of_its_name_leads_to_its_pods_at_their_port(hos
         "redis-1.redis-headless.matrix",
         "redis-1.redis-headless.matrix.svc",
         "redis-1.redis-headless.matrix.svc.cluster.local",
+        "redis-1.redis-headless.matrix.svc.k8s.corp.test",
     ],
 )
 def test_a_pods_own_name_leads_to_that_pod(host: str) -> None:
@@ -70,7 +78,7 @@ def test_a_headless_service_leads_to_all_its_pods_at_any_port() -> None:
 
 
 def test_a_short_name_is_asked_for_in_the_namespace_of_the_one_who_asks() -> None:
-    assert ask("redis", namespace="other").problem == "namespace other is not among those looked at"
+    assert ask("redis", namespace="other").problem == "namespace other is not looked at: --namespace matrix,other"
     assert led_to(ask("redis.matrix", namespace="other")) == [("proxy-x", 16379)]
 
 
@@ -106,7 +114,7 @@ def test_a_service_that_does_not_exist_is_named(host: str) -> None:
 def test_a_namespace_out_of_scope_is_no_finding() -> None:
     found = ask("redis.elsewhere.svc")
     assert found.external
-    assert found.problem == "namespace elsewhere is not among those looked at"
+    assert found.problem == "namespace elsewhere is not looked at: --namespace matrix,elsewhere"
 
 
 def test_a_port_that_the_service_does_not_have_is_named() -> None:
@@ -120,6 +128,28 @@ def test_a_service_without_a_ready_pod_is_named(slice_of: Json) -> None:
     assert ask("redis", 80, pod("redis-0"), service("redis"), slice_of).problem == (
         "Service redis has no ready pod behind it"
     )
+
+
+def test_a_service_that_was_filled_by_hand_is_outside() -> None:
+    piece = endpoints("db")
+    piece["endpoints"] = [{"addresses": ["192.0.2.9"], "conditions": {"ready": True}}]
+    found = ask("db", 5432, service("db", 5432), piece)
+    assert (found.external, found.problem, found.service) == (True, "", "db")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
+def test_loopback_is_no_service_and_no_pod_of_the_model(host: str) -> None:
+    found = ask(host)
+    assert (found.external, found.problem, found.pods) == (True, "", ())
+
+
+def test_a_second_address_is_as_good_as_the_first() -> None:
+    both, one = service("redis", 6379, ip="10.96.0.7"), pod("redis-0", ip="10.244.0.1")
+    both["spec"]["clusterIPs"] = ["10.96.0.7", "fd00::7"]
+    one["status"]["podIPs"] = [{"ip": "10.244.0.1"}, {"ip": "fd00::1"}]
+    world = (both, one, endpoints("redis", "redis-0", port=6379))
+    assert ask("fd00::7", 6379, *world).service == "redis"
+    assert led_to(ask("fd00::1", 6379, *world)) == [("redis-0", 6379)]
 
 
 def test_an_external_name_is_outside() -> None:

@@ -10,11 +10,12 @@ import json
 import re
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 from postflight.cluster.api import ApiError
-from postflight.cluster.streams import Answer, _exit_code, run_in_pod
+from postflight.cluster.streams import Answer, _exit_code, run_in_pod, tunnel
 from tests.unit.loopback import answering, api_to, closed_port, head, refuse, talking
 
 
@@ -91,7 +92,7 @@ class TestACommandThatCannotBeStarted:
             assert str(refusal(port)).startswith("API server 127.0.0.1:")
 
 
-def upgraded(*frames: bytes) -> Callable[[socket.socket], None]:
+def upgraded(*frames: bytes, protocol: bytes = b"v5.channel.k8s.io") -> Callable[[socket.socket], None]:
     """A WebSocket that sends these messages and is gone."""
 
     def talk(connection: socket.socket) -> None:
@@ -100,7 +101,7 @@ def upgraded(*frames: bytes) -> Callable[[socket.socket], None]:
         accepted = base64.b64encode(hashlib.sha1(match[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
         connection.sendall(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Protocol: v5.channel.k8s.io\r\nSec-WebSocket-Accept: " + accepted + b"\r\n\r\n"
+            b"Sec-WebSocket-Protocol: " + protocol + b"\r\nSec-WebSocket-Accept: " + accepted + b"\r\n\r\n"
         )
         for frame in frames:
             connection.sendall(bytes([0x82, len(frame)]) + frame)
@@ -112,3 +113,52 @@ def test_a_connection_that_breaks_leaves_what_was_said_and_no_exit_code() -> Non
     with talking(upgraded(b"\x01half a li", b"\x02oh")) as port:
         answer = run(port)
     assert (answer.stdout, answer.stderr, answer.code) == (b"half a li", b"oh", None)
+
+
+def through(port: int) -> None:
+    """A client that sends a word through a tunnel to redis-0 and gets no answer."""
+    with (
+        tunnel(api_to(port), "matrix", "redis-0", 6379) as local,
+        socket.create_connection(("127.0.0.1", local)) as own,
+    ):
+        own.settimeout(5)
+        with suppress(OSError):
+            own.sendall(b"PING\r\n")
+            assert own.recv(1) == b""
+        raise ValueError("closed without an answer")
+
+
+def forwarding(words: bytes) -> Callable[[socket.socket], None]:
+    """A kubelet that opens both channels of a port-forward and then complains."""
+    opened = (6379).to_bytes(2, "little")
+    return upgraded(b"\x00" + opened, b"\x01" + opened, b"\x01" + words, protocol=b"v4.channel.k8s.io")
+
+
+class TestATunnelThatDoesNotCarry:
+    def test_says_that_it_was_refused_not_what_its_client_makes_of_that(self) -> None:
+        words = 'pods "redis-0" is forbidden: User "v" cannot get resource "pods/portforward"'
+        with answering(refuse(403, words)) as (port, _), pytest.raises(ApiError) as caught:
+            through(port)
+        assert (caught.value.status, str(caught.value)) == (403, f"no right: {words}")
+
+    def test_quotes_the_kubelet_where_it_could_not_reach_the_pod(self) -> None:
+        with (
+            talking(forwarding(b"error forwarding port 6379: lost\nconnection to pod")) as port,
+            pytest.raises(ApiError) as caught,
+        ):
+            through(port)
+        assert str(caught.value) == "port-forward to redis-0: error forwarding port 6379: lost connection to pod"
+
+    def test_tells_a_pod_that_listens_on_no_such_port(self) -> None:
+        words = b"failed to connect to localhost:6379: dial tcp4 127.0.0.1:6379: connect: connection refused"
+        with talking(forwarding(words)) as port, pytest.raises(ConnectionRefusedError) as caught:
+            through(port)
+        assert str(caught.value) == "nothing listens on port 6379 of redis-0"
+
+    def test_leaves_what_its_client_says_where_it_did_carry(self) -> None:
+        with (
+            talking(forwarding(b"")) as port,
+            pytest.raises(ValueError, match="other"),
+            tunnel(api_to(port), "matrix", "redis-0", 6379),
+        ):
+            raise ValueError("other")

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postflight.cluster.files import ENVIRONMENT, Files
-from postflight.cluster.kinds import STATEFUL_SET
+from postflight.cluster.kinds import JOB, STATEFUL_SET
 from postflight.deployment import synapse
 from postflight.deployment.build import survey
+from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
 from postflight.settings import Settings
 from tests.unit import recorded
@@ -47,6 +48,8 @@ class TestWhereTheConfigurationIs:
             {"args": ["run", "-m", "synapse.app.generic_worker", f"--config-path={BOTH[0]}", "-c", BOTH[1]]},
             {"command": ["sh", "-c", f"exec {' '.join(MODULE)} --config-path {BOTH[0]} -c {BOTH[1]}"]},
             {"command": ["/bin/bash", "-c"], "args": [f"sleep 1; {' '.join(MODULE)} -c {BOTH[0]} -c {BOTH[1]}; echo"]},
+            {"command": ["sh", "-e", "-c", f"exec {' '.join(MODULE)} -c {BOTH[0]} -c {BOTH[1]}"]},
+            {"command": ["bash", "-eu", "-o", "pipefail", "-c", f"{' '.join(MODULE)} -c {BOTH[0]} -c {BOTH[1]}"]},
             {"command": ["sh", "-ec", f"set -x\n{' '.join(MODULE)} -c '{BOTH[0]}' --config-path={BOTH[1]};\n"]},
         ],
     )
@@ -72,6 +75,8 @@ class TestWhatIsSynapse:
             {"image": IMAGE},
             {"image": "registry.test/mirror/synapse@sha256:00"},
             {"image": "element-hq/synapse"},
+            {"image": "registry.test/matrix-synapse:1"},
+            {"image": "registry.test/corp-synapse-worker:1"},
             {"image": "registry.test/own:1", "command": ["python3", "-m", "synapse.app.homeserver"]},
             {"image": "registry.test/own:1", "command": ["sh", "-c", "exec python -m synapse.app.generic_worker"]},
             {"image": IMAGE, "args": ["run"]},
@@ -92,6 +97,27 @@ class TestWhatIsSynapse:
     )
     def test_what_only_has_its_name_is_not(self, fields: dict[str, Any]) -> None:
         assert not synapse.is_synapse(container(**fields))
+
+    @pytest.mark.parametrize("command", [[*MODULE], ["python", "-m", "synapse.app.admin_cmd"], ["/start.py"]])
+    def test_a_pod_of_a_job_is_no_process_of_the_homeserver(self, command: list[str]) -> None:
+        one = pod("export-x", container(image=IMAGE, command=command))
+        one["metadata"]["ownerReferences"] = [{"kind": "Job", "name": "export", "controller": True}]
+        world = snapshot(one, thing(JOB, "export", spec={"template": {"spec": one["spec"]}}))
+        assert survey(world, NO_SECRETS, Settings()).synapse == ()
+
+    @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+    def test_nor_is_a_pod_that_ended_or_an_administrators_command(self, phase: str) -> None:
+        ended = pod("ended", container(image=IMAGE))
+        ended["status"]["phase"] = phase
+        command = pod("command", container(command=["python", "-m", "synapse.app.admin_cmd", "-c", "/c/hs.yaml"]))
+        assert survey(snapshot(ended, command), NO_SECRETS, Settings()).synapse == ()
+
+    def test_the_settings_may_say_which_container(self) -> None:
+        odd: dict[str, Any] = {"image": "registry.test/odd:1", "command": ["/run"]}
+        both = {"containers": [container("istio-proxy", image="istio/proxyv2:1"), container("app", **odd)]}
+        world = snapshot(thing(STATEFUL_SET, "hs", spec={"template": {"spec": both}}))
+        named = Settings(names=dataclasses.replace(Settings().names, synapse=named_workload("hs/app")))
+        assert [each.name for each in survey(world, NO_SECRETS, named).synapse] == ["app"]
 
     def test_the_settings_may_say_it(self) -> None:
         odd: dict[str, Any] = {"image": "registry.test/odd:1", "command": ["/run"]}
@@ -215,6 +241,7 @@ class TestTheLab:
             ("homeserver-x.app", "synapse.app"),
             ("matrixdotorg/homeserver-x", "matrixdotorg/synapse"),
             ("haproxy", "front"),
+            ('"front", "-W"', '"haproxy", "-W"'),
             ("key-vault", "escrow"),
             ("redis-", "cache-"),
             ('"name": "redis"', '"name": "cache"'),
@@ -269,3 +296,24 @@ psycopg = st.fixed_dictionaries({"name": st.just("psycopg2"), "args": values})
 @given(st.dictionaries(keys, values | psycopg, max_size=5))
 def test_whatever_a_configuration_says_the_model_is_built(config: Json) -> None:
     assert process(yaml.safe_dump(config)).id == "pod/matrix/one"
+
+
+class TestWithoutMain:
+    def world(self, *mains: Json) -> Deployment:
+        worker = pod("wk-0", container(command=[*MODULE, "-c", "/c/hs.yaml"]))
+        read = {"/c/hs.yaml": (MAIN + WORKER).encode()}
+        content = {
+            ("matrix", "wk-0", "main"): read,
+            ("matrix", "one", "main"): {"/data/homeserver.yaml": MAIN.encode()},
+        }
+        return deployment(snapshot(worker, *mains), read=Files(content, {}))
+
+    def test_a_worker_whose_main_is_not_seen_is_said_to_be_so(self) -> None:
+        assert [each.id for each in self.world().without_main] == ["pod/matrix/wk-0"]
+        other = pod("one", container(image="registry.test/odd:1"))
+        assert [each.id for each in self.world(other).without_main] == ["pod/matrix/wk-0"]
+
+    def test_with_its_main_it_is_not(self) -> None:
+        assert self.world(pod("one", container(image=IMAGE))).without_main == ()
+        assert self.world(pod("unread", container(image=IMAGE))).without_main == ()
+        assert recorded.model().without_main == ()

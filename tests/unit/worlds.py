@@ -11,7 +11,8 @@ from postflight.cluster.kinds import LISTED, POSTGRES_CLUSTER, Kind
 from postflight.cluster.secrets import SecretObject, SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.build import build, survey
-from postflight.deployment.parts import Deployment, Pod
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Pod
 from postflight.deployment.pods import read_pod
 from postflight.secrets import Secret
 from postflight.settings import Settings

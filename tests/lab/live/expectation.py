@@ -16,6 +16,8 @@ def differences(defects: Sequence[Defect], healthy: Mapping[str, Status], seen: 
         return [*found, "no report was written"]
     found += [f"trouble: {line}" for line in seen.record.trouble]
     expected = _expected(defects, healthy)
+    open_to = {check for each in defects for check in each.may_block if seen.statuses.get(check) is Status.BLOCKED}
+    expected |= dict.fromkeys(open_to - failed, Status.BLOCKED)
     for check in sorted(expected.keys() | seen.statuses.keys()):
         want, got = expected.get(check), seen.statuses.get(check)
         if want != got:

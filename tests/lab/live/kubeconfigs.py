@@ -10,40 +10,20 @@ from typing import Any
 import yaml
 
 from lab.cluster import Cluster
+from postflight.cluster.access import Way
+from postflight.probes.probe import Right, Safety
+from postflight.probes.registry import all_probes
+from postflight.rights_manifest import rights
 
 SPACE = "verifiers"
-WRITE = ("create", "get", "update", "patch", "delete")
 
-#: Everything that a run asks for: group, resource, verbs.
-RIGHTS = (
-    ("", "pods", ("get", "list")),
-    ("", "pods/log", ("get",)),
-    ("", "pods/exec", ("get", "create")),
-    ("", "pods/portforward", ("get", "create")),
-    ("", "services", ("list",)),
-    ("", "configmaps", ("list",)),
-    ("", "secrets", ("get",)),
-    ("", "serviceaccounts", ("list",)),
-    ("", "events", ("get", "list")),
-    ("", "persistentvolumeclaims", ("list",)),
-    ("", "namespaces", ("get",)),
-    ("discovery.k8s.io", "endpointslices", ("list",)),
-    ("apps", "deployments", ("list",)),
-    ("apps", "statefulsets", ("list",)),
-    ("apps", "daemonsets", ("list",)),
-    ("apps", "replicasets", ("list",)),
-    ("batch", "jobs", ("list", *WRITE)),
-    ("batch", "cronjobs", ("list",)),
-    ("autoscaling", "horizontalpodautoscalers", ("list",)),
-    ("coordination.k8s.io", "leases", ("list", *WRITE)),
-    ("postgresql.cnpg.io", "clusters", ("list",)),
-    ("apiextensions.k8s.io", "customresourcedefinitions", ("get", "list")),
-)
+#: Everything that a run asks for, as `postflight roles` would print it; Secrets here by any name.
+RIGHTS = rights(all_probes().values(), Safety.CANARY, Way.TUNNEL) | {Right("get", "secrets")}
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A ServiceAccount with every right that a run asks for, but `lacks`."""
+    """A ServiceAccount with every right that a run asks for, but `lacks`: a resource, or one verb on it."""
 
     cluster: Cluster
     name: str
@@ -54,9 +34,9 @@ class Account:
         subject = {"kind": "ServiceAccount", "name": self.name, "namespace": SPACE}
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": self.name}
         rules = [
-            {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
-            for group, resource, verbs in RIGHTS
-            if resource != self.lacks
+            {"apiGroups": [each.group], "resources": [each.resource], "verbs": kept}
+            for each in sorted(RIGHTS, key=str)
+            if (kept := [verb for verb in each.verbs if self.lacks not in (each.resource, f"{verb} {each.resource}")])
         ]
         self._apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}},

@@ -35,9 +35,20 @@ def sessions(cluster: Cluster, namespace: str = "matrix") -> list[str]:
     return [line for pod in pods for line in cluster.kubectl("exec", "-n", namespace, pod, *psql).splitlines()]
 
 
+def matrix(cluster: Cluster, namespace: str = "matrix") -> list[str]:
+    """Sessions of the probe user, and canaries that are still in a room."""
+    asked = """select 'token of ' || user_id from access_tokens where user_id like '@postflight:%'
+    union all select state_key || ' in ' || room_id from current_state_events
+    where type = 'm.room.member' and membership = 'join' and state_key like '@postflight:postflight-canary%'"""
+    labels = "cnpg.io/instanceRole=primary"
+    (pod,) = cluster.kubectl("get", "pods", "-n", namespace, "-l", labels, "-o", "name").split()[:1]
+    psql = ["-c", "postgres", "--", "psql", "-XAtqd", "matrix", "-c", asked]
+    return cluster.kubectl("exec", "-n", namespace, pod, *psql).splitlines()
+
+
 def everything(cluster: Cluster) -> list[str]:
     """All of it. Raises LabError."""
-    return [*objects(cluster), *redis_keys(cluster), *sessions(cluster)]
+    return [*objects(cluster), *redis_keys(cluster), *sessions(cluster), *matrix(cluster)]
 
 
 def lease_held(cluster: Cluster, namespace: str = "matrix") -> bool:

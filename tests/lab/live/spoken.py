@@ -13,7 +13,7 @@ from lab.cluster import Cluster
 SHORTEST = 8
 #: Keys of Secrets that hold names and addresses: a report must be able to say them.
 PUBLIC = re.compile(
-    r"(?i)^(host|port|user|username|dbname|db_(host|name|user|port)|fqdn.*host|.*\.crt|ca\.crt|tls\.crt)$"
+    r"(?i)^(host|port|user|username|dbname|(\w+_)?db_(host|name|user|port)|fqdn.*host|.*\.crt|ca\.crt|tls\.crt)$"
 )
 
 

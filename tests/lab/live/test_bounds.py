@@ -11,6 +11,8 @@ Verify = Callable[..., Verified]
 
 #: Other work on the machine only ever makes a run slower: the best of a few is nearest to the truth.
 TRIES = 6
+#: Seconds of a whole run; three of them are the quiet after which a canary believes that it has got all.
+WHOLE = 20.0
 MIB = 150
 
 
@@ -29,7 +31,7 @@ def test_a_whole_run_costs_its_slowest_chain(cluster: Cluster, verify: Verify) -
         seen.must_be_green()
         assert seen.record
         chain = max(each.chain for each in seen.record.probes)
-        if seen.seconds <= min(15.0, chain + 1.0):
+        if seen.seconds <= min(WHOLE, chain + max(1.0, chain / 10)):
             return ""
         return f"{seen.seconds:.2f} s, slowest chain {chain:.2f} s"
 

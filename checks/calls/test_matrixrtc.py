@@ -1,0 +1,329 @@
+import time
+
+from postflight.check import check
+from postflight.deployment.call_parts import Calls, JwtService, KeyPair, Sfu
+from postflight.deployment.calls import FOCI
+from postflight.deployment.model import Deployment
+from postflight.probes.calls import USERINFO, WELL_KNOWN, CallsDiscovery, UserInfo
+from postflight.probes.calls_chain import TRANSPORTS, CallsChain, Entry, Issue
+from postflight.probes.canary_user import Hindered, ProbeUser
+from postflight.probes.livekit import claims_of
+from postflight.probes.probe import NotTried
+from postflight.verdict.judge import Judge
+from postflight.verdict.status import Severity
+
+#: What a proxy says where nothing answers behind it.
+NOBODY = (0, 502, 503, 504)
+ANNOUNCE = (
+    "name the JWT service in extra_well_known_client_content (org.matrix.msc4143.rtc_foci) and matrix_rtc.transports"
+)
+
+
+@check(
+    "calls.matrixrtc",
+    severity=Severity.MAJOR,
+    finding="2.9",
+    remedy="follow the chain from its first broken link: discovery, OpenID userinfo, JWT service, LiveKit",
+    blind_spots="media: whether two participants reach each other over ICE; how the internet reaches the announced"
+    " addresses; which of the two ways of discovery the deployed clients use",
+)
+def test_a_user_finds_the_way_into_a_call_and_nobody_else_does(
+    deployment: Deployment,
+    calls_discovery: tuple[CallsDiscovery, ...],
+    calls_chain: tuple[CallsChain, ...] | NotTried,
+    judge: Judge,
+) -> None:
+    """LiveKit that runs is no call yet: clients must be told of it, main must vouch for the user, the JWT service
+    must sign with a key that LiveKit knows. Each link fails silently: the call button spins."""
+    calls = deployment.calls
+    for process in deployment.unread:
+        if process.is_main:
+            why = process.config_problem
+            judge.unknown(process.id, f"what {process.workload_name} tells clients is not known: {why}")
+    if not calls.referred:
+        judge.absent("nothing refers to calls: no LiveKit, no JWT service, no configuration that names one")
+        return
+    for seen in calls_discovery:
+        walked = None if isinstance(calls_chain, NotTried) else next(iter(calls_chain), None)
+        door = (seen.main.id, *(each.id for each in deployment.proxies))
+        if seen.well_known.status in NOBODY:
+            line = f"{seen.main.workload_name} tells clients nothing: {seen.well_known.short}"
+            judge.unavailable(seen.main.id, line, needs=door)
+            continue
+        judge.saw(seen.main.id)
+        _discovery(seen, walked, calls, judge)
+        vouched = _userinfo(seen, walked, calls, judge)
+        paired = _pairs(calls, walked, judge)
+        if walked is not None:
+            _chain(walked, deployment, vouched, paired, judge)
+        elif isinstance(calls_chain, NotTried):
+            why = calls_chain.reason
+            judge.unproven("the way into a call", f"whether a token is given and let in was not seen: {why}")
+
+
+def _discovery(seen: CallsDiscovery, walked: CallsChain | None, calls: Calls, judge: Judge) -> None:
+    """Older clients read the well-known file, newer ones ask for transports."""
+    main = seen.main.workload_name
+    answers = f"GET {WELL_KNOWN}: {seen.well_known.short}, {len(seen.foci)} of {FOCI}"
+    if walked:
+        answers += f"; GET {TRANSPORTS}: {walked.transports.short}, {len(walked.transport_urls)} transports"
+    newer = walked.transport_urls if walked else ()
+    if not seen.foci and not newer:
+        named = [*(each.name for each in calls.sfus), *(each.name for each in calls.jwt_services)]
+        deployed = ", ".join(named) or "a configuration"
+        judge.wrong(
+            seen.main.id,
+            f"no client is told of calls, though {deployed} stands here: {main} announces no {FOCI}",
+            observed=answers,
+            expected="the address of the JWT service, for older and for newer clients",
+            cause=f"the configuration of {main} names no JWT service" if not calls.announced else "",
+            remedy=ANNOUNCE,
+        )
+    elif not seen.foci:
+        line = f"older clients are not told of calls: {WELL_KNOWN} has no {FOCI}"
+        judge.warn(seen.main.id, line, observed=answers, remedy=ANNOUNCE)
+    elif walked and walked.transports.status and not newer:
+        line = f"newer clients are not told of calls: rtc/transports says {walked.transports.short}"
+        remedy = "set experimental_features.msc4143_enabled and matrix_rtc.transports (Synapse 1.140)"
+        judge.warn(seen.main.id, line, observed=answers, remedy=remedy)
+    elif newer and set(newer) != set(seen.foci):
+        line = f"older clients are sent to {', '.join(seen.foci)}, newer ones to {', '.join(newer)}"
+        judge.warn(seen.main.id, line, observed=answers)
+    if seen.versions.status == 200 and not seen.delayed_events:
+        judge.warn(
+            seen.main.id,
+            f"who loses the connection stays in the call for ever: {main} allows no delayed events",
+            observed="GET /_matrix/client/versions: org.matrix.msc4140 is not true",
+            remedy="set max_event_delay_duration",
+        )
+
+
+def _userinfo(seen: CallsDiscovery, walked: CallsChain | None, calls: Calls, judge: Judge) -> bool:
+    """Whether the way that the JWT service's question takes ends at a process that knows OpenID tokens."""
+    main = seen.main.workload_name
+    user = walked.user.user_id if walked and walked.userinfo and isinstance(walked.user, ProbeUser) else ""
+    asked = walked.userinfo if walked and walked.userinfo else seen.userinfo
+    direct = ", ".join(f"{each.name} {each.said.status or each.said.problem}" for each in asked if not each.proxy)
+    own = next((each for each in asked if not each.proxy and each.name == main), None)
+    if own and not _knows(own, user):
+        judge.unavailable(seen.main.id, f"{main} does not say whose an OpenID token is: {own.said.short}")
+        return False
+    good = True
+    for proxy in {each.proxy.id: each.proxy for each in asked if each.proxy}.values():
+        wrong = [each for each in asked if each.proxy == proxy and not _knows(each, user)]
+        if not wrong:
+            judge.saw(proxy.id)
+            continue
+        good, first = False, wrong[0]
+        services = tuple(each.id for each in calls.jwt_services)
+        if first.said.status in NOBODY:
+            line = f"{proxy.name} does not answer for OpenID userinfo: {first.said.short}"
+            judge.unavailable(proxy.id, line, needs=(seen.main.id, proxy.id), stops=services)
+            continue
+        frontend = proxy.federation.name if proxy.federation else "?"
+        judge.wrong(
+            proxy.id,
+            f"{proxy.name} leads OpenID userinfo to {_led(first)}, which answers {first.said.short}",
+            observed=f"GET {USERINFO} through {', '.join(each.name for each in wrong)}: {first.said.short};"
+            f" asked directly: {direct or 'nobody'}",
+            expected="200 and whose the token is" if user else "401 M_UNKNOWN_TOKEN for a token that nobody gave",
+            cause=f"frontend {frontend} leads {USERINFO} to {_led(first)}; only main knows OpenID tokens",
+            remedy=f"lead /_matrix/federation/v1/openid/ to main in the configuration of {proxy.name}",
+            stops=services,
+        )
+    return good
+
+
+def _knows(each: UserInfo, user: str) -> bool:
+    return each.said.json.get("sub") == user if user else each.said.status == 401
+
+
+def _led(each: UserInfo) -> str:
+    """The proxy's backend with the Services in it."""
+    if each.backend is None or each.proxy is None:
+        return "a process that does not know them"
+    services = dict.fromkeys(server.service or server.host for server in each.proxy.backends.get(each.backend, ()))
+    return f"backend {each.backend} ({', '.join(services) or 'no server'})"
+
+
+def _pairs(calls: Calls, walked: CallsChain | None, judge: Judge) -> bool:
+    """Whether every JWT service signs with a key pair that LiveKit has in effect, as far as they are known."""
+    let_in = walked is not None and any(each.accepted.status == 200 for each in walked.entries)
+    good = True
+    for service in calls.jwt_services:
+        for sfu in calls.sfus if service.pair and not let_in else ():
+            known = {each.key: each for each in sfu.keys}
+            mine = service.pair
+            theirs = known.get(mine.key) or next(iter(sfu.keys), None) if mine else None
+            if mine and theirs and (mine.key != theirs.key or mine.secret != theirs.secret):
+                good = False
+                _unlike(service, mine, sfu, theirs, judge)
+    return good
+
+
+def _unlike(service: JwtService, mine: KeyPair, sfu: Sfu, theirs: KeyPair, judge: Judge) -> None:
+    what = "the secret" if mine.key == theirs.key else "an API key"
+    restart = f"then restart {service.name} and {sfu.name}"
+    if mine.origin == theirs.origin:
+        when = f" at {mine.origin_changed:%Y-%m-%d %H:%M:%SZ}" if mine.origin_changed else ""
+        late = service.name if mine.stale else sfu.name
+        cause, remedy = f"{mine.origin} was changed{when}, and {late} still has the value before", f"restart {late}"
+    else:
+        cause = f"{mine.origin} differs from {theirs.origin}"
+        remedy = (
+            f"make {mine.origin.removeprefix('Secret ')} equal to {theirs.origin.removeprefix('Secret ')}, {restart}"
+        )
+    judge.wrong(
+        service.id,
+        f"{service.name} signs with {what} that {sfu.name} does not have: {cause}",
+        observed=f"the key pairs in effect in {service.name} and {sfu.name} differ",
+        expected="the JWT service signs with a key pair of LiveKit's",
+        cause=cause,
+        remedy=remedy,
+        stops=(service.id,),
+    )
+
+
+def _chain(walked: CallsChain, deployment: Deployment, vouched: bool, paired: bool, judge: Judge) -> None:
+    calls, home = deployment.calls, walked.home
+    if isinstance(walked.user, Hindered):
+        judge.unknown(walked.user.where or home.id, f"the way into a call was not walked: {walked.user.problem}")
+        return
+    if walked.openid.status != 200:
+        silent = walked.openid.status == 0 or walked.openid.status >= 500
+        say = judge.unavailable if silent else judge.wrong
+        say(home.id, f"{home.workload_name} gives no OpenID token: {walked.openid.short}")
+        return
+    if not calls.jwt_services:
+        _nobody_signs(calls, judge)
+    asked = {issue.service.id: issue for issue in walked.issues}
+    for service in calls.jwt_services:
+        if issue := asked.get(service.id):
+            _issue(issue, calls, vouched, paired, home.server_name, judge)
+        else:
+            judge.unavailable(service.id, f"{service.name} has no pod that is ready", stops=(service.id,))
+    for entry in walked.entries:
+        _entry(entry, paired, judge)
+
+
+def _nobody_signs(calls: Calls, judge: Judge) -> None:
+    for sfu in calls.sfus:
+        line = f"{sfu.name} stands here and nobody gives tokens for it: there is no JWT service"
+        judge.wrong(sfu.id, line, expected="a workload that runs lk-jwt-service", remedy="deploy lk-jwt-service")
+    if not calls.sfus:
+        where = ", ".join(sorted({url for urls in calls.announced.values() for url in urls})) or "another place"
+        judge.unknown("calls", f"calls are at {where}, outside what stands here: not asked")
+
+
+def _issue(issue: Issue, calls: Calls, vouched: bool, paired: bool, server_name: str, judge: Judge) -> None:
+    service, said = issue.service, issue.said
+    observed = f"POST to {issue.way}: {said.short}"
+    if issue.refused.status == 200:
+        judge.wrong(
+            service.id,
+            f"{service.name} gives a token to anyone: it took an OpenID token that nobody gave",
+            observed=f"{observed}; with a made-up OpenID token: 200",
+            expected="401 M_UNAUTHORIZED",
+        )
+    if said.status == 200:
+        judge.saw(service.id)
+        _claims(issue, calls, judge)
+    elif said.status in NOBODY:
+        line = f"{service.name} does not answer: {said.short}"
+        judge.unavailable(service.id, line, observed=observed, stops=(service.id,))
+    elif said.status == 404:
+        led = f", which leads to backend {issue.backend}" if issue.backend else ""
+        judge.wrong(
+            service.id,
+            f"no JWT service answers at {issue.url or issue.way}{led}",
+            observed=observed,
+            expected="lk-jwt-service behind the address that clients are told",
+            cause=f"the announced address leads past {service.name}" if issue.url else "",
+        )
+    elif said.status == 401:
+        if vouched:
+            judge.wrong(
+                service.id,
+                f"{service.name} takes no OpenID token of {server_name}, which main takes: {said.short}",
+                observed=observed,
+                cause=f"{service.name} does not reach https://{server_name}:8448 (or what its well-known names)",
+                remedy=f"look into the log of {service.name}: it says what userinfo answered",
+            )
+    elif not (said.status == 500 and not paired):
+        _no_room(issue, calls, observed, judge)
+
+
+def _no_room(issue: Issue, calls: Calls, observed: str, judge: Judge) -> None:
+    service, up = issue.service, any(pod.ready for sfu in calls.sfus for pod in sfu.pods)
+    line = f"{service.name} gives no token, using LiveKit at {service.sfu_url or 'no address'}: {issue.said.short}"
+    if calls.sfus and not up:
+        judge.unavailable(service.id, line, observed=observed, needs=tuple(each.id for each in calls.sfus))
+        return
+    judge.wrong(
+        service.id,
+        line,
+        observed=observed,
+        expected="200 with a token, and the room open on LiveKit",
+        cause=f"LIVEKIT_URL of {service.name} does not lead to LiveKit, or LiveKit refuses its key",
+    )
+
+
+def _claims(issue: Issue, calls: Calls, judge: Judge) -> None:
+    """One room, one participant, one hour, and nothing else."""
+    claims = claims_of(issue.token)
+    video = claims.get("video")
+    grant = video if isinstance(video, dict) else {}
+    more = [name for name in ("roomCreate", "roomList", "roomAdmin", "roomRecord") if grant.get(name)]
+    keys = {pair.key for sfu in calls.sfus for pair in sfu.keys}
+    expires = claims.get("exp")
+    faults = [
+        (not grant.get("room") or not grant.get("roomJoin"), "it opens no room, or any"),
+        (bool(more), f"it allows more than to join: {', '.join(more)}"),
+        (not claims.get("sub"), "it names no participant"),
+        (bool(keys) and claims.get("iss") not in keys, "its API key is none of LiveKit's"),
+        (not isinstance(expires, int), "it never expires"),
+        (isinstance(expires, int) and expires <= time.time(), "it has expired (do the clocks differ?)"),
+    ]
+    said = [what for holds, what in faults if holds]
+    if said:
+        judge.wrong(
+            issue.service.id,
+            f"the token of {issue.service.name} is not right: {'; '.join(said)}",
+            expected="a token of LiveKit's key for one participant to join one room, for a while",
+        )
+
+
+def _entry(entry: Entry, paired: bool, judge: Judge) -> None:
+    sfu, said = entry.sfu, entry.accepted
+    judge.saw(sfu.id)
+    if entry.forged.status == 200:
+        judge.wrong(
+            sfu.id,
+            f"{sfu.name} lets anyone in: it took a token that somebody else signed",
+            observed=f"GET /rtc/validate with a forged token: {entry.forged.short}",
+            expected="401",
+        )
+    elif entry.forged.status in NOBODY:
+        judge.unknown(sfu.id, f"whether {sfu.name} refuses a forged token was not seen: {entry.forged.short}")
+    if said.status in NOBODY:
+        judge.unavailable(sfu.id, f"{sfu.name} does not answer: {said.short}", stops=(sfu.id,))
+    elif said.status == 404:
+        judge.wrong(
+            sfu.id,
+            f"a node of {sfu.name} does not know the room that a token is for",
+            observed=f"GET /rtc/validate: {said.short}",
+            cause=_unknown_room(sfu),
+        )
+    elif said.status != 200 and paired:
+        judge.wrong(
+            sfu.id,
+            f"{sfu.name} does not let in who has a token of the JWT service: {said.short}",
+            observed=f"GET /rtc/validate: {said.short}",
+            expected="200 success",
+        )
+
+
+def _unknown_room(sfu: Sfu) -> str:
+    if len(sfu.pods) > 1 and not sfu.redis:
+        return f"{sfu.name} has {len(sfu.pods)} nodes and no Redis that they share their rooms through"
+    return "the JWT service opened no room (LIVEKIT_FULL_ACCESS_HOMESERVERS), and LiveKit makes none by itself"

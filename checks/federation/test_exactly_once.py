@@ -1,0 +1,234 @@
+from collections.abc import Iterable, Mapping
+
+from postflight.check import check
+from postflight.deployment.federation import (
+    LIST,
+    Federation,
+    closed,
+    covering,
+    federation_of,
+    nobody,
+    why_idle,
+    why_twice,
+)
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side, SynapseProcess
+from postflight.probes.canary_homeserver import NotPrepared
+from postflight.probes.canary_user import Hindered
+from postflight.probes.federation import Arrival, FederationCanary, Owed
+from postflight.probes.federation_counters import Sent
+from postflight.probes.probe import NotTried
+from postflight.verdict.judge import Judge
+from postflight.verdict.status import Severity
+
+SAME_LIST = f"put one {LIST} that names every sender and nothing else into the configuration that all processes share"
+#: Names of servers that do not exist, so many that every place of a list is met.
+SAMPLE = tuple(f"server-{number}.invalid" for number in range(256))
+
+
+@check(
+    "federation.exactly_once",
+    severity=Severity.CRITICAL,
+    finding="2.6",
+    remedy=SAME_LIST,
+    blind_spots="typing, presence and receipts to other servers; duplicates that come more than 3 s late;"
+    " how the internet reaches this server",
+)
+def test_every_event_is_sent_to_other_homeservers_exactly_once(
+    deployment: Deployment,
+    federation_canary: FederationCanary | NotPrepared | Hindered | NotTried,
+    federation_counters: Mapping[str, Sent],
+    judge: Judge,
+) -> None:
+    """A destination that no sender takes silently gets nothing; two that take it send everything twice."""
+    if why := closed(deployment):
+        judge.absent(why)
+        return
+    for process in deployment.unread:
+        if process.side is Side.MAIN:
+            why = process.config_problem
+            judge.unknown(process.id, f"whether {process.workload_name} sends is not known, its configuration: {why}")
+    federation = federation_of(deployment)
+    if isinstance(federation_canary, Hindered):
+        where = federation_canary.where or "federation"
+        judge.unknown(where, f"whether everything arrives once was not seen: {federation_canary.problem}")
+        return
+    if not isinstance(federation_canary, FederationCanary):
+        judge.saw(*(each.id for each in federation.processes))
+        _by_configuration(deployment, federation, federation_counters, federation_canary.reason, judge)
+        return
+    judge.saw(*federation_canary.names)
+    mains = tuple(each.id for each in federation.processes if each.is_main)
+    for name, why in federation_canary.unheard.items():
+        line = f"the canary {name} could not join, so it is not known what it would get: {why}"
+        judge.unknown(name, line, needs=mains)
+    heard = [name for name in federation_canary.names if name not in federation_canary.unheard]
+    for name in heard:
+        owed = [each for each in federation_canary.owed if each.name == name]
+        _arrived(name, owed, federation, judge)
+    if not federation_canary.unheard:
+        sending = {each.sender.id for each in federation_canary.senders if each.sender}
+        _idle(federation, _names(federation_canary.senders), sending, heard, judge)
+    _strangers(federation_canary, judge)
+    if federation_canary.no_to_device:
+        judge.unproven("to-device messages", f"none was sent to a canary: {federation_canary.no_to_device}")
+
+
+def _arrived(name: str, owed: list[Owed], federation: Federation, judge: Judge) -> None:
+    """Everything once, from whoever it came."""
+    missing = [each for each in owed if not each.arrivals]
+    twice = [each for each in owed if len(each.arrivals) > 1]
+    expected = federation.senders_of(name)
+    if missing:
+        _missing(name, missing, owed, expected, federation, judge)
+    if twice:
+        senders = _names(arrival for each in twice for arrival in each.arrivals)
+        judge.wrong(
+            _subject(expected, name),
+            f"other homeservers get things more than once: {_both(senders)} {'both send' if len(senders) > 1 else 'sends'} to {name}",
+            observed=f"{_what(twice)} of {_what(owed)} came to {name} in {max(len(e.arrivals) for e in twice)} transactions",
+            expected="each event and each to-device message in one transaction",
+            cause=why_twice(expected, name, federation),
+            remedy=SAME_LIST,
+            evidence=tuple(
+                f"{e.kind}: {', '.join(f'{a.transaction} from {_who(a)}' for a in e.arrivals)}" for e in twice
+            ),
+        )
+
+
+def _missing(
+    name: str,
+    missing: list[Owed],
+    owed: list[Owed],
+    expected: tuple[SynapseProcess, ...],
+    federation: Federation,
+    judge: Judge,
+) -> None:
+    observed = f"{_what(missing)} of {_what(owed)} did not come to {name}"
+    wanted = "each event and each to-device message in one transaction"
+    if not expected:
+        headline, cause = nobody(name, federation)
+        judge.wrong(name, headline, observed=observed, expected=wanted, cause=cause, remedy=SAME_LIST)
+        return
+    down = [each for each in expected if not (each.pod and each.pod.ready)]
+    who = _both([each.instance for each in expected])
+    for each in down:
+        judge.unavailable(
+            each.id, f"nothing is sent to {name}: {each.instance}, which must send it, is not ready", observed=observed
+        )
+    if not down:
+        # Silence: what is broken beneath the sender, Redis first of all, explains it.
+        judge.unavailable(
+            expected[0].id,
+            f"{who} does not send to {name} what it must",
+            observed=observed,
+            expected=wanted,
+            cause=f"{who} holds itself to be the sender to {name}, and its share did not come",
+            remedy=f"read the log of {who}; compare {LIST} in every process",
+        )
+
+
+def _idle(
+    federation: Federation, senders: Iterable[str], sending: set[str], heard: Iterable[str], judge: Judge
+) -> None:
+    """A process that is there for sending, and that nothing falls to. ``sending`` are the ids of those that
+    were seen to send, ``senders`` how they are called."""
+    names = list(heard)
+    for process in federation.meant:
+        if process.id in sending or any(federation.sends(process, name) for name in names):
+            continue
+        why = why_idle(process, federation)
+        if not why:
+            judge.unproven(process.id, f"whether {process.instance} sends was not seen: no canary's name falls to it")
+            continue
+        refused = process.id in federation.refused
+        judge.wrong(
+            process.id,
+            f"{process.instance} is there to send to other homeservers and sends nothing: {why}",
+            observed=f"no transaction from {process.instance}; they come from {_both(senders) or 'nobody'}",
+            expected="every deployed sender has its share",
+            cause=why,
+            remedy=SAME_LIST,
+            stops=(process.id, process.workload) if refused else (),
+        )
+
+
+def _by_configuration(
+    deployment: Deployment, federation: Federation, counters: Mapping[str, Sent], reason: str, judge: Judge
+) -> None:
+    """The weaker way: what each process holds itself to be, and what it has sent since it started."""
+    judge.unproven(
+        "the canary way",
+        f"that everything arrives once was seen by the senders' configuration and counters only: {reason}",
+        remedy="`postflight prepare` prints what a canary homeserver needs",
+    )
+    names = covering(federation.lists, SAMPLE)
+    for name in names:
+        senders = federation.senders_of(name)
+        if len(senders) == 1:
+            continue
+        headline, cause = nobody(name, federation) if not senders else _several(senders, name, federation)
+        judge.wrong(
+            senders[0].id if senders else name,
+            headline,
+            observed=f"{len(senders)} processes hold themselves to be the sender to a server called {name}",
+            expected="one process sends to each server",
+            cause=cause,
+            remedy=SAME_LIST,
+        )
+    sent = {each.id: count for each in federation.processes if (count := counters[each.id].transactions)}
+    called = [each.instance for each in federation.processes if each.id in sent]
+    _idle(federation, called, set(), names, judge)
+    for process in deployment.synapse:
+        seen = counters.get(process.id)
+        if seen and seen.problem:
+            judge.unknown(process.id, f"what {process.instance} has sent is not known: {seen.problem}")
+        elif seen and seen.transactions and not any(federation.sends(process, name) for name in names):
+            judge.wrong(
+                process.id,
+                f"{process.workload_name} sends to other homeservers and must not",
+                observed=f"{seen.transactions} transactions since {process.instance} started",
+                expected="only the senders that the configuration names send",
+                cause="it sends, though by its configuration nothing falls to it",
+                remedy=SAME_LIST,
+            )
+
+
+def _several(senders: tuple[SynapseProcess, ...], name: str, federation: Federation) -> tuple[str, str]:
+    headline = f"other homeservers get things more than once: {_both(each.instance for each in senders)} both send"
+    return headline, why_twice(senders, name, federation)
+
+
+def _strangers(canary: FederationCanary, judge: Judge) -> None:
+    for arrival in canary.senders:
+        if arrival.sender and arrival.sender.side is Side.LI:
+            judge.wrong(
+                arrival.sender.id,
+                f"the lawful-intercept homeserver sends to other homeservers ({arrival.sender.workload_name})",
+                observed=f"transaction {arrival.transaction} from {arrival.peer}",
+                expected="only the homeserver that users meet sends",
+                cause=f"{arrival.sender.workload_name} has send_federation on",
+                remedy="switch send_federation off there, and let its NetworkPolicy shut the way out",
+            )
+
+
+def _subject(expected: tuple[SynapseProcess, ...], name: str) -> str:
+    return expected[0].id if expected else name
+
+
+def _both(names: Iterable[str]) -> str:
+    return " and ".join(names)
+
+
+def _who(arrival: Arrival) -> str:
+    return arrival.sender.instance if arrival.sender else arrival.peer
+
+
+def _names(arrivals: Iterable[Arrival]) -> list[str]:
+    return list(dict.fromkeys(map(_who, arrivals)))
+
+
+def _what(owed: list[Owed]) -> str:
+    kinds = [each.kind for each in owed]
+    said = [(kinds.count(kind), kind) for kind in dict.fromkeys(kinds)]
+    return " and ".join(f"{number} {kind}{'' if number == 1 else 's'}" for number, kind in said)

@@ -1,0 +1,80 @@
+"""The whole model: all parts of a deployment, and what leans on what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from postflight.deployment.call_parts import Calls, Proxy
+from postflight.deployment.parts import (
+    DatabaseUse,
+    Endpoint,
+    LawfulIntercept,
+    Pod,
+    PostgresCluster,
+    RedisEndpoint,
+    RedisGroup,
+    SynapseProcess,
+    Unclear,
+    Workload,
+)
+from postflight.secrets import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """All of it. ``depends`` maps a part to the parts that it cannot work without."""
+
+    namespaces: tuple[str, ...]
+    workloads: tuple[Workload, ...]
+    pods: Mapping[str, Pod]
+    synapse: tuple[SynapseProcess, ...]
+    database_uses: tuple[DatabaseUse, ...]
+    postgres: tuple[PostgresCluster, ...]
+    redis: tuple[RedisGroup, ...]
+    redis_endpoints: tuple[RedisEndpoint, ...]
+    depends: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...] = ()
+    li: LawfulIntercept | None = None
+    unclear: tuple[Unclear, ...] = ()
+    proxies: tuple[Proxy, ...] = ()
+    calls: Calls = field(default_factory=Calls)
+
+    def passwords(self) -> Iterator[tuple[Secret, str]]:
+        """Every password that something here logs in with, and the name to report it by."""
+        for use in self.database_uses:
+            origin = use.origin.removeprefix("Secret ")
+            name = origin if "/" in origin else f"the password of {use.pod}"
+            yield from ((login.password, name) for login in (use.login, use.next_login) if login)
+        for node in (each for group in self.redis for each in (*group.nodes, *group.sentinels)):
+            if node.password:
+                yield node.password, f"the Redis password of {node.pod.name}"
+        for address in self.redis_endpoints:
+            if address.password:
+                yield address.password, f"the password for {address.endpoint.host}"
+
+    def beyond(self) -> Iterator[tuple[str, Endpoint]]:
+        """The addresses within the cluster whose namespace is not looked at, each with the kind of part
+        that it is of (``postgresql``, ``redis``)."""
+        addresses = [("postgresql", each) for cluster in self.postgres for each in cluster.endpoints]
+        addresses += [("redis", address.endpoint) for address in self.redis_endpoints]
+        for part, endpoint in addresses:
+            if endpoint.external and endpoint.namespace not in ("", *self.namespaces):
+                yield part, endpoint
+
+    @property
+    def without_main(self) -> tuple[SynapseProcess, ...]:
+        """The workers of whose homeserver no main process was found."""
+        mains = [each for each in self.synapse if each.is_main]
+        named = {(main.side, main.server_name) for main in mains if main.server_name}
+        workers = [each for each in self.synapse if not each.is_main]
+        return tuple(
+            each
+            for each in workers
+            if (each.side, each.server_name) not in named and not any(each.serves_with(main) for main in mains)
+        )
+
+    @property
+    def unread(self) -> tuple[SynapseProcess, ...]:
+        """The processes whose configuration is not known, so that nothing is known of what they use."""
+        return tuple(each for each in self.synapse if each.config is None)

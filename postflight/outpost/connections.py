@@ -1,0 +1,51 @@
+"""Connections from where it stands."""
+
+import socket
+import time
+
+LIMIT = 5.0
+TRIES = 3
+PAUSE = 0.7
+
+
+def connect(ask):
+    """Connect ``times`` times to a host and port; with ``redis``, ask for the role each time.
+
+    Returns what each connection met (``connected``, ``master``, ``slave``, ``?``) and the first problem.
+    """
+    seen, problem = [], ""
+    try:
+        for _ in range(ask["times"]):
+            seen.append(confirmed(ask))
+    except OSError as error:
+        problem = str(error) or type(error).__name__
+    return {"seen": seen, "problem": problem}
+
+
+def confirmed(ask):
+    """One connection; a failure that comes at once (a busy resolver, a restart) is tried again."""
+    for attempt in range(TRIES):
+        began = time.monotonic()
+        try:
+            with socket.create_connection((ask["host"], ask["port"]), timeout=LIMIT) as sock:
+                sock.settimeout(LIMIT)
+                return role(sock, ask["password"].encode()) if ask["redis"] else "connected"
+        except OSError:
+            if attempt == TRIES - 1 or time.monotonic() - began > LIMIT / 2:
+                raise
+            time.sleep(PAUSE)
+    return None
+
+
+def role(sock, password):
+    """The role that a Redis server states, after AUTH where there is a password."""
+    if password:
+        sock.sendall(b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n" % (len(password), password))
+        answer = sock.recv(200)
+        if not answer.startswith(b"+OK"):
+            raise OSError(answer.decode("utf-8", "replace").strip() or "closed without an answer")
+    sock.sendall(b"*1\r\n$4\r\nROLE\r\n")
+    answer = sock.recv(400)
+    if not answer:
+        raise OSError("closed without an answer")
+    return next((name for name in ("master", "slave") if name.encode() in answer[:30]), "?")

@@ -1,0 +1,120 @@
+"""Synapse's background updates: what is still to do in the database, and whether anyone does it.
+
+Source: synapse/storage/background_updates.py, 1.163: main alone works on them, one after the other, and gives up
+after five failures in a row, until it is restarted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from postflight.cluster.access import Access, Way
+from postflight.cluster.api import Api, ApiError
+from postflight.cluster.streams import run_in_pod
+from postflight.cluster.threads import in_threads
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Endpoint, Login, SynapseProcess
+from postflight.limits import Limit
+from postflight.probes.databases import log_in, way_to
+from postflight.probes.probe import EXEC, probe
+
+ROWS = "SELECT update_name, progress_json, coalesce(depends_on, '') FROM background_updates"
+#: Statements of the same role that run for long: a batch, or an index that is being made.
+BUSY = """
+SELECT count(*) FROM pg_stat_activity
+WHERE usename = current_user AND state = 'active' AND pid <> pg_backend_pid() AND query_start < now() - interval '1 s'
+"""
+#: Prints 1 for each name that stands as a word of its own in Synapse's code, else 0.
+NAMES = """
+import importlib.util, pathlib, sys
+root = pathlib.Path(importlib.util.find_spec("synapse").origin).parent
+text = "".join(file.read_text(errors="replace") for file in root.rglob("*.py"))
+print(*(int(f'"{name}"' in text or f"'{name}'" in text) for name in sys.argv[1:]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A row of background_updates that was there at two looks."""
+
+    name: str
+    depends_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundUpdates:
+    """What the database of one main process still waits for. ``moving``: some row was gone at the second look, or
+    further; ``busy``: a statement of its role runs for long. ``problem`` says why it could not be asked."""
+
+    process: SynapseProcess
+    updates: tuple[Update, ...] = ()
+    moving: bool = False
+    busy: bool = False
+    problem: str = ""
+
+
+@probe(limit=Limit.DATABASE, reaches=True)
+def background_updates(deployment: Deployment, access: Access) -> tuple[BackgroundUpdates, ...]:
+    """Read the background updates that are not done, as each main process would log in; twice where there are any."""
+    endpoints = {(each.host, each.port): each for cluster in deployment.postgres for each in cluster.endpoints}
+    mains = [each for each in deployment.synapse if each.is_main]
+    logins = {use.client: use.login for use in reversed(deployment.database_uses)}
+
+    def asker(process: SynapseProcess) -> Callable[[], BackgroundUpdates]:
+        login = logins.get(process.id)
+        endpoint = endpoints.get((login.host, login.port)) if login else None
+        return lambda: _ask(access, process, login, endpoint)
+
+    outcomes = in_threads([asker(each) for each in mains], Limit.DATABASE - 1)
+    return tuple(
+        BackgroundUpdates(process, problem="no answer in time") if outcome.exception() else outcome.result()
+        for process, outcome in zip(mains, outcomes, strict=True)
+    )
+
+
+def _ask(access: Access, process: SynapseProcess, login: Login | None, endpoint: Endpoint | None) -> BackgroundUpdates:
+    import psycopg
+
+    if login is None or endpoint is None:
+        return BackgroundUpdates(process, problem="its database is not known")
+    if endpoint.external and access.way is Way.TUNNEL:
+        return BackgroundUpdates(process, problem=f"no tunnel leads to {login.host}, outside the cluster")
+    if not endpoint.pods and not endpoint.external:
+        return BackgroundUpdates(process, problem=endpoint.problem)
+    try:
+        with (
+            way_to(access, endpoint) as (address, port, _),
+            log_in(login, address, port) as connection,
+        ):
+            before = connection.execute(ROWS).fetchall()
+            if not before:
+                return BackgroundUpdates(process)
+            connection.commit()
+            time.sleep(Limit.PROGRESS)
+            now = {name: progress for name, progress, _ in connection.execute(ROWS).fetchall()}
+            row = connection.execute(BUSY).fetchone()
+    except (psycopg.Error, OSError, ApiError) as error:
+        return BackgroundUpdates(process, problem=" ".join(str(error).split())[:200])
+    left = tuple(Update(name, on) for name, _, on in before if name in now)
+    moving = any(now.get(name) != progress for name, progress, _ in before)
+    return BackgroundUpdates(process, left, moving, busy=bool(row and row[0]))
+
+
+@probe(limit=Limit.EXEC, rights=(EXEC,))
+def known_updates(api: Api, background_updates: tuple[BackgroundUpdates, ...]) -> Mapping[str, bool]:
+    """Whether the code that runs knows the background updates that are left. By name; what it could not tell is missing."""
+    found: dict[str, bool] = {}
+    for each in background_updates:
+        names, pod = [update.name for update in each.updates], each.process.pod
+        if names and pod:
+            command = ("python3", "-c", NAMES, *names)
+            try:
+                answer = run_in_pod(api, pod.namespace, pod.name, each.process.container, command)
+            except ApiError:
+                continue
+            marks = answer.stdout.decode("ascii", "replace").split()
+            if answer.code == 0 and len(marks) == len(names):
+                found |= {name: mark == "1" for name, mark in zip(names, marks, strict=True)}
+    return found

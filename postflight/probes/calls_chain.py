@@ -1,0 +1,210 @@
+"""The way into a call as a logged-in client walks it: OpenID, the JWT service, LiveKit's door."""
+
+from __future__ import annotations
+
+import secrets as randomness
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from postflight.cluster.access import Access
+from postflight.cluster.threads import in_threads, spawn
+from postflight.deployment.call_parts import JwtService, Sfu
+from postflight.deployment.calls import service_urls
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess
+from postflight.limits import Limit
+from postflight.probes import livekit
+from postflight.probes.calls import NO_TOKEN, CallsDiscovery, UserInfo, ask_userinfo
+from postflight.probes.canary_user import Hindered, ProbeUser
+from postflight.probes.doors import client_doors, front_door
+from postflight.probes.http import Door, Said, ask
+from postflight.probes.probe import Safety, probe
+from postflight.secrets import Secret
+from postflight.traces import Traces
+
+TRANSPORTS = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"
+#: What a JWT service is asked by newer and by older clients (lk-jwt-service 0.4 knows both).
+CURRENT, LEGACY = "/get_token", "/sfu/get"
+SLOT = "m.call#ROOM"
+DEVICE = "POSTFLIGHT"
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """A JWT service asked for a token. ``way`` says how it was reached, ``url`` is the announced address if it was
+    by that, ``backend`` the one that the proxy's configuration leads it to. ``refused`` is the answer to an OpenID
+    token that nobody gave."""
+
+    service: JwtService
+    way: str
+    url: str
+    backend: str | None
+    said: Said
+    refused: Said
+
+    @property
+    def token(self) -> Secret:
+        """ "" where it gave none."""
+        return Secret(str(self.said.json.get("jwt") or "") if self.said.status == 200 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One node of LiveKit asked whether it lets the bearer of the token in, and of one that somebody else signed."""
+
+    sfu: Sfu
+    accepted: Said
+    forged: Said
+
+
+@dataclass(frozen=True, slots=True)
+class CallsChain:
+    """What only a logged-in user sees; each step is empty where the one before it came to nothing. ``userinfo`` is
+    as in the discovery, asked with a token that main gave."""
+
+    user: ProbeUser | Hindered
+    home: SynapseProcess
+    transports: Said
+    openid: Said
+    userinfo: tuple[UserInfo, ...] = ()
+    issues: tuple[Issue, ...] = ()
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def transport_urls(self) -> tuple[str, ...]:
+        return service_urls(self.transports.json.get("rtc_transports"))
+
+
+@probe(limit=Limit.CALLS, reaches=True, safety=Safety.CANARY)
+def calls_chain(
+    deployment: Deployment,
+    access: Access,
+    calls_discovery: tuple[CallsDiscovery, ...],
+    canary_user: ProbeUser | Hindered,
+    traces: Traces,
+) -> tuple[CallsChain, ...]:
+    """Walk into the call of a room that does not exist, up to LiveKit's door; nothing where there are no calls."""
+    if not calls_discovery:
+        return ()
+    main, user = calls_discovery[0].main, canary_user
+    door = front_door(deployment, main)
+    if door is None or isinstance(user, Hindered):
+        problem = user.problem if isinstance(user, Hindered) else "no client listener of it is known"
+        silent = Said(main.workload_name, problem=problem)
+        return (CallsChain(user, main, silent, silent),)
+    listed = spawn(lambda: ask(access, door, "GET", TRANSPORTS, token=user.token))
+    path = f"/_matrix/client/v3/user/{quote(user.user_id)}/openid/request_token"
+    openid, transports = ask(access, door, "POST", path, token=user.token, body={}), listed.result()
+    token = Secret(str(openid.json.get("access_token") or "") if openid.status == 200 else "")
+    if not token:
+        return (CallsChain(user, main, transports, openid),)
+    asked = spawn(lambda: ask_userinfo(deployment, access, main, token))
+    caller = _Caller(user.user_id, openid.json, f"!postflight-{traces.run_id}:{main.server_name}")
+    urls = (*calls_discovery[0].foci, *service_urls(transports.json.get("rtc_transports")))
+    issues = tuple(_issues(deployment, access, main, urls, caller, traces))
+    issued = next((each.token for each in issues if each.token), None)
+    entries = _entries(deployment, access, issued) if issued else ()
+    return (CallsChain(user, main, transports, openid, asked.result(), issues, entries),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """Who wants into the call of which room, and main's word for that."""
+
+    user_id: str
+    openid: Mapping[str, object]
+    room: str
+
+    def request(self, path: str, openid: Mapping[str, object]) -> Mapping[str, object]:
+        if path == LEGACY:
+            return {"room": self.room, "openid_token": openid, "device_id": DEVICE}
+        member = {"id": DEVICE, "claimed_user_id": self.user_id, "claimed_device_id": DEVICE}
+        return {"room_id": self.room, "slot_id": SLOT, "openid_token": openid, "member": member}
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a JWT service is reached: ``prefix`` is where its root is behind the door."""
+
+    said: str
+    door: Door
+    prefix: str = ""
+    url: str = ""
+    backend: str | None = None
+
+
+def _ways(deployment: Deployment, main: SynapseProcess, service: JwtService, urls: Iterable[str]) -> Iterator[_Way]:
+    """By an announced address that leads through the front door, else at its own pod."""
+    for url in dict.fromkeys(urls):
+        parts = urlsplit(url)
+        for proxy, door in client_doors(deployment, main):
+            if parts.hostname == door.host and proxy.client:
+                backend = proxy.client.backend(f"{parts.path}{LEGACY}")
+                yield _Way(f"{url}, through {door.pod.name}", door, parts.path, url, backend)
+    for pod in service.pods:
+        if pod.ready:
+            yield _Way(f"port {service.port} of {pod.name}", Door(pod, service.port))
+
+
+def _issues(
+    deployment: Deployment,
+    access: Access,
+    main: SynapseProcess,
+    urls: Iterable[str],
+    caller: _Caller,
+    traces: Traces,
+) -> Iterator[Issue]:
+    for service in deployment.calls.jwt_services:
+        if way := next(_ways(deployment, main, service, urls), None):
+            rooms: list[str] = []
+            if node := _node(deployment):
+                closer = _closer(access, *node, rooms)
+                traces.will_make("the LiveKit room of the probe call", closer)
+            issue = _issue(access, service, way, caller)
+            video = livekit.claims_of(issue.token).get("video")
+            if isinstance(video, dict) and video.get("room"):
+                rooms.append(str(video["room"]))
+            yield issue
+
+
+def _issue(access: Access, service: JwtService, way: _Way, caller: _Caller) -> Issue:
+    """First with an OpenID token that nobody gave: that also tells which requests it knows."""
+    nobody = {**caller.openid, "access_token": NO_TOKEN.reveal()}
+    path = CURRENT
+    refused = ask(access, way.door, "POST", way.prefix + path, body=caller.request(path, nobody))
+    if refused.status == 404:
+        path = LEGACY
+        refused = ask(access, way.door, "POST", way.prefix + path, body=caller.request(path, nobody))
+    said = ask(access, way.door, "POST", way.prefix + path, body=caller.request(path, caller.openid))
+    return Issue(service, way.said, way.url, way.backend, said, refused)
+
+
+def _node(deployment: Deployment) -> tuple[Sfu, Door] | None:
+    """A node of LiveKit whose key is known: it closes the room. Without one, the room closes by itself after 5 min."""
+    for sfu in deployment.calls.sfus:
+        for pod in sfu.pods:
+            if sfu.keys and pod.ready:
+                return sfu, Door(pod, sfu.port)
+    return None
+
+
+def _closer(access: Access, sfu: Sfu, door: Door, rooms: list[str]) -> Callable[[], None]:
+    def close() -> None:
+        for room in rooms:
+            livekit.delete_room(access, door, sfu.keys[0], room)
+
+    return close
+
+
+def _entries(deployment: Deployment, access: Access, token: Secret) -> tuple[Entry, ...]:
+    """Every node, with the token and with one of the same claims that another secret signed."""
+    forged = livekit.sign(livekit.claims_of(token), Secret(randomness.token_urlsafe(32)))
+    nodes = [(sfu, Door(pod, sfu.port)) for sfu in deployment.calls.sfus for pod in sfu.pods if pod.ready]
+
+    def asker(door: Door, shown: Secret) -> Callable[[], Said]:
+        return lambda: livekit.validate(access, door, shown)
+
+    outcomes = in_threads([asker(door, each) for _, door in nodes for each in (token, forged)], Limit.CALLS / 2)
+    said = [Said("", problem="no answer in time") if each.exception() else each.result() for each in outcomes]
+    return tuple(Entry(sfu, said[2 * i], said[2 * i + 1]) for i, (sfu, _) in enumerate(nodes))

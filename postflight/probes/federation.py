@@ -1,0 +1,294 @@
+"""What other homeservers get: a canary homeserver over every shard, and it counts."""
+
+from __future__ import annotations
+
+import secrets as randomness
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from postflight.cluster.access import Access
+from postflight.cluster.api import Api, ApiError
+from postflight.cluster.probe_pod import ProbePod
+from postflight.cluster.threads import in_threads
+from postflight.deployment.federation import Federation, federation_of
+from postflight.deployment.listeners import port_of
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess
+from postflight.limits import Limit
+from postflight.polling import NotYet, TimedOut, wait_for
+from postflight.probes.canary import Identity
+from postflight.probes.canary_homeserver import CanaryHomeserver, NotPrepared, heard
+from postflight.probes.canary_user import CLIENT, Hindered, ProbeRoom, send
+from postflight.probes.matrix import Matrix, MatrixError, matrix
+from postflight.probes.probe import EXEC, Safety, Unseen, probe
+from postflight.traces import Traces
+
+#: Events counted in each room, each sent through another process.
+COUNTED = 2
+#: Seconds without anything new before what came is believed to be all.
+QUIET = 3.0
+TO_DEVICE = "m.direct_to_device"
+TO_DEVICE_TYPE = "im.postflight.canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One arrival of one thing. ``sender`` is the Synapse process that the connection came from, None where
+    the address is no pod's of this deployment."""
+
+    transaction: str
+    peer: str
+    sender: SynapseProcess | None
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """One thing that one canary was owed: an event in the room (``kind`` "event") or a to-device message.
+    ``arrivals`` are those in different transactions: the same transaction again is a retry."""
+
+    name: str
+    kind: str
+    what: str
+    arrivals: tuple[Arrival, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FederationCanary:
+    """What each canary was owed and got. ``unheard`` maps a canary to why it could not be made to listen;
+    ``no_to_device`` says why no to-device message was sent."""
+
+    names: tuple[str, ...]
+    owed: tuple[Owed, ...]
+    senders: tuple[Arrival, ...]
+    unheard: Mapping[str, str]
+    no_to_device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the steps of the canary share."""
+
+    deployment: Deployment
+    federation: Federation
+    access: Access
+    api: Api
+    pod: ProbePod
+    room: ProbeRoom
+    main: SynapseProcess
+
+    def heard(self, since: int = 0) -> list[dict[str, Any]]:
+        """What the canary remembers from record number ``since`` on. Raises ApiError."""
+        return heard(self.api, self.pod, since)
+
+
+@probe(limit=Limit.FEDERATION, rights=(EXEC,), safety=Safety.CANARY, reaches=True)
+def federation_canary(
+    deployment: Deployment,
+    access: Access,
+    api: Api,
+    traces: Traces,
+    canary_homeserver: CanaryHomeserver | NotPrepared,
+    canary_room: ProbeRoom | Hindered,
+) -> FederationCanary | NotPrepared | Hindered:
+    """As remote homeservers, join the probe user's room, and count what comes."""
+    if isinstance(canary_homeserver, NotPrepared):
+        return canary_homeserver
+    pod = canary_homeserver.pod
+    try:
+        if isinstance(canary_room, Hindered):
+            return canary_room
+        scene = Scene(deployment, federation_of(deployment), access, api, pod, canary_room, canary_room.user.home)
+        return _count(scene, canary_homeserver.identities, traces)
+    except MatrixError as error:
+        return Hindered(str(error), canary_room.user.home.id if isinstance(canary_room, ProbeRoom) else "")
+    except ApiError as error:
+        raise Unseen(f"the canary homeserver: {error}") from error
+    finally:
+        traces.settle(pod.what)
+
+
+def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> FederationCanary:
+    """Join, warm up, send what is counted, wait for all of it and for quiet."""
+    with matrix(scene.access, scene.main, "federation") as homeserver, ExitStack() as members:
+        for each in identities:
+            what = f"{each.name} in {scene.room.room_id}"
+            members.enter_context(traces.holding(what, partial(_leave, scene, each)))
+        unheard = _join(scene, homeserver, identities)
+        joined = [each for each in identities if each.name not in unheard]
+        if not joined:
+            return FederationCanary(tuple(each.name for each in identities), (), (), unheard)
+        with ExitStack() as open_ways:
+            writers = _writers(scene, open_ways)
+            warm = randomness.token_hex(8)
+            send(writers[0], scene.room, warm)
+            _await(scene, {each.name: [warm] for each in joined})
+            _await(scene, {name: [warm] for name in _held_back(scene, joined, warm)}, limit=Limit.HELD_BACK)
+            nonces = [randomness.token_hex(8) for _ in range(COUNTED)]
+            for number, nonce in enumerate(nonces):
+                send(writers[number % len(writers)], scene.room, nonce)
+        messages, no_to_device = _send_to_devices(scene, joined)
+        mine = {each.name: [nonce for nonce, name in messages.items() if name == each.name] for each in joined}
+        _await(scene, {name: [*nonces, *own] for name, own in mine.items()})
+        records = _all_of_it(scene)
+    names = tuple(each.name for each in identities)
+    owed = [_owed(scene, records, each.name, "event", nonce) for each in joined for nonce in nonces]
+    owed += [_owed(scene, records, name, "to-device message", nonce) for nonce, name in messages.items()]
+    senders = {arrival.peer: arrival for record in records if (arrival := _arrival(scene, record))}
+    return FederationCanary(names, tuple(owed), tuple(senders.values()), unheard, no_to_device)
+
+
+def _join(scene: Scene, homeserver: Matrix, identities: Sequence[Identity]) -> dict[str, str]:
+    """Have the canaries join, side by side. A signed request also takes a name out of Synapse's backoff
+    (synapse/federation/transport/server/_base.py). Returns why one could not, by name."""
+
+    def joiner(identity: Identity) -> Callable[[], str]:
+        return lambda: _joined(scene, homeserver, identity)
+
+    limit = Limit.ARRIVAL + Limit.HTTP
+    outcomes = in_threads([joiner(each) for each in identities], limit)
+    unheard: dict[str, str] = {}
+    for identity, outcome in zip(identities, outcomes, strict=True):
+        problem = "no answer in time" if outcome.exception() else outcome.result()
+        if problem:
+            unheard[identity.name] = problem
+    return unheard
+
+
+def _joined(scene: Scene, homeserver: Matrix, identity: Identity) -> str:
+    """Why a canary could not join, "" once it has."""
+
+    def join() -> None:
+        try:
+            identity.join(homeserver, scene.main.server_name, scene.room.room_id)
+        except MatrixError as error:
+            raise NotYet(str(error)) from error
+
+    try:
+        # The Service may have to learn of the pod first.
+        wait_for(join, limit=Limit.ARRIVAL, every=0.5)
+    except TimedOut as error:
+        return str(error)
+    return ""
+
+
+def _leave(scene: Scene, identity: Identity) -> None:
+    """Raises MatrixError. That it is not in the room (403), or that Synapse never got its key and so never let
+    it in (401), is no error."""
+    with matrix(scene.access, scene.main, "federation") as homeserver:
+        try:
+            identity.leave(homeserver, scene.main.server_name, scene.room.room_id)
+        except MatrixError as error:
+            if error.status not in (401, 403):
+                raise
+
+
+def _writers(scene: Scene, open_ways: ExitStack) -> list[Matrix]:
+    """The processes to send through: main last, so that each process's own rate limit is met once. Raises
+    MatrixError when there is none."""
+    processes = [each for each in scene.federation.processes if port_of(each, "client") and _runs(each)]
+    processes.sort(key=lambda each: each.is_main)
+    generic = [each for each in processes if not each.is_main and port_of(each, "federation")]
+    chosen = [*generic[:COUNTED], *(each for each in processes if each.is_main)]
+    return [open_ways.enter_context(matrix(scene.access, each)) for each in chosen]
+
+
+def _runs(process: SynapseProcess) -> bool:
+    status = process.pod.container(process.container) if process.pod else None
+    return bool(status and status.running and status.ready)
+
+
+def _send_to_devices(scene: Scene, joined: Sequence[Identity]) -> tuple[dict[str, str], str]:
+    """One to-device message to each canary, through the writer of that stream: nonce to name, and why not."""
+    writer = _to_device_writer(scene)
+    if writer is None:
+        return {}, "no process with a client listener writes to-device messages"
+    sent = {randomness.token_hex(8): each for each in joined}
+    try:
+        with matrix(scene.access, writer) as homeserver:
+            for nonce, each in sent.items():
+                where = f"{CLIENT}/sendToDevice/{TO_DEVICE_TYPE}/{nonce}"
+                body = {"messages": {each.user: {"*": {"nonce": nonce}}}}
+                homeserver.request("PUT", where, body, token=scene.room.user.token)
+    except MatrixError as error:
+        return {}, str(error)
+    return {nonce: each.name for nonce, each in sent.items()}, ""
+
+
+def _to_device_writer(scene: Scene) -> SynapseProcess | None:
+    writers = (scene.main.config or {}).get("stream_writers") or {}
+    named = writers.get("to_device") or ["master"]
+    listed = [named] if isinstance(named, str) else list(named)
+    return next(
+        (each for each in scene.federation.processes if each.instance in listed and port_of(each, "client")), None
+    )
+
+
+def _held_back(scene: Scene, joined: Sequence[Identity], warm: str) -> list[str]:
+    """The canaries that have not got the first message though a process that runs must send it.
+
+    A transaction that failed is tried again after up to a minute (synapse/http/matrixfederationclient.py,
+    max_long_retry_delay), whatever has come from that server meanwhile: a run that was killed leaves that.
+    """
+    records = scene.heard()
+    got = {record["name"] for record in records if _holds(record, warm)}
+    late = [each.name for each in joined if each.name not in got]
+    return [name for name in late if any(map(_runs, scene.federation.senders_of(name)))]
+
+
+def _await(scene: Scene, owed: Mapping[str, Iterable[str]], limit: float = Limit.ARRIVAL) -> None:
+    """Until every canary has all that it is owed, by nonce, or the limit is over: what is missing then is
+    judged."""
+
+    def all_there() -> None:
+        records = scene.heard()
+        for name, nonces in owed.items():
+            mine = [record for record in records if record["name"] == name]
+            if missing := [nonce for nonce in nonces if not any(_holds(record, nonce) for record in mine)]:
+                raise NotYet(f"{name} waits for {len(missing)} things")
+
+    with suppress(TimedOut):
+        wait_for(all_there, limit=limit, every=0.3)
+
+
+def _all_of_it(scene: Scene) -> list[dict[str, Any]]:
+    """Everything, once nothing new has come for a while."""
+    records = scene.heard()
+    deadline = time.monotonic() + Limit.ARRIVAL
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < QUIET and time.monotonic() < deadline:
+        time.sleep(0.5)
+        newer = scene.heard(len(records))
+        if newer:
+            records += newer
+            quiet_since = time.monotonic()
+    return records
+
+
+def _holds(record: Mapping[str, Any], nonce: str) -> bool:
+    """Whether a transaction carries the thing with this nonce."""
+    pdus = (str((each.get("content") or {}).get("body") or "") for each in record.get("pdus") or ())
+    if any(body.endswith(nonce) for body in pdus):
+        return True
+    edus = (each for each in record.get("edus") or () if each.get("edu_type") == TO_DEVICE)
+    return any(nonce in str(each.get("content") or "") for each in edus)
+
+
+def _owed(scene: Scene, records: Iterable[Mapping[str, Any]], name: str, kind: str, nonce: str) -> Owed:
+    seen: dict[tuple[str, str], Arrival] = {}
+    for record in records:
+        if record["name"] == name and _holds(record, nonce) and (arrival := _arrival(scene, record)):
+            seen[(arrival.transaction, arrival.peer)] = arrival
+    return Owed(name, kind, nonce, tuple(seen.values()))
+
+
+def _arrival(scene: Scene, record: Mapping[str, Any]) -> Arrival | None:
+    """None for a request that is no transaction."""
+    if "transaction" not in record:
+        return None
+    peer = str(record["peer"])
+    sender = next((each for each in scene.deployment.synapse if each.pod and each.pod.ip == peer), None)
+    return Arrival(str(record["transaction"]), peer, sender)

@@ -1,0 +1,173 @@
+"""The canary homeserver where things are not as they usually are."""
+
+import base64
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from lab.cluster import Cluster
+from lab.homes import CHECKOUT
+from postflight.verdict.status import Status
+from tests.lab.live.verify import Verified
+
+Verify = Callable[..., Verified]
+
+CHECKS = "checks/federation"
+ID = "federation.exactly_once"
+NAMESPACE = "matrix"
+FRONT, NODE_PORT = "198.51.100.10:443", 30443
+HOSTS = tuple(f"canary-{number}.wan.example:443" for number in range(1, 7))
+#: Sends to a canary while none stands, as a user of main's own, until Synapse keeps a distance from it.
+FAIL = """
+import hashlib, hmac, json, sys, urllib.request, yaml
+config = yaml.safe_load(open("/config/homeserver.yaml"))
+def ask(method, base, path, body=None, token=""):
+    headers = {"Content-Type": "application/json", **({"Authorization": "Bearer " + token} if token else {})}
+    asked = urllib.request.Request(base + path, json.dumps(body).encode() if body is not None else None, headers, method=method)
+    return json.load(urllib.request.urlopen(asked, timeout=10))
+main, writer = "http://localhost:8008", "http://synapse-todevice-writer-0.synapse-todevice-writer:8008"
+register = "/_synapse/admin/v1/register"
+nonce = ask("GET", main, register)["nonce"]
+mac = hmac.new(config["registration_shared_secret"].encode(), b"\\0".join([nonce.encode(), sys.argv[1].encode(), b"pw", b"notadmin"]), hashlib.sha1)
+user = ask("POST", main, register, {"nonce": nonce, "username": sys.argv[1], "password": "pw", "admin": False, "mac": mac.hexdigest()})
+for name in sys.argv[2:]:
+    path = "/_matrix/client/v3/sendToDevice/test.fail/" + name.replace(":", "")
+    ask("PUT", writer, path, {"messages": {"@postflight:" + name: {"*": {"n": 1}}}}, user["access_token"])
+"""
+WAITING = """select count(distinct destination) from device_federation_outbox
+where destination like 'postflight-canary%'"""
+
+
+def test_a_destination_in_backoff_is_fetched_back(cluster: Cluster, verify: Verify) -> None:
+    names = [f"postflight-canary.{NAMESPACE}.svc:{port}" for port in range(18448, 18456)]
+    user = f"distant-{time.time():.0f}"
+    cluster.kubectl(
+        "exec", "-n", NAMESPACE, "synapse-main-0", "-c", "synapse", "--", "python", "-c", FAIL, user, *names
+    )
+    _wait(lambda: _sql(cluster, WAITING) == str(len(names)), "nothing waits for the canaries")
+    # By then it has failed more than once, and tries at long intervals.
+    time.sleep(10)
+    verify(cluster.kubeconfig, checks=CHECKS).must_be_green()
+
+
+def test_by_public_names_through_the_deployments_own_front(cluster: Cluster, verify: Verify, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(json.dumps({"canary": {"hosts": HOSTS, "tls_secret": "public-canary-tls"}}))
+    with _front(cluster):
+        seen = verify(cluster.kubeconfig, "--settings", settings, checks=CHECKS)
+    seen.must_be_green()
+    assert any("wan.example" in subject for subject in seen.results[ID].seen)
+
+
+@pytest.mark.parametrize("removed", ["service", "secret"])
+def test_an_unprepared_deployment_is_warned_and_never_green(
+    removed: str, cluster: Cluster, verify: Verify, tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(json.dumps({"canary": {"service" if removed == "service" else "ca_secret": "not-there"}}))
+    seen = verify(cluster.kubeconfig, "--settings", settings, checks=CHECKS)
+    assert seen.statuses == {ID: Status.WARNED}, seen.output
+    assert "postflight prepare" in seen.output
+
+
+def test_the_limits_of_the_deployment_are_never_met(cluster: Cluster, verify: Verify) -> None:
+    for _ in range(10):
+        verify(cluster.kubeconfig, checks=CHECKS).must_be_green()
+    pods = cluster.kubectl("get", "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=synapse", "-o", "name").split()
+    for pod in pods:
+        log = cluster.kubectl("logs", "-n", NAMESPACE, pod)
+        limited = [line for line in log.splitlines() if " 429 " in line or "M_LIMIT_EXCEEDED" in line]
+        assert not limited, (pod, limited)
+
+
+@contextmanager
+def _front(cluster: Cluster) -> Iterator[None]:
+    """A node port for the canary, a certificate of public names, and a load balancer on the internet: an Ingress'
+    part, played by what the lab has."""
+    objects: list[dict[str, Any]] = [_node_port(), _certificate(cluster)]
+    cluster.kubectl("apply", "-n", NAMESPACE, "-f", "-", input=yaml.safe_dump_all(objects))
+    # In the lab's namespaces the folder that this is run in is another.
+    program = ["env", f"PYTHONPATH={CHECKOUT}", sys.executable, "-m", "lab.node.forward"]
+    balancer = subprocess.Popen(cluster.internet_command([*program, FRONT, f"10.10.0.2:{NODE_PORT}"]))
+    try:
+        yield
+    finally:
+        balancer.terminate()
+        balancer.wait()
+        for each in objects:
+            cluster.kubectl("delete", "-n", NAMESPACE, each["kind"], each["metadata"]["name"])
+
+
+def _node_port() -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "public-canary"},
+        "spec": {
+            "type": "NodePort",
+            "publishNotReadyAddresses": True,
+            "selector": {"app.kubernetes.io/name": "postflight-canary"},
+            "ports": [{"port": 443, "targetPort": 18448, "nodePort": NODE_PORT}],
+        },
+    }
+
+
+def _certificate(cluster: Cluster) -> dict[str, Any]:
+    """For *.wan.example, of the authority that the lab's Synapse trusts."""
+    path = f"/api/v1/namespaces/{NAMESPACE}/secrets/postflight-canary-ca"
+    held = cluster.get(path)["data"]
+    authority = x509.load_pem_x509_certificate(base64.b64decode(held["tls.crt"]))
+    signer = serialization.load_pem_private_key(base64.b64decode(held["tls.key"]), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "public canary")]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("*.wan.example")]), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": "public-canary-tls"},
+        "stringData": {
+            "tls.crt": made.public_bytes(serialization.Encoding.PEM).decode(),
+            "tls.key": private.decode(),
+        },
+    }
+
+
+def _sql(cluster: Cluster, statement: str) -> str:
+    labels = "cnpg.io/cluster=matrix-postgresql,cnpg.io/instanceRole=primary"
+    pod = cluster.kubectl("get", "pods", "-n", NAMESPACE, "-l", labels, "-o", "name").strip()
+    psql = ["-c", "postgres", "--", "psql", "-XAtqd", "matrix", "-c", statement]
+    return cluster.kubectl("exec", "-n", NAMESPACE, pod, *psql).strip()
+
+
+def _wait(there: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not there():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.5)

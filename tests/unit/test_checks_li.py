@@ -1,0 +1,275 @@
+"""The checks of lawful intercept, given each kind of fault alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from checks.li import test_identity, test_main_database_rights, test_replication
+from postflight.cluster.kinds import INGRESS
+from postflight.cluster.snapshot import Snapshot
+from postflight.deployment.model import Deployment
+from postflight.probes.arrival import Arrival
+from postflight.probes.databases import LoginOutcome
+from postflight.probes.identity import Identity
+from postflight.probes.li import Attempt, MainRights, Replication, Role, Said
+from postflight.probes.probe import NotTried, Refusal
+from postflight.verdict.judge import Judge
+from postflight.verdict.status import Nature, Status
+from tests.unit.li_world import ARRIVED, RIGHTS, TABLES, model, replication, synapse, world
+from tests.unit.observations import MIB, only
+from tests.unit.worlds import Json, service, thing
+
+MODEL = model()
+LI_STOPPED = ("li/matrix", "pod/matrix/second")
+
+
+def followed(
+    seen: Replication | None = None,
+    arrival: Arrival | NotTried = ARRIVED,
+    rights: MainRights = RIGHTS,
+    of: Deployment = MODEL,
+) -> Judge:
+    pen = Judge()
+    test_replication.test_what_main_stores_is_read_in_the_database_of_li_within_seconds(
+        of, seen or replication(), rights, arrival, pen
+    )
+    return pen
+
+
+class TestReplication:
+    def test_all_is_well(self) -> None:
+        pen = followed()
+        assert (pen.failures, pen.seen) == ([], ["subscription feed", "event $event"])
+
+    def test_it_is_absent_where_nothing_refers_to_li(self) -> None:
+        assert followed(of=replace(MODEL, li=None)).absence == "nothing refers to a lawful-intercept homeserver"
+
+    def test_an_empty_schema_is_the_cause_of_a_missing_subscription(self) -> None:
+        found = only(followed(replication(here=(), subscriptions=[])))
+        assert (
+            found.headline == "LI's database matrix_li has none of main's tables and no subscription: no data reach LI"
+        )
+        assert "schema" in found.cause
+        assert set(LI_STOPPED) <= set(found.stops)
+
+    def test_a_subscription_that_is_missing_though_the_schema_is_there(self) -> None:
+        found = only(followed(replication(subscriptions=[])))
+        assert found.headline == "LI's database matrix_li has no subscription: no data reach LI"
+
+    def test_an_import_in_its_stead_was_not_looked_at(self) -> None:
+        assert MODEL.li
+        of = replace(MODEL, li=replace(MODEL.li, imports=("nightly",)))
+        assert "CronJob nightly" in only(followed(replication(subscriptions=[]), of=of), Status.UNKNOWN).headline
+
+    def test_a_table_that_only_main_has_is_named_although_all_say_ready(self) -> None:
+        seen = replication(
+            published=(*TABLES, "later"),
+            states=dict.fromkeys(TABLES, "r"),
+            slot={"active": False},
+            pid=None,
+            errors={"feed": {"apply": 4, "copy": 0}},
+        )
+        found = only(followed(seen, Arrival("$event", None, 10.0)))
+        assert found.headline == ("LI's database has no table later, which main publishes: nothing is applied any more")
+        assert "no apply worker, slot not active, 0.0 MiB behind, 4 apply errors" in found.observed
+
+    def test_a_table_that_is_there_and_not_followed(self) -> None:
+        found = only(followed(replication(states={"events": "r", "event_json": "r"})))
+        assert found.headline == "LI does not follow rooms, which main publishes: its rows are silently left out"
+        assert found.stops == ()
+
+    def test_a_table_without_select(self) -> None:
+        barred = replace(RIGHTS.roles[0], unreadable=("public.rooms",))
+        states = {"events": "r", "event_json": "r", "rooms": "d"}
+        found = only(followed(replication(states=states), rights=MainRights((barred,))))
+        assert found.headline == "LI gets no row of rooms: role reader may not read it in main's database"
+        assert "public.rooms being copied (d)" in found.observed
+
+    def test_a_copy_that_is_not_complete_for_another_reason(self) -> None:
+        found = only(followed(replication(states={"events": "r", "event_json": "f", "rooms": "i"})))
+        assert found.headline == "LI's copy of event_json, rooms is not complete"
+
+    @pytest.mark.parametrize(
+        ("seen", "why"),
+        [
+            (replication(pid=None, slot={"active": False}), "its worker fails and is started again"),
+            (replication(enabled=False, pid=None), "it is disabled"),
+            (replication(slot={"name": "another"}), "main has no slot feed"),
+        ],
+    )
+    def test_nobody_follows(self, seen: Replication, why: str) -> None:
+        found = only(followed(seen))
+        assert found.headline == f"LI follows main no more: subscription feed has no worker, {why}"
+        assert set(LI_STOPPED) <= set(found.stops)
+
+    def test_a_publication_that_main_does_not_have(self) -> None:
+        assert "names publication gone" in followed(replication(publications=["gone"])).failures[0].headline
+
+    def test_bytes_behind_and_silence_are_warned_of(self) -> None:
+        pen = followed(replication(slot={"behind": 100 * MIB}, silent=300.0))
+        assert [each.headline for each in pen.failures] == [
+            "LI is 100 MiB behind main",
+            "LI has heard nothing from main for 300 s",
+        ]
+        assert {each.status for each in pen.failures} == {Status.WARNED}
+
+    def test_an_event_that_does_not_arrive(self) -> None:
+        found = only(followed(arrival=Arrival("$event", None, 10.0)))
+        assert found.headline.startswith("an event sent through main is not in LI's database after 10 s")
+
+    def test_an_event_that_could_not_be_sent_is_blamed_on_main(self) -> None:
+        found = only(followed(arrival=Arrival(problem="it does not run", where="pod/matrix/hs")), Status.UNKNOWN)
+        assert found.needs == ("pod/matrix/hs",)
+
+    def test_read_only_sees_it_by_a_weaker_way(self) -> None:
+        refusal = NotTried("needs --safety canary", Refusal.SAFETY)
+        assert "needs --safety canary" in only(followed(arrival=refusal), Status.WARNED).headline
+
+    def test_a_database_that_does_not_answer_is_not_known(self) -> None:
+        seen = replace(replication(), followed=Said({}, problem="timed out"))
+        found = only(followed(seen), Status.UNKNOWN)
+        assert found.headline == "LI's database (pg-li) could not be asked how it replicates: timed out"
+        assert found.needs == ("postgresql/matrix/pg-li", "pod/matrix/second")
+
+
+def rights(*roles: Role, attempts: tuple[Attempt, ...] = (), problem: str = "") -> Judge:
+    pen = Judge()
+    test_main_database_rights.test_the_role_by_which_li_reads_main_can_change_nothing_there(
+        MODEL, MainRights(roles, attempts, problem), pen
+    )
+    return pen
+
+
+def attempt(outcome: LoginOutcome = LoginOutcome.ACCEPTED, refused: bool | None = True, problem: str = "") -> Attempt:
+    assert MODEL.li
+    return Attempt(MODEL.li.sync[0], outcome, "public.users", refused, problem)
+
+
+class TestMainDatabaseRights:
+    def test_a_role_that_only_reads(self) -> None:
+        pen = rights(*RIGHTS.roles, attempts=(attempt(),))
+        assert (pen.failures, pen.seen) == ([], ["role reader"])
+
+    def test_the_owners_role(self) -> None:
+        assert MODEL.li
+        owner = replace(MODEL.li.sync[0], login=replace(MODEL.li.sync[0].login, user="synapse"))
+        role = Role("synapse", True, writes=("public.a", "public.b"), creates=("tables in public",), doors=(owner,))
+        found = only(rights(role, attempts=(replace(attempt(refused=False), door=owner),)))
+        assert found.headline == (
+            "LI reads main's database as synapse, which may write 2 of its tables and may create in it"
+        )
+        assert found.observed == (
+            "UPDATE public.users ... WHERE false was let in; by catalogue synapse may write a, b,"
+            " may create tables in public"
+        )
+        assert "Job setup logs in as synapse (Secret sync/MAIN_DB_PASSWORD)" in found.cause
+        assert "the role of main's own processes" in found.cause
+
+    def test_an_update_that_is_let_in_is_enough(self) -> None:
+        assert only(rights(*RIGHTS.roles, attempts=(attempt(refused=False),))).nature is Nature.WRONG
+
+    def test_a_superuser(self) -> None:
+        assert "is a superuser" in only(rights(Role("reader", True, superuser=True))).headline
+
+    def test_a_password_that_is_refused(self) -> None:
+        found = only(rights(*RIGHTS.roles, attempts=(attempt(LoginOutcome.PASSWORD, None, "failed"),)))
+        assert found.headline == "Job setup cannot log in to main's database as reader: password rejected"
+
+    def test_a_database_that_is_down_is_blamed(self) -> None:
+        found = only(rights(*RIGHTS.roles, attempts=(attempt(LoginOutcome.UNREACHABLE, None, "refused"),)))
+        assert (found.nature, found.needs[0]) == (Nature.UNAVAILABLE, "postgresql/matrix/pg")
+
+    def test_what_was_not_come_to_is_not_known(self) -> None:
+        assert only(rights(*RIGHTS.roles, attempts=(attempt(refused=None, problem="lock"),)), Status.UNKNOWN)
+        assert only(rights(problem="no login"), Status.UNKNOWN)
+        assert "is not known" in only(rights(), Status.UNKNOWN).headline
+
+
+def identity(of: Snapshot | None = None, keys: str = "a", problem: str = "", **li: Any) -> Judge:
+    pen, found = Judge(), model(of, **li)
+    main, second = (next(each for each in found.synapse if each.workload_name == name) for name in ("hs", "second"))
+    seen = (
+        Identity(main, "matrix.lab.test", {"ed25519:a": "a"}),
+        Identity(second, "matrix.lab.test", {"ed25519:a": keys}, problem),
+    )
+    test_identity.test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(found, of or world(), seen, pen)
+    return pen
+
+
+def selecting(name: str, selector: Json, **labels: str) -> Json:
+    found = service(name)
+    found["spec"]["selector"], found["metadata"]["labels"] = selector, labels
+    return found
+
+
+def ingress(host: str, name: str) -> Json:
+    backend = {"service": {"name": name, "port": {"number": 80}}}
+    return thing(INGRESS, "front", spec={"rules": [{"host": host, "http": {"paths": [{"backend": backend}]}}]})
+
+
+def down() -> Snapshot:
+    """LI's pod is not Ready."""
+    found = world()
+    second = next(each for items in found.objects.values() for each in items if each["metadata"]["name"] == "second")
+    second["status"]["conditions"] = []
+    return found
+
+
+class TestIdentity:
+    def test_all_is_well(self) -> None:
+        pen = identity()
+        assert pen.failures == []
+        assert "pod/matrix/second" in pen.seen
+
+    def test_another_name(self) -> None:
+        found = only(identity(server_name="li.lab.test"))
+        assert found.headline == "second calls itself li.lab.test, main is matrix.lab.test"
+        assert "pod/matrix/second" in found.stops
+
+    def test_mains_own_database(self) -> None:
+        args = {"host": "pg-rw", "dbname": "matrix", "user": "synapse", "password": "of-main-itself"}
+        found = only(identity(database={"name": "psycopg2", "args": args}))
+        assert found.headline == "LI works on main's own database matrix"
+
+    def test_mains_address(self) -> None:
+        found = only(identity(public_baseurl="https://matrix.lab.test"))
+        assert found.headline == "second gives out main's own address, https://matrix.lab.test"
+
+    def test_it_sends(self) -> None:
+        found = only(identity(send_federation=True, federation_domain_whitelist=None))
+        assert found.headline == "second sends to other servers in main's name"
+
+    def test_it_may_still_ask(self) -> None:
+        assert only(identity(federation_domain_whitelist=None), Status.WARNED)
+
+    def test_another_key(self) -> None:
+        found = only(identity(keys="b"))
+        assert found.headline == "second has another signing key than main (ed25519:a)"
+
+    def test_it_is_ready_and_does_not_answer(self) -> None:
+        assert only(identity(problem="timed out"), Status.UNKNOWN)
+
+    def test_it_does_not_run(self) -> None:
+        assert only(identity(down(), problem="it does not run")).nature is Nature.UNAVAILABLE
+
+    def test_a_service_that_leads_to_both(self) -> None:
+        found = only(identity(world(selecting("li-client", {"app": "hs"}))))
+        assert found.headline == "Service li-client leads to LI and to main: second, hs, hs-worker"
+
+    def test_a_service_of_lis_that_leads_to_main(self) -> None:
+        strays = selecting("li-client", {"app": "hs", "tier": "front"}, **{"matrix.instance": "li"})
+        pen = identity(world(strays, synapse("hs-front", {"app": "hs", "tier": "front"})))
+        assert "Service li-client is LI's and leads to main: hs-front" in [each.headline for each in pen.failures]
+
+    def test_an_address_that_leads_to_the_other_side(self) -> None:
+        pen = identity(world(selecting("clients", {"app": "hs"}), ingress("matrix-li.lab.test", "clients")))
+        assert "LI's address matrix-li.lab.test leads to main's Synapse, by Ingress front" in [
+            each.headline for each in pen.failures
+        ]
+
+    def test_an_address_that_leads_where_it_should(self) -> None:
+        own = selecting("li-clients", {"matrix.instance": "li"})
+        assert identity(world(own, ingress("matrix-li.lab.test", "li-clients"))).failures == []

@@ -1,0 +1,203 @@
+"""Who sends to whom by the configuration in effect, and what the check says of what came."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postflight.deployment.federation import Federation, closed, covering, federation_of, shard
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side, SynapseProcess
+from postflight.prepare import text
+from postflight.probes.canary_homeserver import NotPrepared
+from postflight.probes.federation import Arrival, FederationCanary
+from postflight.settings import CanarySettings
+from postflight.verdict.status import Status
+from tests.unit.observations import CANARIES, MODEL, READ_ONLY, ask, canary, only
+
+FIRST, SECOND = (f"federation_sender_synapse-federation-sender-{number}" for number in (0, 1))
+
+
+def configured(change: Any) -> Deployment:
+    """The lab with ``change(process, config)`` made in every process's configuration, app included."""
+
+    def changed(process: SynapseProcess) -> SynapseProcess:
+        config = dict(process.config or {})
+        change(process, config)
+        return replace(process, config=config, app=str(config.get("worker_app") or process.app))
+
+    return replace(MODEL, synapse=tuple(map(changed, MODEL.synapse)))
+
+
+def without_list(process: SynapseProcess, config: dict[str, Any]) -> None:
+    config.pop("federation_sender_instances", None)
+
+
+def says(model: Deployment) -> Any:
+    """What the check says where each process does as its configuration has it."""
+    return ask("federation.exactly_once", deployment=model, federation_canary=canary(model))
+
+
+def instances(processes: Any) -> set[str]:
+    return {each.instance for each in processes}
+
+
+def test_the_lab_is_green_and_every_sender_has_its_share() -> None:
+    federation = federation_of(MODEL)
+    assert instances(federation.meant) == {FIRST, SECOND}
+    names = covering(federation.lists, CANARIES)
+    assert {each.instance for name in names for each in federation.senders_of(name)} == {FIRST, SECOND}
+    pen = says(MODEL)
+    assert not pen.failures
+    assert pen.seen == list(names)
+
+
+class TestVariants:
+    """The broken rows of the facts: what stands in the first line."""
+
+    def test_a_legacy_app_while_main_sends(self) -> None:
+        def legacy(process: SynapseProcess, config: dict[str, Any]) -> None:
+            without_list(process, config)
+            if process.instance in (FIRST, SECOND):
+                config["worker_app"] = "synapse.app.federation_sender"
+
+        first = says(configured(legacy)).failures[0]
+        assert FIRST in first.headline
+        assert "refuses to start while send_federation is on" in first.headline
+        assert first.stops
+
+    def test_b_list_in_the_worker_only(self) -> None:
+        def only_there(process: SynapseProcess, config: dict[str, Any]) -> None:
+            if process.instance not in (FIRST, SECOND):
+                without_list(process, config)
+
+        first = says(configured(only_there)).failures[0]
+        assert first.headline.startswith("other homeservers get things more than once: ")
+        assert "master" in first.headline
+        assert "master takes the senders to be master" in first.cause
+
+    def test_c_senders_listed_nowhere(self) -> None:
+        found = says(configured(without_list)).failures
+        assert [each.headline.partition(" ")[0] for each in found] == [FIRST, SECOND]
+        assert "federation_sender_instances is not set" in found[0].headline
+        assert "they come from master" in found[0].observed
+
+    def test_f_nobody_sends(self) -> None:
+        def nobody(process: SynapseProcess, config: dict[str, Any]) -> None:
+            without_list(process, config)
+            config["send_federation"] = False
+
+        first = says(configured(nobody)).failures[0]
+        assert first.headline.endswith("send_federation is off and federation_sender_instances is not set")
+
+    def test_legacy_senders_without_a_list(self) -> None:
+        def legacy(process: SynapseProcess, config: dict[str, Any]) -> None:
+            without_list(process, config)
+            config["send_federation"] = False
+            if process.instance in (FIRST, SECOND):
+                config["worker_app"] = "synapse.app.federation_sender"
+
+        assert f"{FIRST} and {SECOND} both send" in says(configured(legacy)).failures[0].headline
+
+    def test_h_main_listed_in_its_own_list_only(self) -> None:
+        def too_many(process: SynapseProcess, config: dict[str, Any]) -> None:
+            if process.is_main:
+                config["federation_sender_instances"] = [FIRST, SECOND, "master"]
+
+        first = says(configured(too_many)).failures[0]
+        assert "master" in first.headline
+        assert "both send" in first.headline
+
+    def test_a_sender_that_does_not_exist(self) -> None:
+        def ghost(process: SynapseProcess, config: dict[str, Any]) -> None:
+            config["federation_sender_instances"] = [FIRST, SECOND, "ghost"]
+
+        found = only(says(configured(ghost)))
+        assert found.headline == "ghost is a sender that does not exist: what falls to it is sent by nobody"
+
+    def test_send_federation_beside_a_right_list_changes_nothing(self) -> None:
+        assert not says(configured(lambda process, config: config.update(send_federation=True))).failures
+
+
+class TestWhatCame:
+    def test_the_same_transaction_again_is_a_retry(self) -> None:
+        assert not ask("federation.exactly_once", federation_canary=canary(MODEL)).failures
+
+    def test_two_transactions_of_one_sender(self) -> None:
+        seen = canary(MODEL)
+        first = seen.owed[0]
+        again = replace(first.arrivals[0], transaction="2")
+        doubled = replace(seen, owed=(replace(first, arrivals=(*first.arrivals, again)), *seen.owed[1:]))
+        found = only(ask("federation.exactly_once", federation_canary=doubled))
+        assert found.observed.startswith("1 event of 2 events and 1 to-device message came to ")
+
+    def test_a_sender_that_does_not_send_what_it_must(self) -> None:
+        seen = canary(MODEL)
+        dropped = replace(seen, owed=(replace(seen.owed[0], arrivals=()), *seen.owed[1:]))
+        found = only(ask("federation.exactly_once", federation_canary=dropped))
+        assert "does not send to" in found.headline
+
+    def test_a_sender_that_is_down_is_what_explains_it(self) -> None:
+        seen = canary(MODEL)
+        sender = seen.owed[0].arrivals[0].sender
+        assert sender
+        assert sender.pod
+        down = replace(sender, pod=replace(sender.pod, ready=False))
+        model = replace(MODEL, synapse=tuple(down if each == sender else each for each in MODEL.synapse))
+        empty = replace(
+            seen, owed=tuple(replace(each, arrivals=()) if each.name == seen.names[0] else each for each in seen.owed)
+        )
+        found = ask("federation.exactly_once", deployment=model, federation_canary=empty).failures[0]
+        assert found.leans_on == (sender.id,)
+        assert "is not ready" in found.headline
+
+    def test_the_lawful_intercept_side_never_sends(self) -> None:
+        seen = canary(MODEL)
+        li = replace(MODEL.synapse[0], side=Side.LI)
+        strange = replace(seen, senders=(*seen.senders, Arrival("9", "10.0.0.9", li)))
+        assert "lawful-intercept" in only(ask("federation.exactly_once", federation_canary=strange)).headline
+
+    def test_a_canary_that_could_not_join_is_unknown(self) -> None:
+        seen = canary(MODEL)
+        deaf = FederationCanary(seen.names, (), (), dict.fromkeys(seen.names, "no key"))
+        pen = ask("federation.exactly_once", federation_canary=deaf)
+        assert {each.status for each in pen.failures} == {Status.UNKNOWN}
+
+    def test_unprepared_or_not_tried_is_never_green(self) -> None:
+        for seen in (NotPrepared("no Service"), READ_ONLY):
+            only(ask("federation.exactly_once", federation_canary=seen), Status.WARNED)
+
+    def test_federation_that_is_off_by_choice_is_absent(self) -> None:
+        model = configured(lambda process, config: config.update(federation_domain_whitelist=[]))
+        assert closed(model) in ask("federation.exactly_once", deployment=model).absence
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=5, unique=True), st.text())
+def test_the_shard_is_upstreams(instances: list[str], name: str) -> None:
+    number = int.from_bytes(sha256(name.encode("utf8", "surrogatepass")).digest(), byteorder="little")
+    if not any("\ud800" <= char <= "\udfff" for char in name):
+        assert shard(instances, name) == instances[number % len(instances)]
+
+
+@pytest.mark.parametrize("lists", [(), ((),), (("a",),), (("a", "b"), ("a", "b", "c")), (("c", "a"),)])
+def test_covering_meets_every_place_that_any_name_meets(lists: tuple[tuple[str, ...], ...]) -> None:
+    names = [f"canary:{port}" for port in range(60)]
+    chosen = covering(lists, names)
+    assert chosen
+    for each in filter(None, lists):
+        assert {shard(each, name) for name in chosen} == set(each)
+
+
+def test_who_falls_to_a_list_of_nobody() -> None:
+    assert Federation((), {}, {}).senders_of("anywhere") == ()
+
+
+def test_prepare_prints_what_the_lab_has() -> None:
+    printed = text("matrix", CanarySettings())
+    assert all(name in printed for name in CANARIES)
+    assert "ip_range_whitelist" in printed

@@ -1,0 +1,118 @@
+"""Which homeserver is the lawful-intercept one, by whatever tells it, and what feeds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from postflight.cluster.kinds import CRON_JOB
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side
+from postflight.settings import Names, Settings, SynapseNames
+from tests.unit.li_world import HELD, model, read, world
+from tests.unit.worlds import container, deployment, snapshot, thing
+
+
+def sides(found: Deployment) -> dict[str, Side]:
+    return {each.workload_name: each.side for each in found.synapse}
+
+
+EXPECTED = {"hs": Side.MAIN, "hs-worker": Side.MAIN, "second": Side.LI}
+
+
+class TestWhichOneItIs:
+    @pytest.mark.parametrize(
+        "told",
+        [
+            {"subscribes": False, "job": False},
+            {"labels": False, "job": False},
+            {"labels": False, "subscribes": False},
+            {"labels": False, "subscribes": False, "job": False},
+        ],
+        ids=["by label", "by its Cluster's external one", "by having no workers", "the same without a Job"],
+    )
+    def test_is_told_by_one_of_several_things(self, told: dict[str, Any]) -> None:
+        assert sides(model(world(**told))) == EXPECTED
+
+    def test_the_settings_win_over_labels(self) -> None:
+        named = Settings(names=Names(synapse=SynapseNames(li=("hs",))))
+        assert sides(model(settings=named)) == {"hs": Side.LI, "hs-worker": Side.LI, "second": Side.MAIN}
+
+    def test_another_homeserver_without_workers_is_none(self) -> None:
+        found = model(world(labels=False, subscribes=False, job=False), server_name="other.lab.test")
+        assert set(sides(found).values()) == {Side.MAIN}
+        assert found.li is None
+
+    def test_two_without_workers_are_not_guessed_at(self) -> None:
+        found = model(world(labels=False, subscribes=False, job=False, workers=False))
+        assert set(sides(found).values()) == {Side.MAIN}
+
+    def test_an_li_on_mains_own_database_takes_nobody_along(self) -> None:
+        args = {"host": "pg-rw", "dbname": "matrix", "user": "synapse", "password": "of-main-itself"}
+        assert sides(model(database={"name": "psycopg2", "args": args})) == EXPECTED
+
+    def test_a_worker_stands_where_its_database_is(self) -> None:
+        named = Settings(names=Names(synapse=SynapseNames(li=("hs",))))
+        assert sides(model(settings=named))["hs-worker"] is Side.LI
+
+
+class TestWhatFeedsIt:
+    def test_the_databases_and_who_opens_them(self) -> None:
+        li = model().li
+        assert li
+        assert (li.cluster and li.cluster.name, li.main_cluster and li.main_cluster.name) == ("pg-li", "pg")
+        assert [(each.name, each.login.user) for each in li.doors] == [
+            ("second", "synapse_li"),
+            ("pg-li", "synapse_li"),
+        ]
+        assert [each.login.user for each in li.main_doors] == ["synapse", "synapse", "reader"]
+        assert [each.workload_name for each in li.processes] == ["second"]
+        assert [each.workload_name for each in li.mains] == ["hs"]
+
+    def test_a_job_that_has_ended_tells_the_role_on_main(self) -> None:
+        li = model(world(subscribes=False)).li
+        assert li
+        assert [(each.name, each.login.user, each.origin) for each in li.sync] == [
+            ("Job setup", "reader", "Secret sync/MAIN_DB_PASSWORD")
+        ]
+
+    def test_so_does_the_cluster_that_names_main_as_external(self) -> None:
+        li = model(world(job=False)).li
+        assert li
+        assert [(each.name, each.login.user, each.login.password.reveal()) for each in li.sync] == [
+            ("Cluster pg-li", "reader", "of-the-reader")
+        ]
+
+    def test_one_login_held_twice_is_one(self) -> None:
+        li = model().li
+        assert li
+        assert len(li.sync) == 1
+
+    def test_lis_data_lean_on_both_databases(self) -> None:
+        found = model()
+        assert found.li
+        assert set(found.depends[found.li.id]) == {"postgresql/matrix/pg", "postgresql/matrix/pg-li"}
+
+    def test_an_import_is_named(self) -> None:
+        words = ["sh", "-c", "pg_dump -h pg-rw matrix | psql -h pg-li-rw matrix_li"]
+        spec = {"jobTemplate": {"spec": {"template": {"spec": {"containers": [container(command=words)]}}}}}
+        found = model(world(thing(CRON_JOB, "synapse-li-database-sync", spec=spec))).li
+        assert found
+        assert found.imports == ("synapse-li-database-sync",)
+
+    def test_a_job_that_speaks_of_li_is_enough_to_miss_it(self) -> None:
+        """Nobody runs LI, but something here feeds it."""
+        objects = [each for items in world().objects.values() for each in items if each["metadata"]["name"] != "second"]
+        found = deployment(snapshot(*map(dict, objects)), HELD, read()).li
+        assert found
+        assert (found.processes, {each.login.database for each in found.doors}) == ((), {"matrix_li"})
+
+    def test_there_is_none_where_nothing_refers_to_one(self) -> None:
+        objects = [
+            each
+            for items in world(job=False, subscribes=False).objects.values()
+            for each in items
+            if each["metadata"]["name"] != "second"
+        ]
+        assert deployment(snapshot(*map(dict, objects)), HELD, read()).li is None

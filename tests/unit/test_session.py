@@ -1,0 +1,46 @@
+"""What a session makes of what checks said, before blame."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from postflight.deployment.model import Deployment
+from postflight.session import _beyond
+from postflight.verdict.status import Status
+from tests.unit.records import absent, green, said
+from tests.unit.worlds import container, deployment, files, pod, snapshot
+
+
+def model(database: str, redis: str) -> Deployment:
+    args = {"host": database, "user": "u", "password": "hunter2", "dbname": "d"}
+    config = {"database": {"name": "psycopg2", "args": args}, "redis": {"enabled": True, "host": redis}}
+    world = snapshot(pod("one", container(image="matrixdotorg/synapse:1")))
+    return deployment(world, read=files(**{"/data/homeserver.yaml": yaml.safe_dump(config)}))
+
+
+ELSEWHERE = model("pg-rw.databases.svc.cluster.local", "redis.cache.svc")
+
+
+@pytest.mark.parametrize(
+    ("id", "line"),
+    [
+        ("database.replication", "pg-rw.databases.svc.cluster.local: namespace databases is not looked at"),
+        ("platform.operators", "pg-rw.databases.svc.cluster.local: namespace databases is not looked at"),
+        ("redis.memory", "redis.cache.svc: namespace cache is not looked at"),
+    ],
+)
+def test_what_stands_in_a_namespace_that_is_not_looked_at_is_unknown_not_absent(id: str, line: str) -> None:
+    statement = _beyond(said(id, absent("outside the cluster")), ELSEWHERE)
+    (failure,) = statement.failures
+    namespace = line.split("namespace ")[1].split()[0]
+    assert (failure.status, failure.headline) == (Status.UNKNOWN, f"{line}: --namespace matrix,{namespace}")
+    assert statement.absence == ""
+    assert _beyond(said(id, green("it")), ELSEWHERE).failures == ()
+
+
+def test_what_stands_outside_the_cluster_or_is_no_part_of_it_stays_absent() -> None:
+    outside = model("db.example.com", "10.1.2.3")
+    assert list(outside.beyond()) == []
+    for id, world in (("database.replication", outside), ("federation.exactly_once", ELSEWHERE)):
+        assert _beyond(said(id, absent("no")), world).absence == "no"
