@@ -1,13 +1,15 @@
 """The lab's command: `python -m lab COMMAND`."""
 
 import argparse
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab import defects, demo, labs, verifier
+from lab import defects, demo, elsewhere, labs, verifier
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.homes import Home, home
@@ -75,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         add(name, _switch, told).add_argument("node", metavar="nodeN")
         commands.choices[name].set_defaults(switch=name)
     add("verifier", _verifier, "build the verifier's image of this checkout and import it into a running lab")
+    add("elsewhere", _elsewhere, "a second homeserver on the lab's internet, with TLS, until Ctrl-C")
     fork = add("fork", _fork, "copy a lab with all that is in it; `up --from stopped` starts the copy", named=False)
     fork.add_argument("source", metavar="SRC")
     fork.add_argument("target", metavar="DST")
@@ -166,6 +169,14 @@ def _switch(where: Home, arguments: argparse.Namespace) -> int:
 
 def _verifier(where: Home, arguments: argparse.Namespace) -> int:
     print(verifier.load(where, _open(where, arguments)))
+    return 0
+
+
+def _elsewhere(where: Home, arguments: argparse.Namespace) -> int:
+    with elsewhere.there(_open(where, arguments)):
+        print(f"{elsewhere.SERVER_NAME} is there, at {elsewhere.HOST} of the lab's internet; Ctrl-C takes it away")
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
     return 0
 
 

@@ -24,6 +24,7 @@ ORDER = (
     "test_rights",
     "test_silence",
     "test_federation",
+    "test_elsewhere",
     "test_interrupted",
     "test_secrets",
     "test_probe_pod",

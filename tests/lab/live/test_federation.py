@@ -1,25 +1,17 @@
 """The canary homeserver where things are not as they usually are."""
 
-import base64
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from lab import elsewhere, public_tls
 from lab.cluster import Cluster
-from lab.homes import CHECKOUT
 from postflight.verdict.status import Status
 from tests.lab.live.verify import Verified
 
@@ -97,16 +89,12 @@ def test_the_limits_of_the_deployment_are_never_met(cluster: Cluster, verify: Ve
 def _front(cluster: Cluster) -> Iterator[None]:
     """A node port for the canary, a certificate of public names, and a load balancer on the internet: an Ingress'
     part, played by what the lab has."""
-    objects: list[dict[str, Any]] = [_node_port(), _certificate(cluster)]
+    objects: list[dict[str, Any]] = [_node_port(), public_tls.secret(cluster, "public-canary-tls", ["*.wan.example"])]
     cluster.kubectl("apply", "-n", NAMESPACE, "-f", "-", input=yaml.safe_dump_all(objects))
-    # In the lab's namespaces the folder that this is run in is another.
-    program = ["env", f"PYTHONPATH={CHECKOUT}", sys.executable, "-m", "lab.node.forward"]
-    balancer = subprocess.Popen(cluster.internet_command([*program, FRONT, f"10.10.0.2:{NODE_PORT}"]))
     try:
-        yield
+        with elsewhere.load_balancer(cluster, FRONT, NODE_PORT):
+            yield
     finally:
-        balancer.terminate()
-        balancer.wait()
         for each in objects:
             cluster.kubectl("delete", "-n", NAMESPACE, each["kind"], each["metadata"]["name"])
 
@@ -121,40 +109,6 @@ def _node_port() -> dict[str, Any]:
             "publishNotReadyAddresses": True,
             "selector": {"app.kubernetes.io/name": "postflight-canary"},
             "ports": [{"port": 443, "targetPort": 18448, "nodePort": NODE_PORT}],
-        },
-    }
-
-
-def _certificate(cluster: Cluster) -> dict[str, Any]:
-    """For *.wan.example, of the authority that the lab's Synapse trusts."""
-    path = f"/api/v1/namespaces/{NAMESPACE}/secrets/postflight-canary-ca"
-    held = cluster.get(path)["data"]
-    authority = x509.load_pem_x509_certificate(base64.b64decode(held["tls.crt"]))
-    signer = serialization.load_pem_private_key(base64.b64decode(held["tls.key"]), None)
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "public canary")]))
-        .issuer_name(authority.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("*.wan.example")]), critical=False)
-        .sign(signer, hashes.SHA256())
-    )
-    plain = serialization.NoEncryption()
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "kubernetes.io/tls",
-        "metadata": {"name": "public-canary-tls"},
-        "stringData": {
-            "tls.crt": made.public_bytes(serialization.Encoding.PEM).decode(),
-            "tls.key": private.decode(),
         },
     }
 
