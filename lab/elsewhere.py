@@ -41,8 +41,17 @@ def there(cluster: Cluster) -> Iterator[None]:
 @contextmanager
 def load_balancer(cluster: Cluster, address: str, node_port: int) -> Iterator[None]:
     """HOST:PORT of the internet leads to a node port, while inside. Raises LabError when it does not start."""
-    # In the lab's namespaces the folder that this is run in is another.
-    program = ["env", f"PYTHONPATH={CHECKOUT}", sys.executable, "-m", "lab.node.forward"]
+    # In the lab's namespaces the folder that this is run in is another; what enters them hands no signal on.
+    program = [
+        "setpriv",
+        "--pdeathsig",
+        "TERM",
+        "env",
+        f"PYTHONPATH={CHECKOUT}",
+        sys.executable,
+        "-m",
+        "lab.node.forward",
+    ]
     balancer = subprocess.Popen(cluster.internet_command([*program, address, f"{API_ADDRESS}:{node_port}"]))
     try:
         readiness.wait(lambda: _deaf(cluster, address, balancer), 10, f"{address} is not listened on")

@@ -167,6 +167,10 @@ class Run:
                 f"no homeserver found in namespace {scope} of {connection.name}:"
                 " is this the right cluster and --namespace?"
             )
+        found = deployment.homeservers
+        if not self.options.namespaces and len(set(found.values())) > 1:
+            each = ", ".join(f"{name} in namespace {namespace}" for namespace, name in sorted(found.items()))
+            raise ClusterError(f"more than one deployment is found: {each}; say which one with --namespace")
         for password, name in deployment.passwords():
             self.redactor.register(password, name)
         self.redactor.make_public(*_public_names(deployment))

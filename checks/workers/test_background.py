@@ -36,9 +36,9 @@ def test_some_process_runs_the_background_tasks_and_the_updates_come_to_an_end(
         _tasks(main, deployment, judge)
     known = {} if isinstance(known_updates, NotTried) else known_updates
     for seen in background_updates:
-        if seen.problem:
-            line = f"which background updates {seen.process.workload_name} has left could not be read: {seen.problem}"
-            judge.unavailable(seen.process.id, line)
+        if why := seen.problem or seen.unseen:
+            line = f"which background updates {seen.process.workload_name} has left could not be read: {why}"
+            (judge.unavailable if seen.problem else judge.unknown)(seen.process.id, line)
         for update in seen.updates:
             _update(update, seen, known, judge)
 

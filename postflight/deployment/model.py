@@ -14,6 +14,7 @@ from postflight.deployment.parts import (
     PostgresCluster,
     RedisEndpoint,
     RedisGroup,
+    Side,
     SynapseProcess,
     Unclear,
     Workload,
@@ -61,6 +62,12 @@ class Deployment:
         for part, endpoint in addresses:
             if endpoint.external and endpoint.namespace not in ("", *self.namespaces):
                 yield part, endpoint
+
+    @property
+    def homeservers(self) -> Mapping[str, str]:
+        """The server name of the users' homeserver in each namespace that has one, where it is known."""
+        mains = [each for each in self.synapse if each.is_main and each.side is Side.MAIN and each.server_name]
+        return {each.namespace: each.server_name for each in mains}
 
     @property
     def without_main(self) -> tuple[SynapseProcess, ...]:

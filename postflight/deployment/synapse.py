@@ -29,8 +29,8 @@ MAIN = "synapse.app.homeserver"
 ADMIN = "synapse.app.admin_cmd"
 #: Where a value comes from; YAML takes it as a plain word wherever a value may stand.
 TRACED = "x--{}--x"
-#: A shell's own ``-c`` takes a script, not a configuration.
-SHELLS = ("sh", "bash", "ash", "dash")
+#: An interpreter's own ``-c`` takes a script, not a configuration.
+INTERPRETERS = re.compile(r"(ba|da|a)?sh|python[\d.]*")
 DEFAULT_PATH = "/data/homeserver.yaml"
 #: What tells the two homeservers of a deployment apart where they share a namespace.
 LI_LABELS = {("matrix.instance", Side.LI.value), ("app.kubernetes.io/instance", Side.LI.value)}
@@ -155,24 +155,24 @@ def _module(container: Mapping[str, Any]) -> str:
     return match[0] if match else ""
 
 
-def _of_a_shell(before: Sequence[str]) -> bool:
-    """Whether these words are a shell and its options (``bash -eu -o pipefail``)."""
+def _of_an_interpreter(before: Sequence[str]) -> bool:
+    """Whether these words end with an interpreter and its options (``bash -eu -o pipefail``)."""
     options = [*before]
     while options and (options[-1].startswith(("-", "+")) or options[-2:-1] == ["-o"]):
         options.pop()
-    return bool(options) and options[-1].rpartition("/")[2] in SHELLS
+    return bool(options) and bool(INTERPRETERS.fullmatch(options[-1].rpartition("/")[2]))
 
 
 def _config_paths(spec: Spec, container: Mapping[str, Any]) -> tuple[str, ...]:
     words = words_of(container)
     paths: list[str] = []
     for index, word in enumerate(words):
-        if word in ("--config-path", "-c") and not _of_a_shell(words[:index]) and index + 1 < len(words):
+        if word in ("--config-path", "-c") and not _of_an_interpreter(words[:index]) and index + 1 < len(words):
             paths.append(words[index + 1].rstrip(";"))
         elif word.startswith("--config-path="):
             paths.append(word.partition("=")[2].rstrip(";"))
     if paths:
-        return tuple(paths)
+        return tuple(dict.fromkeys(paths))
     environment = spec.environment(container)
     named = environment.get("SYNAPSE_CONFIG_PATH")
     folder = environment.get("SYNAPSE_CONFIG_DIR")

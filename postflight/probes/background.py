@@ -46,13 +46,15 @@ class Update:
 @dataclass(frozen=True, slots=True)
 class BackgroundUpdates:
     """What the database of one main process still waits for. ``moving``: some row was gone at the second look, or
-    further; ``busy``: a statement of its role runs for long. ``problem`` says why it could not be asked."""
+    further; ``busy``: a statement of its role runs for long. ``problem`` says why the database did not answer,
+    ``unseen`` why nobody could ask it."""
 
     process: SynapseProcess
     updates: tuple[Update, ...] = ()
     moving: bool = False
     busy: bool = False
     problem: str = ""
+    unseen: str = ""
 
 
 @probe(limit=Limit.DATABASE, reaches=True)
@@ -78,9 +80,9 @@ def _ask(access: Access, process: SynapseProcess, login: Login | None, endpoint:
     import psycopg
 
     if login is None or endpoint is None:
-        return BackgroundUpdates(process, problem="its database is not known")
+        return BackgroundUpdates(process, unseen="its database is not known")
     if endpoint.external and access.way is Way.TUNNEL:
-        return BackgroundUpdates(process, problem=f"no tunnel leads to {login.host}, outside the cluster")
+        return BackgroundUpdates(process, unseen=f"no tunnel leads to {login.host}, outside the cluster")
     if not endpoint.pods and not endpoint.external:
         return BackgroundUpdates(process, problem=endpoint.problem)
     try:

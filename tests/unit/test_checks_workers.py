@@ -92,3 +92,6 @@ class TestUpdates:
     def test_that_could_not_be_read(self) -> None:
         found = only(self.left(problem="password rejected"))
         assert (found.nature, found.subject) == (Nature.UNAVAILABLE, MAIN.id)
+
+    def test_that_nobody_could_ask_for(self) -> None:
+        assert "is not known" in only(self.left(unseen="its database is not known"), Status.UNKNOWN).headline

@@ -51,6 +51,14 @@ class TestWhereTheConfigurationIs:
             {"command": ["sh", "-e", "-c", f"exec {' '.join(MODULE)} -c {BOTH[0]} -c {BOTH[1]}"]},
             {"command": ["bash", "-eu", "-o", "pipefail", "-c", f"{' '.join(MODULE)} -c {BOTH[0]} -c {BOTH[1]}"]},
             {"command": ["sh", "-ec", f"set -x\n{' '.join(MODULE)} -c '{BOTH[0]}' --config-path={BOTH[1]};\n"]},
+            {"command": ["sh", "-ec", f"python3.11 -c 'import os'\n{' '.join(MODULE)} -c {BOTH[0]} -c {BOTH[1]}"]},
+            {
+                "command": [
+                    "sh",
+                    "-c",
+                    f"{' '.join([*MODULE, '-c', BOTH[0]])}; {' '.join(MODULE)} -c {BOTH[0]} -c {BOTH[1]}",
+                ]
+            },
         ],
     )
     def test_the_command_line_says_in_every_spelling(self, fields: dict[str, Any]) -> None:
@@ -296,6 +304,14 @@ psycopg = st.fixed_dictionaries({"name": st.just("psycopg2"), "args": values})
 @given(st.dictionaries(keys, values | psycopg, max_size=5))
 def test_whatever_a_configuration_says_the_model_is_built(config: Json) -> None:
     assert process(yaml.safe_dump(config)).id == "pod/matrix/one"
+
+
+def test_each_namespace_has_the_homeserver_of_its_users() -> None:
+    assert set(recorded.model().homeservers.values()) == {recorded.model().synapse[0].server_name}
+    read = {"/data/homeserver.yaml": MAIN.encode()}
+    world = deployment(snapshot(pod("one", container(image=IMAGE))), read=Files({("matrix", "one", "main"): read}, {}))
+    assert list(world.homeservers) == ["matrix"]
+    assert deployment(snapshot(pod("one", container(image=IMAGE)))).homeservers == {}
 
 
 class TestWithoutMain:

@@ -13,6 +13,8 @@ import pytest
 
 from lab import elsewhere
 from lab.cluster import Cluster
+from tests.lab.live.bench import Bench
+from tests.lab.live.plain import must_be_plain
 from tests.lab.live.verify import Verified
 
 Verify = Callable[..., Verified]
@@ -82,9 +84,10 @@ class Client:
         return json.loads(line)
 
 
-@pytest.fixture
-def second(cluster: Cluster) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def second(bench: Bench) -> Iterator[Cluster]:
     """The healthy lab, with a second homeserver out there."""
+    cluster = bench.healthy()
     with elsewhere.there(cluster):
         yield cluster
 
@@ -104,12 +107,19 @@ def test_another_homeserver_gets_everything_once_and_the_verdict_says_so(second:
         there.send(room, "thanks")
         _wait(lambda: here.read(room) == [*sent, "thanks"], "the answer has not come")
         # While both are members, main has somebody else to send to, and the canary is told apart from it.
-        verify(second.kubeconfig).must_be_green()
+        verify(second.kubeconfig, "--namespace", "matrix").must_be_green()
+        log = second.kubectl("logs", "-n", elsewhere.NAMESPACE, "deploy/homeserver")
         for each in (there, here):
             each.ask("POST", f"rooms/{quote(room)}/leave", {})
-    log = second.kubectl("logs", "-n", elsewhere.NAMESPACE, "deploy/homeserver")
-    # Here's leaving is told to nobody: there was the only other member, and has left.
+    # Events sent twice would be dropped there unseen: it is what came in that counts.
     assert sum(map(int, RECEIVED.findall(log))) == MESSAGES, log
+
+
+def test_two_deployments_in_one_cluster_are_never_taken_for_one(second: Cluster, verify: Verify) -> None:
+    seen = verify(second.kubeconfig)
+    assert seen.code != 0
+    assert "matrix.lab.test in namespace matrix; say which one with --namespace" in seen.output
+    must_be_plain(seen)
 
 
 def _wait(there: Callable[[], bool], what: str) -> None:
