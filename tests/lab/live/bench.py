@@ -65,6 +65,11 @@ class Bench:
         self._spoiled = True
         yield cluster
 
+    @property
+    def standing(self) -> Cluster | None:
+        """The lab as it is, if one is up."""
+        return self._cluster
+
     def close(self) -> None:
         """Ends the lab and removes its state, unless it is to be kept."""
         if not KEEP:

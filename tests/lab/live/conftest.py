@@ -10,6 +10,7 @@ from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.homes import home
 from tests.lab.live.bench import Bench, alone
+from tests.lab.live.inside import Inside
 from tests.lab.live.verify import Run, Verified
 
 Verify = Callable[..., Verified]
@@ -39,6 +40,7 @@ ORDER = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--each", action="store_true", help="try every defect alone, and write all of docs/defects.md")
+    parser.addoption("--inside", action="store_true", help="try each defect from inside the cluster too, in a Job")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,6 +99,22 @@ def verify(start: Callable[..., Run]) -> Verify:
         return verified
 
     return run
+
+
+@pytest.fixture(scope="module")
+def within(bench: Bench) -> Iterator[Inside]:
+    """Puts the verifier into the lab's cluster."""
+    found = Inside(bench)
+    yield found
+    found.remove()
+
+
+@pytest.fixture(scope="session")
+def without_federation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings for runs that are about something else: federation takes most of a run."""
+    file = tmp_path_factory.mktemp("settings") / "settings.yaml"
+    file.write_text("out_of_reach: {federation.exactly_once: this run is about something else}\n")
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,14 @@ from lab.defects import Defect
 from lab.homes import CHECKOUT
 from lab.manifests import DEFECTS
 from postflight.check import meta_of
-from postflight.probes.probe import Probe
+from postflight.cluster.kinds import LISTED
+from postflight.probes.probe import FORWARD, Probe
 from postflight.probes.registry import all_probes
 from postflight.probes.runner import closure
 
 CHECKS = CHECKOUT / "checks"
 LENGTH = 12
+KINDS = {kind.name: kind for kind in LISTED}
 
 
 def digest(defect: Defect) -> str:
@@ -41,23 +43,34 @@ def checks_of(defect: Defect) -> tuple[str, ...]:
 @cache
 def all_checks() -> frozenset[str]:
     """The ids of all checks."""
-    return frozenset(id for id, _, _ in _declared())
+    return frozenset(id for id, _, _, _ in _declared())
+
+
+def needing(right: str) -> set[str]:
+    """The checks that cannot look without a resource: a probe of theirs asks for it, or they read that kind."""
+    found = set()
+    for id, _, needs, kinds in _declared():
+        probes = closure(needs, all_probes())
+        asked = {each.resource for probe in probes for each in (*probe.rights, *((FORWARD,) if probe.reaches else ()))}
+        if right in asked | {KINDS[name].plural for name in kinds}:
+            found.add(id)
+    return found
 
 
 @cache
 def _looks(check: str) -> tuple[Path, tuple[Probe, ...]]:
-    for id, file, needs in _declared():
+    for id, file, needs, _ in _declared():
         if id == check:
             return file, closure(needs, all_probes())
     raise ValueError(f"there is no check {check}")
 
 
 @cache
-def _declared() -> tuple[tuple[str, Path, tuple[str, ...]], ...]:
+def _declared() -> tuple[tuple[str, Path, tuple[str, ...], tuple[str, ...]], ...]:
     return tuple(each for file in sorted(CHECKS.rglob("test_*.py")) for each in _in_file(file))
 
 
-def _in_file(file: Path) -> Iterator[tuple[str, Path, tuple[str, ...]]]:
+def _in_file(file: Path) -> Iterator[tuple[str, Path, tuple[str, ...], tuple[str, ...]]]:
     name = "of_checks_" + re.sub(r"\W", "_", str(file.relative_to(CHECKS)))
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec
@@ -67,7 +80,7 @@ def _in_file(file: Path) -> Iterator[tuple[str, Path, tuple[str, ...]]]:
     for function in vars(module).values():
         if meta := meta_of(function):
             code = function.__code__
-            yield meta.id, file, code.co_varnames[: code.co_argcount]
+            yield meta.id, file, code.co_varnames[: code.co_argcount], meta.kinds
 
 
 def _module(probe: Probe) -> Path:

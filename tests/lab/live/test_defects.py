@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from lab.cluster import Cluster
 from lab.defects import Defect, load, names
 from postflight.verdict.status import Status
-from tests.lab.live import batches, content, table
+from tests.lab.live import batches, content, inside, table
 from tests.lab.live.bench import Bench
 from tests.lab.live.expectation import differences, first_of
+from tests.lab.live.inside import Inside
 from tests.lab.live.table import Row
 from tests.lab.live.verify import Verified
 
@@ -28,15 +30,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_the_cause_is_red_and_healed_all_is_green_again(
-    group: tuple[str, ...], bench: Bench, healthy: Verified, verify: Verify, request: pytest.FixtureRequest
+    group: tuple[str, ...],
+    bench: Bench,
+    within: Inside,
+    healthy: Verified,
+    verify: Verify,
+    request: pytest.FixtureRequest,
 ) -> None:
     defects = [load(name) for name in group]
+    if from_inside := request.config.getoption("--inside", default=False):
+        within.install()
     began = time.monotonic()
     with bench.broken(group) as cluster:
         red = verify(cluster.kubeconfig)
         seconds = time.monotonic() - began
         wrong = differences(defects, healthy.statuses, red)
         assert not wrong, "\n".join([*wrong, "", red.output])
+        if from_inside:
+            _says_the_same(cluster, red)
     green = verify(cluster.kubeconfig)
     # What was blocked is green once nothing but its cause is healed.
     wrong = differences([], healthy.statuses, green)
@@ -49,6 +60,16 @@ def test_no_row_of_the_table_is_stale() -> None:
     rows = table.read()
     assert batches.stale(known, rows) == []
     assert sorted(rows) == [each.name for each in known]
+
+
+def _says_the_same(cluster: Cluster, red: Verified) -> None:
+    """The Job in the cluster ends as the run from outside did, with the same first cause."""
+    pod = inside.once(cluster, "postflight-nightly", "broken")
+    assert red.record
+    log = inside.log(cluster, pod)
+    assert inside.terminated(pod)["exitCode"] == red.code, log
+    first = inside.said(red.record).splitlines()[0]
+    assert inside.message(pod).splitlines()[0] == first, log
 
 
 def _keep(defects: Sequence[Defect], seen: Verified, seconds: float, always: bool) -> None:

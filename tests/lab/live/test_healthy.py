@@ -11,8 +11,8 @@ from tests.lab.live.verify import Run, Verified
 
 Verify = Callable[..., Verified]
 
-#: Twenty in a row are the bar; three of them are proven with every test run.
-RUNS = int(os.environ.get("POSTFLIGHT_TEST_RUNS", "3"))
+#: Twenty in a row are the bar; with every test run there is this one, and the one after each defect that was healed.
+RUNS = int(os.environ.get("POSTFLIGHT_TEST_RUNS", "1"))
 
 
 @pytest.mark.parametrize("number", range(1, RUNS + 1))

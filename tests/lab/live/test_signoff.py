@@ -18,10 +18,7 @@ from tests.lab.live.verify import Run, Verified
 Verify = Callable[..., Verified]
 
 RELEASE = "2026.11.3"
-KEYS = {
-    "ed25519": ("genpkey", "-algorithm", "ed25519"),
-    "P-256": ("ecparam", "-name", "prime256v1", "-genkey", "-noout"),
-}
+KEY = ("genpkey", "-algorithm", "ed25519")
 OPENED = ("rollout", "status", "-n", "matrix", "--timeout=120s")
 
 
@@ -41,12 +38,12 @@ class Signed:
         return done.returncode, done.stdout
 
 
-@pytest.fixture(scope="module", params=KEYS)
-def signed(request: pytest.FixtureRequest, bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Signed:
-    """As docs/signoff.md has it: openssl makes the keys, a run signs."""
+@pytest.fixture(scope="module")
+def signed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Signed:
+    """As docs/signoff.md has it: openssl makes the key, a run signs."""
     folder = tmp_path_factory.mktemp("signoff")
     private, public = folder / "signoff.key", folder / "signoff.pub"
-    subprocess.run(["openssl", *KEYS[request.param], "-out", str(private)], check=True, capture_output=True)
+    subprocess.run(["openssl", *KEY, "-out", str(private)], check=True, capture_output=True)
     subprocess.run(["openssl", "pkey", "-in", str(private), "-pubout", "-out", str(public)], check=True)
     options = ("--kubeconfig", bench.healthy().kubeconfig, "--signoff", RELEASE, "--signoff-key", private)
     seen = Run(folder / "run", "checks/", *options).end()
@@ -95,7 +92,7 @@ def test_a_changed_byte_ends_it(signed: Signed, cluster: Cluster, tmp_path: Path
 
 def test_a_broken_deployment_is_not_signed(bench: Bench, verify: Verify, tmp_path: Path) -> None:
     key = tmp_path / "signoff.key"
-    subprocess.run(["openssl", *KEYS["ed25519"], "-out", str(key)], check=True, capture_output=True)
+    subprocess.run(["openssl", *KEY, "-out", str(key)], check=True, capture_output=True)
     with bench.broken(["key-vault-password"]) as cluster:
         seen = verify(cluster.kubeconfig, "--signoff", RELEASE, "--signoff-key", key)
     assert seen.code == 1, seen.output
