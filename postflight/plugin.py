@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Generator
 from types import ModuleType
 from typing import Any
@@ -29,6 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "-n is refused: every worker would run every canary; the probes run side by side anyway"
         )
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        # A pod that is deleted, a job that is cancelled: the run cleans up as after Ctrl-C. As process 1 of a container
+        # it would not even hear of it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.pluginmanager.register(_fixture_source(), "postflight-observations")
 
 

@@ -16,7 +16,7 @@ from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api
 from postflight.cluster.connection import ClusterError, connect
 from postflight.cluster.files import read_files
-from postflight.cluster.kinds import LISTED, MODEL, Kind
+from postflight.cluster.kinds import LISTED, MODEL, SERVICE, Kind
 from postflight.cluster.references import secret_names
 from postflight.cluster.rights import missing_rights
 from postflight.cluster.secrets import read_secrets
@@ -151,7 +151,7 @@ class Run:
         api = Api(connection)
         snapshot = take(api, self.options.namespaces, holds_homeserver, self.options.kinds)
         stage.ended("snapshot")
-        named = named_secrets(self.options.settings, snapshot.namespaces)
+        named = named_secrets(self.options.settings, snapshot.namespaces, snapshot)
         names = tuple(dict.fromkeys((*secret_names(snapshot), *named)))
         secrets = read_secrets(api, names, self.redactor.register)
         stage.ended("secrets")
@@ -243,11 +243,17 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def named_secrets(settings: Settings, namespaces: Iterable[str]) -> list[tuple[str, str]]:
-    named = settings.names
-    canary = settings.canary.tls_secret if settings.canary.hosts else settings.canary.ca_secret
-    names = (named.redis.password_secret.partition("/")[0], named.postgres.app_secret, canary)
-    return [(namespace, name) for namespace in namespaces for name in names if name]
+def named_secrets(
+    settings: Settings, namespaces: Iterable[str], snapshot: Snapshot | None = None
+) -> list[tuple[str, str]]:
+    """The Secrets that no workload names and a run reads: those of the settings, and the canary's, with a snapshot
+    only where its Service stands."""
+    named, canary = settings.names, settings.canary
+    names = (named.redis.password_secret.partition("/")[0], named.postgres.app_secret)
+    found = [(namespace, name) for namespace in namespaces for name in names if name]
+    own = canary.tls_secret if canary.hosts else canary.ca_secret
+    stands = [each for each in namespaces if snapshot is None or snapshot.get(SERVICE, each, canary.service)]
+    return [*found, *((namespace, own) for namespace in stands if own)]
 
 
 def _public_names(model: Deployment) -> Iterable[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -52,10 +52,12 @@ class Traces:
             self.settle(what)
 
     def settle(self, what: str) -> None:
-        """Remove one thing now. What the end of the run has removed already is not removed again."""
+        """Remove one thing now. What the end of the run has removed already is not removed again; what cannot be
+        removed is left to it, which tries again and tells."""
         for entry in [each for each in self.removals if each[0] == what]:
-            entry[1]()
-            self.removals.remove(entry)
+            with suppress(Exception):
+                entry[1]()
+                self.removals.remove(entry)
 
     def close(self) -> list[str]:
         """Remove everything, for good."""

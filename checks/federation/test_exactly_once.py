@@ -8,6 +8,7 @@ from postflight.deployment.federation import (
     covering,
     federation_of,
     nobody,
+    shard,
     why_idle,
     why_twice,
 )
@@ -68,8 +69,13 @@ def test_every_event_is_sent_to_other_homeservers_exactly_once(
         _arrived(name, owed, federation, judge)
     if not federation_canary.unheard:
         sending = {each.sender.id for each in federation_canary.senders if each.sender}
+        _unmet(federation, heard, judge)
         _idle(federation, _names(federation_canary.senders), sending, heard, judge)
     _strangers(federation_canary, judge)
+    _counted(deployment, federation, federation_counters, judge)
+    if not all(each.sender for each in federation_canary.senders):
+        # What comes through a proxy says nothing of who has sent it.
+        _uncounted(deployment, federation_counters, judge)
     if federation_canary.no_to_device:
         judge.unproven("to-device messages", f"none was sent to a canary: {federation_canary.no_to_device}")
 
@@ -79,14 +85,13 @@ def _arrived(name: str, owed: list[Owed], federation: Federation, judge: Judge) 
     missing = [each for each in owed if not each.arrivals]
     twice = [each for each in owed if len(each.arrivals) > 1]
     expected = federation.senders_of(name)
-    if missing:
-        _missing(name, missing, owed, expected, federation, judge)
     if twice:
         senders = _names(arrival for each in twice for arrival in each.arrivals)
         judge.wrong(
             _subject(expected, name),
             f"other homeservers get things more than once: {_both(senders)} {'both send' if len(senders) > 1 else 'sends'} to {name}",
-            observed=f"{_what(twice)} of {_what(owed)} came to {name} in {max(len(e.arrivals) for e in twice)} transactions",
+            observed=f"{_what(twice)} of {_what(owed)} came to {name} in {max(len(e.arrivals) for e in twice)} transactions"
+            f"{f', {_what(missing)} did not come' if missing else ''}",
             expected="each event and each to-device message in one transaction",
             cause=why_twice(expected, name, federation),
             remedy=SAME_LIST,
@@ -94,6 +99,30 @@ def _arrived(name: str, owed: list[Owed], federation: Federation, judge: Judge) 
                 f"{e.kind}: {', '.join(f'{a.transaction} from {_who(a)}' for a in e.arrivals)}" for e in twice
             ),
         )
+    # Two that both send get in each other's way: what did not come then has the same cause.
+    if missing and not (twice and len(expected) > 1):
+        _missing(name, missing, owed, expected, federation, judge)
+    if not missing and not twice:
+        _from(name, owed, expected, federation, judge)
+
+
+def _from(
+    name: str, owed: list[Owed], expected: tuple[SynapseProcess, ...], federation: Federation, judge: Judge
+) -> None:
+    """Once, and from the process that by its configuration must."""
+    known = {each.id for each in federation.processes}
+    senders = {arrival.sender.id: arrival.sender for each in owed for arrival in each.arrivals if arrival.sender}
+    for id, sender in senders.items():
+        if id in known and sender not in expected:
+            must = _both(each.instance for each in expected) or "nobody"
+            judge.wrong(
+                id,
+                f"{sender.instance} sends to {name}, which by the configuration there is now falls to {must}",
+                observed=f"{_what(owed)} came to {name} from {sender.instance}",
+                expected=f"they come from {must}",
+                cause=f"{sender.instance} was started with another {LIST} than its file holds now",
+                remedy="restart every Synapse process after a change of the list",
+            )
 
 
 def _missing(
@@ -112,6 +141,7 @@ def _missing(
         return
     down = [each for each in expected if not (each.pod and each.pod.ready)]
     who = _both([each.instance for each in expected])
+    not_sent, holds = ("does not send", "holds itself") if len(expected) == 1 else ("do not send", "hold themselves")
     for each in down:
         judge.unavailable(
             each.id, f"nothing is sent to {name}: {each.instance}, which must send it, is not ready", observed=observed
@@ -120,12 +150,28 @@ def _missing(
         # Silence: what is broken beneath the sender, Redis first of all, explains it.
         judge.unavailable(
             expected[0].id,
-            f"{who} does not send to {name} what it must",
+            f"{who} {not_sent} to {name} what is owed",
             observed=observed,
             expected=wanted,
-            cause=f"{who} holds itself to be the sender to {name}, and its share did not come",
+            cause=f"{who} {holds} to be the sender to {name}, and it did not come",
             remedy=f"read the log of {who}; compare {LIST} in every process",
         )
+
+
+def _unmet(federation: Federation, heard: Iterable[str], judge: Judge) -> None:
+    """The places of the senders' own lists that no canary's name falls to, where nobody stands at them."""
+    deployed = {each.instance for each in federation.processes}
+    names = list(heard)
+    for listed in federation.effective:
+        for ghost in sorted({*listed} - deployed - {shard(listed, name) for name in names}):
+            judge.wrong(
+                ghost,
+                f"{ghost} is a sender that does not exist: what falls to it is sent by nobody",
+                observed=f"{LIST}: {', '.join(listed)}",
+                expected="every sender that is listed runs",
+                cause=f"{LIST} names {ghost}, and no process is called that",
+                remedy=SAME_LIST,
+            )
 
 
 def _idle(
@@ -179,11 +225,27 @@ def _by_configuration(
     sent = {each.id: count for each in federation.processes if (count := counters[each.id].transactions)}
     called = [each.instance for each in federation.processes if each.id in sent]
     _idle(federation, called, set(), names, judge)
+    _counted(deployment, federation, counters, judge)
+    _uncounted(deployment, counters, judge)
+
+
+def _uncounted(deployment: Deployment, counters: Mapping[str, Sent], judge: Judge) -> None:
+    asked = [(each, counters[each.id]) for each in deployment.synapse if each.id in counters]
+    silent = [each.instance for each, seen in asked if seen.silent]
+    if silent:
+        more = f" and {len(silent) - 1} more" if silent[1:] else ""
+        judge.unproven("metrics", f"what {silent[0]}{more} has sent is not known: it serves no metrics")
+    for each, seen in asked:
+        if seen.problem and not seen.silent:
+            judge.unknown(each.id, f"what {each.instance} has sent is not known: {seen.problem}")
+
+
+def _counted(deployment: Deployment, federation: Federation, counters: Mapping[str, Sent], judge: Judge) -> None:
+    """Who has sent since it started, and must not: LI, or a process that nothing falls to."""
+    names = covering(federation.lists, SAMPLE)
     for process in deployment.synapse:
         seen = counters.get(process.id)
-        if seen and seen.problem:
-            judge.unknown(process.id, f"what {process.instance} has sent is not known: {seen.problem}")
-        elif seen and seen.transactions and not any(federation.sends(process, name) for name in names):
+        if seen and seen.transactions and not any(federation.sends(process, name) for name in names):
             judge.wrong(
                 process.id,
                 f"{process.workload_name} sends to other homeservers and must not",

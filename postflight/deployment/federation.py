@@ -47,13 +47,23 @@ class Federation:
         return tuple(dict.fromkeys(self.senders[each.id] for each in self.processes if self.senders.get(each.id)))
 
     @property
+    def effective(self) -> tuple[tuple[str, ...], ...]:
+        """Each distinct list by which somebody sends: a process that runs finds itself in it."""
+        return tuple(dict.fromkeys(self.senders[each.id] for each in self.processes if self._takes_part(each)))
+
+    @property
     def meant(self) -> tuple[SynapseProcess, ...]:
-        """The processes that are there for sending: by their app, their name or their workload's name."""
+        """The processes that are there for sending: by their app, their name, their workload's name or their list."""
         return tuple(
             each
             for each in self.processes
-            if each.app == LEGACY_APP or SENDER.search(f"{each.instance} {each.workload_name}")
+            if each.app == LEGACY_APP
+            or SENDER.search(f"{each.instance} {each.workload_name}")
+            or (each.instance != MASTER and self._takes_part(each))
         )
+
+    def _takes_part(self, process: SynapseProcess) -> bool:
+        return process.id not in self.refused and process.instance in self.senders.get(process.id, ())
 
 
 def federation_of(deployment: Deployment) -> Federation:

@@ -93,6 +93,7 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         config, problem = derive(found)
         if pod and (why := files.unseen.get((pod.namespace, pod.name, name))):
             problem = problem or f"read from the spec only: {why}"
+    config = _with_secret(config, found)
     values = config or {}
     app = str(values.get("worker_app") or _module(found.container) or MAIN)
     worker = values.get("worker_name")
@@ -111,6 +112,21 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         config_problem=problem,
         side=Side.LI if LI_LABELS & (pod.labels if pod else {}).items() else Side.MAIN,
     )
+
+
+def _with_secret(config: Config | None, found: Found) -> Config | None:
+    """With the registration secret that stands in a file of its own, where the spec tells what is in it.
+
+    Source: synapse/config/registration.py, 1.163: one of the two is set.
+    """
+    path = (config or {}).get("registration_shared_secret_path")
+    if not config or not path or config.get("registration_shared_secret"):
+        return config
+    try:
+        text = found.spec.file(found.container, str(path), None)
+    except Unreadable:
+        return config
+    return {**config, "registration_shared_secret": text.strip()} if text else config
 
 
 def _texts(read: Mapping[str, bytes], path: str) -> Iterator[str]:

@@ -26,6 +26,7 @@ from postflight.traces import Traces
 
 LOCALPART = "postflight"
 DEVICE = "POSTFLIGHT"
+ALIAS = "postflight-probe-room"
 REMEMBERED = "im.postflight.room"
 ROOM_VERSION = "10"
 REGISTER = "/_synapse/admin/v1/register"
@@ -67,7 +68,7 @@ def canary_user(
         return Hindered("no main process of Synapse is known with its configuration", main.id if main else "")
     secret = str(main.config.get("registration_shared_secret") or "")
     if not secret:
-        problem = f"{main.workload_name} has no registration_shared_secret: the probe user cannot be had"
+        problem = f"the probe user cannot be had: no registration_shared_secret of {main.workload_name} is known"
         return Hindered(problem, main.id)
     password = base64.urlsafe_b64encode(_hmac(secret, f"{LOCALPART}:{main.server_name}", "sha256")).decode().rstrip("=")
     redactor.register(password, "the probe user's password")
@@ -95,14 +96,24 @@ def canary_room(access: Access, canary_user: ProbeUser | Hindered) -> ProbeRoom 
         return canary_user
     user = canary_user
     where = f"{CLIENT}/user/{quote(user.user_id)}/account_data/{REMEMBERED}"
-    asked = {"preset": "public_chat", "visibility": "private", "room_version": ROOM_VERSION, "name": LOCALPART}
+    asked = {
+        "preset": "public_chat",
+        "visibility": "private",
+        "room_version": ROOM_VERSION,
+        "name": LOCALPART,
+        # By it the room is found again where the answer, or the run, was lost before anyone wrote down its id.
+        "room_alias_name": ALIAS,
+    }
     try:
         with matrix(access, user.home) as homeserver:
             if room := _remembered(homeserver, user, where):
                 return ProbeRoom(room, user)
-            made = homeserver.request("POST", f"{CLIENT}/createRoom", asked, token=user.token, limit=Limit.ROOM)
-            homeserver.request("PUT", where, {"room_id": made["room_id"]}, token=user.token)
-            return ProbeRoom(str(made["room_id"]), user)
+            room = _by_alias(homeserver, user)
+            if not room:
+                made = homeserver.request("POST", f"{CLIENT}/createRoom", asked, token=user.token, limit=Limit.ROOM)
+                room = str(made["room_id"])
+            homeserver.request("PUT", where, {"room_id": room}, token=user.token)
+            return ProbeRoom(room, user)
     except MatrixError as error:
         return Hindered(str(error), user.home.id)
 
@@ -121,8 +132,24 @@ def _remembered(homeserver: Matrix, user: ProbeUser, where: str) -> str:
         if error.status == 404:
             return ""
         raise
-    joined = homeserver.request("GET", f"{CLIENT}/joined_rooms", token=user.token)["joined_rooms"]
-    return room if room in joined else ""
+    return room if room in _joined(homeserver, user) else ""
+
+
+def _by_alias(homeserver: Matrix, user: ProbeUser) -> str:
+    """Its room, by the alias; "" where there is none, or one of somebody else's."""
+    alias = quote(f"#{ALIAS}:{user.home.server_name}")
+    try:
+        room = str(homeserver.request("GET", f"{CLIENT}/directory/room/{alias}", token=user.token)["room_id"])
+    except MatrixError as error:
+        if error.status == 404:
+            return ""
+        raise
+    return room if room in _joined(homeserver, user) else ""
+
+
+def _joined(homeserver: Matrix, user: ProbeUser) -> list[str]:
+    rooms: list[str] = homeserver.request("GET", f"{CLIENT}/joined_rooms", token=user.token)["joined_rooms"]
+    return rooms
 
 
 def _log_in(homeserver: Matrix, password: str) -> dict[str, object] | None:

@@ -188,11 +188,13 @@ def _leave(scene: Scene, identity: Identity) -> None:
 
 def _writers(scene: Scene, open_ways: ExitStack) -> list[Matrix]:
     """The processes to send through: main last, so that each process's own rate limit is met once. Raises
-    MatrixError when there is none."""
+    MatrixError when none is ready."""
     processes = [each for each in scene.federation.processes if port_of(each, "client") and _runs(each)]
     processes.sort(key=lambda each: each.is_main)
     generic = [each for each in processes if not each.is_main and port_of(each, "federation")]
     chosen = [*generic[:COUNTED], *(each for each in processes if each.is_main)]
+    if not chosen:
+        raise MatrixError("no Synapse process that takes messages is ready")
     return [open_ways.enter_context(matrix(scene.access, each)) for each in chosen]
 
 

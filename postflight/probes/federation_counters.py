@@ -1,4 +1,5 @@
-"""What each process has sent to other homeservers since it started: the weaker way, where no canary can stand."""
+"""What each process has sent to other homeservers since it started: who sends that must not, and the weaker way where no canary
+can stand."""
 
 from __future__ import annotations
 
@@ -20,10 +21,12 @@ SENT = re.compile(r"^synapse_federation_client_sent_transactions_total(?:\{[^}]*
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Transactions since the process started, None where it could not be asked: ``problem`` says why."""
+    """Transactions since the process started, None where it could not be asked: ``problem`` says why, ``silent``
+    that nobody could, as it serves no metrics."""
 
     transactions: int | None
     problem: str = ""
+    silent: bool = False
 
 
 @probe(limit=Limit.INSIDE, reaches=True)
@@ -46,5 +49,5 @@ def _ask(access: Access, process: SynapseProcess) -> Sent:
     """Raises OSError when it does not answer."""
     text = read_metrics(access, process)
     if text is None:
-        return Sent(None, "it serves no metrics")
+        return Sent(None, "it serves no metrics", silent=True)
     return Sent(int(sum(map(float, SENT.findall(text)))))

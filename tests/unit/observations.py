@@ -29,6 +29,7 @@ from postflight.probes.probe import NotTried, Refusal
 from postflight.probes.redis import BackendRole, WriteProof
 from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
 from postflight.secrets import Redactor
+from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
@@ -194,6 +195,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "calls_discovery": calling.discovery(model),
         "calls_chain": calling.chain(model),
         "redactor": Redactor(),
+        "settings": Settings(),
         "database_logins": logins(model),
         "database_pools": pools(model),
         "database_instances": instances(model),

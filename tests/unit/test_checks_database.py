@@ -172,6 +172,10 @@ class TestDatabaseLogin:
         found = only(ask("database.login", secrets=hidden), Status.UNKNOWN)
         assert found.headline == "logins that Secret other holds could not be tried: no right"
 
+    def test_the_canarys_secret_holds_no_login(self) -> None:
+        hidden = replace(recorded.healthy().secrets, unseen={("matrix", "postflight-canary-ca"): "no right"})
+        assert not ask("database.login", secrets=hidden).failures
+
     def test_a_login_that_could_not_be_tried_is_unknown(self) -> None:
         unclear = Unclear("pod/matrix/mas-0", "mas", "DB_HOST names pg without a password")
         found = only(ask("database.login", deployment=replace(MODEL, unclear=(unclear,))), Status.UNKNOWN)

@@ -16,6 +16,7 @@ from postflight.deployment.parts import Side, SynapseProcess
 from postflight.prepare import text
 from postflight.probes.canary_homeserver import NotPrepared
 from postflight.probes.federation import Arrival, FederationCanary
+from postflight.probes.federation_counters import Sent
 from postflight.settings import CanarySettings
 from postflight.verdict.status import Status
 from tests.unit.observations import CANARIES, MODEL, READ_ONLY, ask, canary, only
@@ -120,6 +121,34 @@ class TestVariants:
         found = only(says(configured(ghost)))
         assert found.headline == "ghost is a sender that does not exist: what falls to it is sent by nobody"
 
+    def test_a_sender_that_does_not_exist_and_that_no_canary_meets(self) -> None:
+        ghosts = [f"ghost-{number}" for number in range(40)]
+
+        def ghost(process: SynapseProcess, config: dict[str, Any]) -> None:
+            config["federation_sender_instances"] = [FIRST, SECOND, *ghosts]
+
+        model = configured(ghost)
+        federation = federation_of(model)
+        heard = covering(federation.lists, CANARIES)
+        missed = set(ghosts) - {shard(federation.lists[0], name) for name in heard}
+        told = {each.subject for each in says(model).failures if each.status is Status.FAILED}
+        assert missed
+        assert missed <= told
+
+    def test_a_listed_sender_of_any_name_that_no_canary_meets_is_not_green(self) -> None:
+        names = [each.instance for each in MODEL.synapse if not each.is_main and each.side is Side.MAIN]
+
+        def many(process: SynapseProcess, config: dict[str, Any]) -> None:
+            config["federation_sender_instances"] = names
+
+        model = configured(many)
+        heard = covering(federation_of(model).lists, CANARIES)
+        missed = set(names) - {shard(names, name) for name in heard}
+        found = says(model).failures
+        assert missed
+        assert {each.status for each in found} == {Status.WARNED}
+        assert {each.subject for each in found} == {each.id for each in MODEL.synapse if each.instance in missed}
+
     def test_send_federation_beside_a_right_list_changes_nothing(self) -> None:
         assert not says(configured(lambda process, config: config.update(send_federation=True))).failures
 
@@ -141,6 +170,46 @@ class TestWhatCame:
         dropped = replace(seen, owed=(replace(seen.owed[0], arrivals=()), *seen.owed[1:]))
         found = only(ask("federation.exactly_once", federation_canary=dropped))
         assert "does not send to" in found.headline
+
+    def test_what_came_twice_says_what_did_not_come_too(self) -> None:
+        def only_there(process: SynapseProcess, config: dict[str, Any]) -> None:
+            if process.instance not in (FIRST, SECOND):
+                without_list(process, config)
+
+        model = configured(only_there)
+        seen = canary(model)
+        lost = replace(seen, owed=(replace(seen.owed[0], arrivals=()), *seen.owed[1:]))
+        first = ask("federation.exactly_once", deployment=model, federation_canary=lost).failures[0]
+        assert "both send to" in first.headline
+        assert first.observed.endswith("1 event did not come")
+
+    def test_from_a_process_that_must_not_send(self) -> None:
+        seen = canary(MODEL)
+        main = next(each for each in MODEL.synapse if each.is_main and each.side is Side.MAIN)
+        strange = Arrival("7", "10.0.0.7", main)
+        owed = tuple(replace(each, arrivals=(strange,)) for each in seen.owed)
+        stale = replace(seen, owed=owed, senders=(strange,))
+        found = ask("federation.exactly_once", federation_canary=stale).failures
+        assert all("master sends to" in each.headline for each in found)
+        assert found[0].status is Status.FAILED
+
+    def test_what_comes_through_a_proxy_is_told_apart_by_the_counters(self) -> None:
+        seen = canary(MODEL)
+        hidden = tuple(
+            replace(each, arrivals=tuple(replace(one, sender=None) for one in each.arrivals)) for each in seen.owed
+        )
+        through = replace(seen, owed=hidden, senders=tuple(replace(each, sender=None) for each in seen.senders))
+        assert not ask("federation.exactly_once", federation_canary=through).failures
+        silent = {each.id: Sent(None, "it serves no metrics", silent=True) for each in MODEL.synapse}
+        told = ask("federation.exactly_once", federation_canary=through, federation_counters=silent)
+        assert "serves no metrics" in only(told, Status.WARNED).headline
+        assert not ask("federation.exactly_once", federation_canary=seen, federation_counters=silent).failures
+
+    def test_counters_of_a_process_that_must_not_send(self) -> None:
+        main = next(each for each in MODEL.synapse if each.is_main and each.side is Side.MAIN)
+        counted = {each.id: Sent(4 if each.id == main.id else 0) for each in MODEL.synapse}
+        found = only(ask("federation.exactly_once", federation_counters=counted, federation_canary=canary(MODEL)))
+        assert found.subject == main.id
 
     def test_a_sender_that_is_down_is_what_explains_it(self) -> None:
         seen = canary(MODEL)

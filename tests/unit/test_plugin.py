@@ -131,6 +131,20 @@ def test_without_a_cluster_a_run_is_red_and_one_line_says_why(pytester: pytest.P
     assert (record["exit"], record["trouble"]) == (1, ["--kubeconfig none.yaml: no such file"])
 
 
+def test_a_run_that_is_told_to_end_ends_as_after_ctrl_c(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os, signal, time
+        def test_that_is_cut_short():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        """
+    )
+    code, text = run(pytester)
+    assert code == 2
+    assert "KeyboardInterrupt" in text
+
+
 def test_another_projects_tests_run_unchanged(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

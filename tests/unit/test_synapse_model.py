@@ -19,7 +19,7 @@ from postflight.deployment.parts import SynapseProcess
 from postflight.settings import Settings
 from tests.unit import recorded
 from tests.unit.recorded import Json
-from tests.unit.worlds import NO_SECRETS, config_map, container, deployment, files, pod, snapshot, thing
+from tests.unit.worlds import NO_SECRETS, config_map, container, deployment, files, pod, secrets, snapshot, thing
 
 IMAGE = "matrixdotorg/synapse:v1.163.2"
 MAIN = "server_name: a.test\n"
@@ -304,6 +304,24 @@ psycopg = st.fixed_dictionaries({"name": st.just("psycopg2"), "args": values})
 @given(st.dictionaries(keys, values | psycopg, max_size=5))
 def test_whatever_a_configuration_says_the_model_is_built(config: Json) -> None:
     assert process(yaml.safe_dump(config)).id == "pod/matrix/one"
+
+
+def test_the_registration_secret_may_stand_in_a_file_of_its_own() -> None:
+    mounted = [{"name": "s", "mountPath": "/s"}]
+    volumes = [{"name": "s", "secret": {"secretName": "registration"}}]
+    one = pod("one", container(image=IMAGE, volumeMounts=mounted), volumes=volumes)
+    read = Files(
+        {
+            ("matrix", "one", "main"): {
+                "/data/homeserver.yaml": f"{MAIN}\nregistration_shared_secret_path: /s/key\n".encode()
+            }
+        },
+        {},
+    )
+    (found,) = deployment(snapshot(one), secrets(registration={"key": "s3cret\n"}), read).synapse
+    assert (found.config or {})["registration_shared_secret"] == "s3cret"
+    (found,) = deployment(snapshot(one), read=read).synapse
+    assert "registration_shared_secret" not in (found.config or {})
 
 
 def test_each_namespace_has_the_homeserver_of_its_users() -> None:
