@@ -27,6 +27,9 @@ def test_every_secret_configmap_key_and_serviceaccount_that_a_workload_names_exi
         if ref.optional:
             continue
         if ref.kind is SECRET and (why := secrets.unseen.get((ref.namespace, ref.name))):
+            if waited_for := _waited_for(ref, deployment):
+                missing.setdefault((ref.namespace, ref.kind.name, waited_for), []).append(ref)
+                continue
             judge.unknown(owner, f"Secret {ref.name}, named by {ref.owner}, could not be read: {why}")
         elif ref.kind is not SECRET and unreadable:
             judge.unknown(
@@ -58,6 +61,19 @@ def _missing(ref: Reference, snapshot: Snapshot, secrets: SecretStore) -> str:
     if keys is None:
         return ref.name
     return f"{ref.name}/{ref.key}" if ref.key and ref.key not in keys else ""
+
+
+def _waited_for(ref: Reference, deployment: Deployment) -> str:
+    """The Secret, or its key, that the kubelet says it lacks: it has read what the verifier may not."""
+    for pod in deployment.pods.values():
+        if pod.namespace != ref.namespace:
+            continue
+        for container in pod.containers:
+            if f'secret "{ref.name}" not found' in container.message:
+                return ref.name
+            if ref.key and f"couldn't find key {ref.key} in Secret {ref.namespace}/{ref.name}" in container.message:
+                return f"{ref.name}/{ref.key}"
+    return ""
 
 
 def _superuser(ref: Reference, deployment: Deployment) -> tuple[str, str]:

@@ -333,6 +333,29 @@ class TestReferences:
         pen = ask("platform.references", secrets=replace(lab.secrets, found=held, unseen={name: "no right"}))
         assert {each.status for each in pen.failures} == {Status.UNKNOWN}
 
+    @pytest.mark.parametrize(
+        ("message", "what"),
+        [
+            ('secret "synapse-secrets" not found', "synapse-secrets"),
+            ("couldn't find key signing.key in Secret matrix/synapse-secrets", "synapse-secrets/signing.key"),
+        ],
+    )
+    def test_a_secret_that_may_not_be_read_and_that_the_kubelet_waits_for_is_missing(
+        self, message: str, what: str
+    ) -> None:
+        lab, name = recorded.healthy(), ("matrix", "synapse-secrets")
+        held = {key: value for key, value in lab.secrets.found.items() if key != name}
+        pod = next(each for each in MODEL.pods.values() if each.name == "synapse-main-0")
+        stuck = replace(pod, containers=tuple(replace(each, message=message) for each in pod.containers))
+        pen = ask(
+            "platform.references",
+            secrets=replace(lab.secrets, found=held, unseen={name: "no right"}),
+            deployment=replace(MODEL, pods={**MODEL.pods, pod.id: stuck}),
+        )
+        failed = [each for each in pen.failures if each.status is Status.FAILED]
+        assert failed
+        assert all(f"Secret {what}" in each.headline for each in failed)
+
     def test_config_maps_that_could_not_be_listed_are_unknown(self) -> None:
         lab = recorded.healthy()
         blind = replace(lab.snapshot, unseen={(CONFIG_MAP, "matrix"): "no right: configmaps"})
