@@ -6,7 +6,7 @@ import secrets as randomness
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.canary import Identity
 from postflight.probes.canary_homeserver import CanaryHomeserver, NotPrepared, heard
 from postflight.probes.canary_user import CLIENT, Hindered, ProbeRoom, send
+from postflight.probes.federation_counters import Sent, counters_of
 from postflight.probes.matrix import Matrix, MatrixError, matrix
 from postflight.probes.probe import EXEC, Safety, Unseen, probe
 from postflight.traces import Traces
@@ -59,13 +60,15 @@ class Owed:
 @dataclass(frozen=True, slots=True)
 class FederationCanary:
     """What each canary was owed and got. ``unheard`` maps a canary to why it could not be made to listen;
-    ``no_to_device`` says why no to-device message was sent."""
+    ``no_to_device`` says why no to-device message was sent. ``counters``, by process id, are what each process
+    says that it has sent by then, where the connections do not tell who sends."""
 
     names: tuple[str, ...]
     owed: tuple[Owed, ...]
     senders: tuple[Arrival, ...]
     unheard: Mapping[str, str]
     no_to_device: str = ""
+    counters: Mapping[str, Sent] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,9 @@ def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> Fede
     owed = [_owed(scene, records, each.name, "event", nonce) for each in joined for nonce in nonces]
     owed += [_owed(scene, records, name, "to-device message", nonce) for nonce, name in messages.items()]
     senders = {arrival.peer: arrival for record in records if (arrival := _arrival(scene, record))}
-    return FederationCanary(names, tuple(owed), tuple(senders.values()), unheard, no_to_device)
+    hidden = not all(each.sender for each in senders.values())
+    counters = counters_of(scene.deployment, scene.access) if hidden else {}
+    return FederationCanary(names, tuple(owed), tuple(senders.values()), unheard, no_to_device, counters)
 
 
 def _join(scene: Scene, homeserver: Matrix, identities: Sequence[Identity]) -> dict[str, str]:

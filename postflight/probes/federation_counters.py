@@ -32,6 +32,10 @@ class Sent:
 @probe(limit=Limit.INSIDE, reaches=True)
 def federation_counters(deployment: Deployment, access: Access) -> Mapping[str, Sent]:
     """The transactions that each Synapse process has sent, by its own metrics. By process id."""
+    return counters_of(deployment, access)
+
+
+def counters_of(deployment: Deployment, access: Access) -> Mapping[str, Sent]:
     processes = [each for each in deployment.synapse if each.config is not None]
 
     def asker(process: SynapseProcess) -> Callable[[], Sent]:
