@@ -186,7 +186,11 @@ def _idle(
             continue
         why = why_idle(process, federation)
         if not why:
-            judge.unproven(process.id, f"whether {process.instance} sends was not seen: no canary's name falls to it")
+            judge.unproven(
+                process.id,
+                f"whether {process.instance} sends was not seen: no canary's name falls to it",
+                remedy="give the canary's Service more ports: each is one more name, and some will fall to it",
+            )
             continue
         refused = process.id in federation.refused
         judge.wrong(
