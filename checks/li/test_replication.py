@@ -8,7 +8,7 @@ from postflight.probes.arrival import Arrival
 from postflight.probes.li import MainRights, Replication
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
-from postflight.verdict.status import Severity
+from postflight.verdict.status import Severity, Status
 
 #: Bytes that LI may be behind: two WAL segments and what a busy second writes.
 BEHIND = 64 * 2**20
@@ -51,8 +51,9 @@ def test_what_main_stores_is_read_in_the_database_of_li_within_seconds(
         return
     for each in subscriptions:
         judge.saw(f"subscription {each['name']}")
+        before = len(judge.failures)
         _tables(li, each, li_replication, li_main_rights, judge)
-        _worker(li, each, li_replication, judge)
+        _worker(li, each, li_replication, judge, explained=_failed(judge, before))
     _arrived(li, li_replication, li_arrival, judge)
 
 
@@ -173,8 +174,15 @@ def _waiting(
     )
 
 
-def _worker(li: LawfulIntercept, subscription: Mapping[str, Any], seen: Replication, judge: Judge) -> None:
-    """Somebody follows, and keeps up."""
+def _failed(judge: Judge, since: int = 0) -> bool:
+    """Whether something wrong was said that explains more; what is warned of explains nothing."""
+    return any(each.status is Status.FAILED for each in judge.failures[since:])
+
+
+def _worker(
+    li: LawfulIntercept, subscription: Mapping[str, Any], seen: Replication, judge: Judge, *, explained: bool
+) -> None:
+    """Somebody follows, and keeps up. ``explained``: what is wrong with its tables tells why it has no worker."""
     name, slot = subscription["name"], _slot(subscription, seen)
     if not subscription["enabled"]:
         why, remedy = "it is disabled", f"ALTER SUBSCRIPTION {name} ENABLE"
@@ -182,7 +190,7 @@ def _worker(li: LawfulIntercept, subscription: Mapping[str, Any], seen: Replicat
         why, remedy = f"main has no slot {subscription['slot']}", "create the subscription anew, with its first copy"
     else:
         why, remedy = "its worker fails and is started again", "read the log of LI's PostgreSQL"
-    if not _follows(subscription, seen) and not judge.failures:
+    if not _follows(subscription, seen) and not explained:
         judge.wrong(
             li.id,
             f"LI follows main no more: subscription {name} has no worker, {why}",
@@ -202,18 +210,19 @@ def _arrived(li: LawfulIntercept, seen: Replication, arrival: Arrival | NotTried
     if isinstance(arrival, NotTried):
         judge.unproven(li.id, f"whether an event arrives in LI's database was not seen: {arrival.reason}")
     elif arrival.problem:
-        if not judge.failures:
+        if not _failed(judge):
             needs = (arrival.where or li.id,)
             judge.unknown(li.id, f"no event could be followed from main to LI: {arrival.problem}", needs=needs)
     elif arrival.seconds is not None:
         judge.saw(f"event {arrival.event}")
-    elif not judge.failures:
+    elif not _failed(judge):
+        though = "" if judge.failures else ", though all seems to follow"
         judge.wrong(
             li.id,
-            f"an event sent through main is not in LI's database after {arrival.waited:g} s, though all seems to follow",
+            f"an event sent through main is not in LI's database after {arrival.waited:g} s{though}",
             observed="; ".join(_worker_state(each, seen) for each in seen.followed.facts["subscriptions"]),
             expected="an event is read in LI's database within seconds",
-            cause="the tables of events are not published, or what is applied waits",
+            cause="the tables of events are not published, or what LI applies waits (for a lock, or behind a backlog)",
         )
 
 

@@ -120,6 +120,30 @@ class TestReplication:
         found = only(followed(arrival=Arrival("$event", None, 10.0)))
         assert found.headline.startswith("an event sent through main is not in LI's database after 10 s")
 
+    def test_an_event_that_does_not_arrive_is_said_beside_a_warning(self) -> None:
+        """The worker waits on a lock: it runs, its slot is active, every table says ready."""
+        pen = followed(replication(slot={"behind": 100 * MIB}), Arrival("$event", None, 10.0))
+        assert [each.status for each in pen.failures] == [Status.WARNED, Status.FAILED]
+        assert pen.failures[1].headline == "an event sent through main is not in LI's database after 10 s"
+        assert "100.0 MiB behind" in pen.failures[1].observed
+
+    def test_an_event_that_could_not_be_followed_is_said_beside_a_warning(self) -> None:
+        pen = followed(replication(slot={"behind": 100 * MIB}), Arrival(problem="no login"))
+        assert [each.status for each in pen.failures] == [Status.WARNED, Status.UNKNOWN]
+
+    @pytest.mark.parametrize(
+        "first",
+        [{}, {"silent": 300.0}, {"publications": ["gone"]}],
+        ids=["after one that follows", "after one that is warned of", "after one that failed"],
+    )
+    def test_each_subscription_without_a_worker_is_said(self, first: Json) -> None:
+        one = {"name": "feed", "enabled": True, "slot": "feed", "publications": ["pub"], "pid": 7, "silent": 1.5}
+        both = [one | first, one | {"name": "other", "slot": "lost", "pid": None}]
+        pen = followed(replication(subscriptions=both))
+        assert "LI follows main no more: subscription other has no worker, main has no slot lost" in [
+            each.headline for each in pen.failures
+        ]
+
     def test_an_event_that_could_not_be_sent_is_blamed_on_main(self) -> None:
         found = only(followed(arrival=Arrival(problem="it does not run", where="pod/matrix/hs")), Status.UNKNOWN)
         assert found.needs == ("pod/matrix/hs",)
