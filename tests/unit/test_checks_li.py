@@ -198,6 +198,14 @@ class TestMainDatabaseRights:
     def test_a_superuser(self) -> None:
         assert "is a superuser" in only(rights(Role("reader", True, superuser=True))).headline
 
+    def test_a_role_of_which_no_login_is_known_is_shown_by_its_catalogue_alone(self) -> None:
+        found = only(rights(*RIGHTS.roles), Status.WARNED)
+        assert found.nature is Nature.UNPROVEN
+        assert found.headline == (
+            "that role reader can change nothing in main's database is shown by its catalogue rights alone:"
+            " no login of it is known, and no UPDATE was tried"
+        )
+
     def test_a_password_that_is_refused(self) -> None:
         found = only(rights(*RIGHTS.roles, attempts=(attempt(LoginOutcome.PASSWORD, None, "failed"),)))
         assert found.headline == "Job setup cannot log in to main's database as reader: password rejected"
