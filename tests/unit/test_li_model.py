@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,17 @@ from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side
 from postflight.settings import Names, Settings, SynapseNames
 from tests.unit.li_world import HELD, model, read, world
-from tests.unit.worlds import container, deployment, snapshot, thing
+from tests.unit.worlds import Json, config_map, container, deployment, secrets, snapshot, thing
 
 
 def sides(found: Deployment) -> dict[str, Side]:
     return {each.workload_name: each.side for each in found.synapse}
+
+
+def cron(name: str, pod_spec: Json) -> Json:
+    return thing(
+        CRON_JOB, name, spec={"schedule": "0 3 * * *", "jobTemplate": {"spec": {"template": {"spec": pod_spec}}}}
+    )
 
 
 EXPECTED = {"hs": Side.MAIN, "hs-worker": Side.MAIN, "second": Side.LI}
@@ -100,6 +107,40 @@ class TestWhatFeedsIt:
         found = model(world(thing(CRON_JOB, "synapse-li-database-sync", spec=spec))).li
         assert found
         assert found.imports == ("synapse-li-database-sync",)
+
+    def test_an_import_whose_script_is_mounted_is_named(self) -> None:
+        script = {"name": "scripts", "mountPath": "/scripts"}
+        pod_spec = {
+            "containers": [
+                container(
+                    command=["bash", "/scripts/copy.sh"],
+                    volumeMounts=[script],
+                    envFrom=[{"secretRef": {"name": "li-only"}}],
+                )
+            ],
+            "volumes": [{"name": "scripts", "configMap": {"name": "scripts"}}],
+        }
+        texts = config_map("scripts", copy__sh="set -e\npg_dump matrix | psql -h $LI_HOST matrix_li\n")
+        nightly = cron("nightly", pod_spec)
+        held = replace(HELD, found={**HELD.found, **secrets(li_only={"LI_HOST": "pg-li-rw"}).found})
+        found = deployment(world(nightly, texts), held, read()).li
+        assert found
+        assert found.imports == ("nightly",)
+
+    def test_an_import_by_whatever_program_holds_logins_for_both_databases(self) -> None:
+        both = [{"secretRef": {"name": "sync"}}]
+        found = model(world(cron("nightly", {"containers": [container(envFrom=both)]}))).li
+        assert found
+        assert found.imports == ("nightly",)
+
+    def test_a_cron_job_that_knows_main_alone_is_no_import(self) -> None:
+        known = [
+            {"name": f"MAIN_DB_{part}", "valueFrom": {"secretKeyRef": {"name": "sync", "key": f"MAIN_DB_{part}"}}}
+            for part in ("HOST", "NAME", "USER", "PASSWORD")
+        ]
+        found = model(world(cron("backup", {"containers": [container(env=known, command=["pg_dump"])]}))).li
+        assert found
+        assert found.imports == ()
 
     def test_a_job_that_speaks_of_li_is_enough_to_miss_it(self) -> None:
         """Nobody runs LI, but something here feeds it."""
