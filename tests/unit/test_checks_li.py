@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from checks.li import test_identity, test_main_database_rights, test_replication
-from postflight.cluster.kinds import INGRESS
-from postflight.cluster.snapshot import Snapshot
+from checks.li import test_main_database_rights, test_replication
 from postflight.deployment.model import Deployment
 from postflight.probes.arrival import Arrival
 from postflight.probes.databases import LoginOutcome
-from postflight.probes.identity import Identity
 from postflight.probes.li import Attempt, MainRights, Replication, Role, Said
 from postflight.probes.probe import NotTried, Refusal
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
-from tests.unit.li_world import ARRIVED, RIGHTS, TABLES, model, replication, synapse, world
+from tests.unit.li_world import ARRIVED, RIGHTS, TABLES, model, replication
 from tests.unit.observations import MIB, only
-from tests.unit.worlds import Json, service, thing
+from tests.unit.worlds import Json
 
 MODEL = model()
 LI_STOPPED = ("li/matrix", "pod/matrix/second")
@@ -218,90 +214,3 @@ class TestMainDatabaseRights:
         assert only(rights(*RIGHTS.roles, attempts=(attempt(refused=None, problem="lock"),)), Status.UNKNOWN)
         assert only(rights(problem="no login"), Status.UNKNOWN)
         assert "is not known" in only(rights(), Status.UNKNOWN).headline
-
-
-def identity(of: Snapshot | None = None, keys: str = "a", problem: str = "", **li: Any) -> Judge:
-    pen, found = Judge(), model(of, **li)
-    main, second = (next(each for each in found.synapse if each.workload_name == name) for name in ("hs", "second"))
-    seen = (
-        Identity(main, "matrix.lab.test", {"ed25519:a": "a"}),
-        Identity(second, "matrix.lab.test", {"ed25519:a": keys}, problem),
-    )
-    test_identity.test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(found, of or world(), seen, pen)
-    return pen
-
-
-def selecting(name: str, selector: Json, **labels: str) -> Json:
-    found = service(name)
-    found["spec"]["selector"], found["metadata"]["labels"] = selector, labels
-    return found
-
-
-def ingress(host: str, name: str) -> Json:
-    backend = {"service": {"name": name, "port": {"number": 80}}}
-    return thing(INGRESS, "front", spec={"rules": [{"host": host, "http": {"paths": [{"backend": backend}]}}]})
-
-
-def down() -> Snapshot:
-    """LI's pod is not Ready."""
-    found = world()
-    second = next(each for items in found.objects.values() for each in items if each["metadata"]["name"] == "second")
-    second["status"]["conditions"] = []
-    return found
-
-
-class TestIdentity:
-    def test_all_is_well(self) -> None:
-        pen = identity()
-        assert pen.failures == []
-        assert "pod/matrix/second" in pen.seen
-
-    def test_another_name(self) -> None:
-        found = only(identity(server_name="li.lab.test"))
-        assert found.headline == "second calls itself li.lab.test, main is matrix.lab.test"
-        assert "pod/matrix/second" in found.stops
-
-    def test_mains_own_database(self) -> None:
-        args = {"host": "pg-rw", "dbname": "matrix", "user": "synapse", "password": "of-main-itself"}
-        found = only(identity(database={"name": "psycopg2", "args": args}))
-        assert found.headline == "LI works on main's own database matrix"
-
-    def test_mains_address(self) -> None:
-        found = only(identity(public_baseurl="https://matrix.lab.test"))
-        assert found.headline == "second gives out main's own address, https://matrix.lab.test"
-
-    def test_it_sends(self) -> None:
-        found = only(identity(send_federation=True, federation_domain_whitelist=None))
-        assert found.headline == "second sends to other servers in main's name"
-
-    def test_it_may_still_ask(self) -> None:
-        assert only(identity(federation_domain_whitelist=None), Status.WARNED)
-
-    def test_another_key(self) -> None:
-        found = only(identity(keys="b"))
-        assert found.headline == "second has another signing key than main (ed25519:a)"
-
-    def test_it_is_ready_and_does_not_answer(self) -> None:
-        assert only(identity(problem="timed out"), Status.UNKNOWN)
-
-    def test_it_does_not_run(self) -> None:
-        assert only(identity(down(), problem="it does not run")).nature is Nature.UNAVAILABLE
-
-    def test_a_service_that_leads_to_both(self) -> None:
-        found = only(identity(world(selecting("li-client", {"app": "hs"}))))
-        assert found.headline == "Service li-client leads to LI and to main: second, hs, hs-worker"
-
-    def test_a_service_of_lis_that_leads_to_main(self) -> None:
-        strays = selecting("li-client", {"app": "hs", "tier": "front"}, **{"matrix.instance": "li"})
-        pen = identity(world(strays, synapse("hs-front", {"app": "hs", "tier": "front"})))
-        assert "Service li-client is LI's and leads to main: hs-front" in [each.headline for each in pen.failures]
-
-    def test_an_address_that_leads_to_the_other_side(self) -> None:
-        pen = identity(world(selecting("clients", {"app": "hs"}), ingress("matrix-li.lab.test", "clients")))
-        assert "LI's address matrix-li.lab.test leads to main's Synapse, by Ingress front" in [
-            each.headline for each in pen.failures
-        ]
-
-    def test_an_address_that_leads_where_it_should(self) -> None:
-        own = selecting("li-clients", {"matrix.instance": "li"})
-        assert identity(world(own, ingress("matrix-li.lab.test", "li-clients"))).failures == []
