@@ -128,6 +128,13 @@ def _keys(own: Identity | None, mains: Identity | None, judge: Judge) -> None:
     for each in (own, mains):
         if each and each.problem:
             name, pod = each.process.workload_name, each.process.pod
+            if each.unasked:
+                judge.unproven(
+                    each.process.id,
+                    f"that LI has main's signing key was not seen: {name} cannot be asked for it ({each.problem}),"
+                    " and it stands in no Secret or setting that was read",
+                )
+                continue
             say = judge.unknown if pod and pod.ready else judge.unavailable
             say(each.process.id, f"{name} could not be asked for its name and keys: {each.problem}")
     if own and mains and not own.problem and not mains.problem and own.keys != mains.keys:

@@ -6,17 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from signedjson.key import decode_signing_key_base64, encode_verify_key_base64, get_verify_key
 
 from checks.li import test_identity
 from postflight.cluster.kinds import INGRESS
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.parts import Side, SynapseProcess
-from postflight.probes.identity import Identity
+from postflight.probes.identity import Identity, keys_by_configuration
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit.li_world import NAME, model, synapse, world
 from tests.unit.observations import only
-from tests.unit.worlds import Json, config_map, container, pod, service, thing
+from tests.unit.worlds import Json, config_map, container, pod, secrets, service, snapshot, thing
 
 MODEL = model()
 
@@ -25,6 +26,7 @@ def identity(
     of: Snapshot | None = None,
     keys: str = "a",
     problem: str = "",
+    unasked: bool = False,
     mains: list[SynapseProcess] | None = None,
     **li: Any,
 ) -> Judge:
@@ -37,7 +39,7 @@ def identity(
         held = replace(found.li, mains=of_main, processes=sides[Side.LI])
         found = replace(found, synapse=tuple(mains), li=held)
     said = {each.workload_name: Identity(each, NAME, {"ed25519:a": "a"}) for each in found.synapse if each.is_main}
-    said["second"] = replace(said["second"], keys={"ed25519:a": keys}, problem=problem)
+    said["second"] = replace(said["second"], keys={"ed25519:a": keys}, problem=problem, unasked=unasked)
     seen = tuple(said.values())
     test_identity.test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(found, of or world(), seen, pen)
     return pen
@@ -156,6 +158,14 @@ class TestIdentity:
     def test_it_is_ready_and_does_not_answer(self) -> None:
         assert only(identity(problem="timed out"), Status.UNKNOWN)
 
+    def test_nobody_can_ask_it_and_its_key_is_not_to_be_had(self) -> None:
+        found = only(identity(problem="it has no federation listener", unasked=True), Status.WARNED)
+        assert found.nature is Nature.UNPROVEN
+        assert found.headline == (
+            "that LI has main's signing key was not seen: second cannot be asked for it"
+            " (it has no federation listener), and it stands in no Secret or setting that was read"
+        )
+
     def test_it_does_not_run(self) -> None:
         assert only(identity(down(), problem="it does not run")).nature is Nature.UNAVAILABLE
 
@@ -224,3 +234,31 @@ class TestIdentity:
         assert found.headline == (
             "whether LI's address matrix-li.lab.test leads to LI alone was not followed through proxy (Ingress one)"
         )
+
+
+class TestKeysByConfiguration:
+    """Of a process that has no listener on which anyone could ask for them."""
+
+    KEY = "ed25519 a_lab /QxXv/1xOfL72nWOOC+eeFn61PzGbyudEbc5bjkhVOs"
+
+    def keys(self, text: str, **config: Any) -> Any:
+        mounts = container(volumeMounts=[{"name": "keys", "mountPath": "/secrets"}])
+        raw = pod("second", mounts, volumes=[{"name": "keys", "secret": {"secretName": "keys"}}])
+        second = next(each for each in MODEL.synapse if each.workload_name == "second")
+        given = replace(second, config={**(second.config or {}), **config})
+        return keys_by_configuration(given, snapshot(raw), secrets(keys={"signing.key": text}))
+
+    def test_from_the_secret_that_is_mounted(self) -> None:
+        signing = decode_signing_key_base64("ed25519", "a_lab", self.KEY.split()[2])
+        verify = encode_verify_key_base64(get_verify_key(signing))
+        assert self.keys(f"{self.KEY}\n", signing_key_path="/secrets/signing.key") == {"ed25519:a_lab": verify}
+
+    def test_from_the_configuration_itself(self) -> None:
+        assert set(self.keys("", signing_key=self.KEY)) == {"ed25519:a_lab"}
+
+    @pytest.mark.parametrize("text", ["", "no key", "ed25519 a_lab not/base64!"])
+    def test_of_what_is_no_key_nothing_is_known(self, text: str) -> None:
+        assert self.keys(text, signing_key_path="/secrets/signing.key") is None
+
+    def test_of_a_file_that_no_secret_holds_nothing_is_known(self) -> None:
+        assert self.keys(self.KEY, signing_key_path="/data/signing.key") is None
