@@ -6,6 +6,7 @@ from postflight.deployment.model import Deployment
 from postflight.deployment.parts import LawfulIntercept
 from postflight.probes.arrival import Arrival
 from postflight.probes.li import MainRights, Replication
+from postflight.probes.li_import import Imported, allowed
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity, Status
@@ -23,13 +24,14 @@ NAMED = 3
     severity=Severity.CRITICAL,
     finding="4.1",
     remedy="read the log of LI's PostgreSQL: it says at which table it stops, and why",
-    blind_spots="tables that main does not publish at all, and how old the data of an LI is that is fed by import",
+    blind_spots="tables that main does not publish at all; of an LI that is fed by import, all tables but events",
 )
 def test_what_main_stores_is_read_in_the_database_of_li_within_seconds(
     deployment: Deployment,
     li_replication: Replication,
     li_main_rights: MainRights,
     li_arrival: Arrival | NotTried,
+    li_import: Imported,
     judge: Judge,
 ) -> None:
     """Logical replication carries rows, not tables: one table that LI lacks stops all that comes after
@@ -42,9 +44,7 @@ def test_what_main_stores_is_read_in_the_database_of_li_within_seconds(
         return
     subscriptions = li_replication.followed.facts["subscriptions"]
     if not subscriptions and li.imports:
-        judge.unknown(
-            li.id, f"LI is fed by CronJob {', '.join(li.imports)}: the age of its newest data was not looked at"
-        )
+        _imported(li, li_import, judge)
         return
     if not subscriptions:
         _nothing_follows(li, li_replication, judge)
@@ -71,6 +71,39 @@ def _answered(li: LawfulIntercept, seen: Replication, judge: Judge) -> bool:
             needs = (*((cluster.id,) if cluster else ()), *(each.id for each in processes))
             say(li.id, f"{whose} database{name} could not be asked how it replicates: {side.problem}", needs=needs)
     return not (seen.followed.problem or seen.published.problem)
+
+
+def _imported(li: LawfulIntercept, seen: Imported, judge: Judge) -> None:
+    """What main has had for two rounds is in LI's database."""
+    jobs, span = f"CronJob {', '.join(each.name for each in li.imports)}", _span(allowed(li).total_seconds())
+    for side, whose, cluster in ((seen.newest, "LI's", li.cluster), (seen.due, "main's", li.main_cluster)):
+        if side.problem:
+            line = f"LI is fed by {jobs}, and how old {whose} newest event is could not be read: {side.problem}"
+            judge.unknown(li.id, line, needs=(cluster.id,) if cluster else ())
+    if seen.newest.problem or seen.due.problem:
+        return
+    due, newest = seen.due.facts, seen.newest.facts
+    if not due:
+        line = f"whether {jobs} brings main's data to LI was not seen: main has no event that is older than {span}"
+        judge.unproven(li.id, line)
+    elif not newest or newest["stream"] < due["stream"]:
+        has = f"LI's newest event is {_span(newest['age'])} old" if newest else "LI's database has no event"
+        suspended = [each.name for each in li.imports if each.suspended]
+        judge.wrong(
+            li.id,
+            f"{has}, and main has one of {_span(due['age'])} ago that it lacks: {jobs} does not bring it",
+            observed=f"{has}; main's newest that is older than {span}: {_span(due['age'])}",
+            expected=f"LI has every event that is older than two rounds of {jobs} and an hour, which is {span}",
+            cause=f"CronJob {', '.join(suspended)} is suspended" if suspended else f"{jobs} fails, or does not end",
+            remedy=f"look at the last Jobs of {jobs}, and run it once by hand",
+        )
+    else:
+        judge.saw(*(f"import {each.name}" for each in li.imports))
+
+
+def _span(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} d"
 
 
 def _nothing_follows(li: LawfulIntercept, seen: Replication, judge: Judge) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from postflight.cluster.api import Object
 from postflight.cluster.kinds import CONFIG_MAP, CRON_JOB, JOB, POSTGRES_CLUSTER
@@ -17,6 +18,7 @@ from postflight.deployment.logins import PORT, logins_of
 from postflight.deployment.parts import (
     DatabaseUse,
     Door,
+    Import,
     LawfulIntercept,
     Login,
     Pod,
@@ -27,12 +29,15 @@ from postflight.deployment.parts import (
 )
 from postflight.deployment.pods import number
 from postflight.deployment.rendering import Spec
+from postflight.deployment.schedule import longest_gap
 from postflight.deployment.services import resolve
 from postflight.secrets import Secret
 
 #: A variable that speaks of LI's database: LI_DB_PASSWORD, SYNAPSE_LI_DB_URL.
 OF_LI = re.compile(r"(^|_)LI_")
 DUMP = re.compile(r"\bpg_dump\b|\bpg_restore\b")
+#: Where a schedule does not tell.
+DAILY = timedelta(days=1)
 #: A database: the cluster that holds it, and its name.
 Place = tuple[str, str]
 
@@ -182,7 +187,7 @@ def _held(finder: Finder) -> Iterator[tuple[str, Door]]:
                 yield variable, finder.door(part, f"{raw['kind']} {name}", login, origin, namespace)
 
 
-def _imports(finder: Finder, at: Place | None, main_at: Place | None) -> Iterator[str]:
+def _imports(finder: Finder, at: Place | None, main_at: Place | None) -> Iterator[Import]:
     """CronJobs that bring main's data over to LI: by a dump, as their words or the scripts given to them say, or by
     whatever program has logins for both databases."""
     for raw in finder.snapshot.all(CRON_JOB):
@@ -202,7 +207,9 @@ def _imports(finder: Finder, at: Place | None, main_at: Place | None) -> Iterato
                 reached.add(finder.place(finder.door(workload, name, login, variable, namespace)))
         dumps = of_li and any(map(DUMP.search, texts))
         if dumps or (at != main_at and {at, main_at} <= reached):
-            yield name
+            every = longest_gap(str(raw["spec"].get("schedule") or ""))
+            suspended = bool(raw["spec"].get("suspend"))
+            yield Import(name, every or DAILY, suspended)
 
 
 def _distinct(doors: Sequence[Door]) -> tuple[Door, ...]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from checks.li import test_main_database_rights, test_replication
 from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Import
 from postflight.probes.arrival import Arrival
 from postflight.probes.databases import LoginOutcome
 from postflight.probes.li import Attempt, MainRights, Replication, Role, Said
+from postflight.probes.li_import import Imported
 from postflight.probes.probe import NotTried, Refusal
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
@@ -19,6 +23,7 @@ from tests.unit.observations import MIB, only
 from tests.unit.worlds import Json
 
 MODEL = model()
+NOTHING = Imported(Said({}), Said({}))
 LI_STOPPED = ("li/matrix", "pod/matrix/second")
 
 
@@ -27,10 +32,11 @@ def followed(
     arrival: Arrival | NotTried = ARRIVED,
     rights: MainRights = RIGHTS,
     of: Deployment = MODEL,
+    imported: Imported = NOTHING,
 ) -> Judge:
     pen = Judge()
     test_replication.test_what_main_stores_is_read_in_the_database_of_li_within_seconds(
-        of, seen or replication(), rights, arrival, pen
+        of, seen or replication(), rights, arrival, imported, pen
     )
     return pen
 
@@ -54,11 +60,6 @@ class TestReplication:
     def test_a_subscription_that_is_missing_though_the_schema_is_there(self) -> None:
         found = only(followed(replication(subscriptions=[])))
         assert found.headline == "LI's database matrix_li has no subscription: no data reach LI"
-
-    def test_an_import_in_its_stead_was_not_looked_at(self) -> None:
-        assert MODEL.li
-        of = replace(MODEL, li=replace(MODEL.li, imports=("nightly",)))
-        assert "CronJob nightly" in only(followed(replication(subscriptions=[]), of=of), Status.UNKNOWN).headline
 
     def test_a_table_that_only_main_has_is_named_although_all_say_ready(self) -> None:
         seen = replication(
@@ -153,6 +154,54 @@ class TestReplication:
         found = only(followed(seen), Status.UNKNOWN)
         assert found.headline == "LI's database (pg-li) could not be asked how it replicates: timed out"
         assert found.needs == ("postgresql/matrix/pg-li", "pod/matrix/second")
+
+
+def event(stream: int, hours: float) -> Said:
+    return Said({"stream": stream, "age": hours * 3600})
+
+
+def imported(due: Said, newest: Said, **job: Any) -> Judge:
+    """An LI that a CronJob feeds every six hours."""
+    assert MODEL.li
+    jobs = (Import("nightly", timedelta(hours=6), **job),)
+    of = replace(MODEL, li=replace(MODEL.li, imports=jobs))
+    return followed(replication(subscriptions=[]), of=of, imported=Imported(due, newest))
+
+
+class TestImport:
+    def test_all_is_well(self) -> None:
+        pen = imported(event(90, 13.5), event(100, 5))
+        assert (pen.failures, pen.seen) == ([], ["import nightly"])
+
+    def test_the_newest_that_must_be_there_is_the_newest_there(self) -> None:
+        """Nobody has written since."""
+        assert imported(event(90, 400), event(90, 400)).failures == []
+
+    def test_it_lacks_what_main_had_two_rounds_ago(self) -> None:
+        found = only(imported(event(90, 13.2), event(70, 30)))
+        assert found.headline == (
+            "LI's newest event is 30 h old, and main has one of 13 h ago that it lacks: CronJob nightly does not bring it"
+        )
+        assert found.cause == "CronJob nightly fails, or does not end"
+
+    def test_it_has_nothing(self) -> None:
+        found = only(imported(event(90, 13.2), Said({}), suspended=True))
+        assert found.headline.startswith("LI's database has no event, and main has one of 13 h ago")
+        assert found.cause == "CronJob nightly is suspended"
+
+    def test_main_has_nothing_that_is_old_enough(self) -> None:
+        assert only(imported(Said({}), Said({})), Status.WARNED).nature is Nature.UNPROVEN
+
+    def test_a_database_that_does_not_say_it(self) -> None:
+        found = only(imported(event(90, 13.2), Said({}, problem="permission denied")), Status.UNKNOWN)
+        assert found.headline == (
+            "LI is fed by CronJob nightly, and how old LI's newest event is could not be read: permission denied"
+        )
+
+    def test_a_subscription_comes_before_an_import(self) -> None:
+        assert MODEL.li
+        of = replace(MODEL, li=replace(MODEL.li, imports=(Import("nightly", timedelta(hours=6)),)))
+        assert followed(of=of, imported=Imported(event(90, 13.2), Said({}))).failures == []
 
 
 def rights(*roles: Role, attempts: tuple[Attempt, ...] = (), problem: str = "") -> Judge:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from postflight.cluster.kinds import CRON_JOB
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side
+from postflight.deployment.parts import Import, Side
 from postflight.settings import Names, Settings, SynapseNames
 from tests.unit.li_world import HELD, model, read, world
 from tests.unit.worlds import Json, config_map, container, deployment, secrets, snapshot, thing
@@ -106,7 +107,7 @@ class TestWhatFeedsIt:
         spec = {"jobTemplate": {"spec": {"template": {"spec": {"containers": [container(command=words)]}}}}}
         found = model(world(thing(CRON_JOB, "synapse-li-database-sync", spec=spec))).li
         assert found
-        assert found.imports == ("synapse-li-database-sync",)
+        assert [each.name for each in found.imports] == ["synapse-li-database-sync"]
 
     def test_an_import_whose_script_is_mounted_is_named(self) -> None:
         script = {"name": "scripts", "mountPath": "/scripts"}
@@ -125,13 +126,25 @@ class TestWhatFeedsIt:
         held = replace(HELD, found={**HELD.found, **secrets(li_only={"LI_HOST": "pg-li-rw"}).found})
         found = deployment(world(nightly, texts), held, read()).li
         assert found
-        assert found.imports == ("nightly",)
+        assert found.imports == (Import("nightly", timedelta(days=1)),)
 
     def test_an_import_by_whatever_program_holds_logins_for_both_databases(self) -> None:
         both = [{"secretRef": {"name": "sync"}}]
         found = model(world(cron("nightly", {"containers": [container(envFrom=both)]}))).li
         assert found
-        assert found.imports == ("nightly",)
+        assert found.imports == (Import("nightly", timedelta(days=1)),)
+
+    def test_how_often_an_import_comes(self) -> None:
+        weekly = cron("li-weekly", {"containers": [container(command=["pg_dump"])]})
+        weekly["spec"] |= {"schedule": "0 3 * * 0", "suspend": True}
+        odd = cron("li-odd", {"containers": [container(command=["pg_dump"])]})
+        odd["spec"]["schedule"] = "now and then"
+        found = model(world(weekly, odd)).li
+        assert found
+        assert found.imports == (
+            Import("li-weekly", timedelta(days=7), suspended=True),
+            Import("li-odd", timedelta(days=1)),
+        )
 
     def test_a_cron_job_that_knows_main_alone_is_no_import(self) -> None:
         known = [
