@@ -103,6 +103,8 @@ def _imported(li: LawfulIntercept, seen: Imported, judge: Judge) -> None:
 
 def _span(seconds: float) -> str:
     hours = seconds / 3600
+    if hours < 3:
+        return f"{seconds / 60:.0f} min"
     return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} d"
 
 

@@ -38,7 +38,7 @@ def longest_gap(schedule: str) -> timedelta | None:
     except ValueError:
         return None
     # Where both are restricted, either suffices.
-    either = not fields[2].startswith("*") and not fields[4].startswith("*")
+    either = not any(each.startswith(("*", "?")) for each in (fields[2], fields[4]))
     times = sorted(60 * hour + minute for hour in hours for minute in minutes)
     dates = [
         each
@@ -54,7 +54,6 @@ def longest_gap(schedule: str) -> timedelta | None:
 
 def _numbers(field: str, first: int, last: int, names: Mapping[str, int] | None = None) -> set[int]:
     """What a field allows. Raises ValueError where it is none."""
-
     known = names or {}
 
     def number(word: str) -> int:

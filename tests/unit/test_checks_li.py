@@ -184,6 +184,10 @@ class TestImport:
         )
         assert found.cause == "CronJob nightly fails, or does not end"
 
+    def test_minutes_are_told_as_such(self) -> None:
+        found = only(imported(event(90, 13.2), event(70, 1.5)))
+        assert found.headline.startswith("LI's newest event is 90 min old")
+
     def test_it_has_nothing(self) -> None:
         found = only(imported(event(90, 13.2), Said({}), suspended=True))
         assert found.headline.startswith("LI's database has no event, and main has one of 13 h ago")

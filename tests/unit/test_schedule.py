@@ -24,6 +24,7 @@ from postflight.deployment.schedule import longest_gap
         ("0 3 * * mon-fri", timedelta(days=3)),
         ("0 0 1 * *", timedelta(days=31)),
         ("0 0 1 * 1", timedelta(days=7)),
+        ("0 0 ? * 1", timedelta(days=7)),
     ],
 )
 def test_the_longest_time_between_two_rounds(schedule: str, gap: timedelta) -> None:
