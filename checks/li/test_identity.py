@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -7,11 +7,15 @@ from postflight.cluster.kinds import INGRESS, SERVICE
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.federation import is_sender
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import LawfulIntercept, Pod, Side, SynapseProcess
+from postflight.deployment.parts import LawfulIntercept, Side, SynapseProcess
+from postflight.deployment.routes import Way, behind, way
 from postflight.deployment.synapse import LI_LABELS
 from postflight.probes.identity import Identity
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
+
+#: Ingress, host and Service of a path.
+Rule = tuple[Mapping[str, Any], str, str]
 
 
 @check(
@@ -20,7 +24,7 @@ from postflight.verdict.status import Severity
     finding="4.4",
     kinds=(INGRESS,),
     remedy="give LI main's server_name and signing key, an address of its own, and no way to main's pods",
-    blind_spots="LI's web pages (title, banner), and routes inside proxies",
+    blind_spots="LI's web pages (title, banner), HTTPRoutes and other routes than Ingresses, proxies other than HAProxy",
 )
 def test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(
     deployment: Deployment, snapshot: Snapshot, identities: tuple[Identity, ...], judge: Judge
@@ -36,6 +40,15 @@ def test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(
     _data(li, judge)
     seen = {each.process.id: each for each in identities}
     main = next((each for each in li.mains if each.config), None)
+    if li.processes and main is None:
+        unread = next(iter(li.mains), None)
+        why = f"what {unread.workload_name} is, is not known: {unread.config_problem}" if unread else ""
+        judge.unknown(
+            li.id,
+            "whether LI has main's name and keys, and an address of its own, is not known:"
+            f" {why or 'no main process is in view'}",
+            needs=tuple(each.id for each in li.mains),
+        )
     for process in li.processes:
         judge.saw(process.id)
         if process.config is None:
@@ -78,13 +91,17 @@ def _name(process: SynapseProcess, main: SynapseProcess, judge: Judge) -> None:
 
 
 def _address(process: SynapseProcess, main: SynapseProcess, judge: Judge) -> None:
-    own, mains = _base(process), _base(main)
-    if own and own == mains:
+    own, mains = _base(process), {_base(main), _default_base(main)}
+    if own and own in mains:
+        given = _given_base(process)
         judge.wrong(
             process.id,
             f"{process.workload_name} gives out main's own address, {own}",
-            observed=f"public_baseurl: {own} on both sides",
+            observed=f"public_baseurl: {given}, which is main's"
+            if given
+            else f"public_baseurl is not set in {process.workload_name}: Synapse makes it from server_name",
             expected="an address of its own",
+            remedy=f"set public_baseurl for {process.workload_name} to the address that LI is reached at",
         )
 
 
@@ -111,6 +128,13 @@ def _keys(own: Identity | None, mains: Identity | None, judge: Judge) -> None:
     for each in (own, mains):
         if each and each.problem:
             name, pod = each.process.workload_name, each.process.pod
+            if each.unasked:
+                judge.unproven(
+                    each.process.id,
+                    f"that LI has main's signing key was not seen: {name} cannot be asked for it ({each.problem}),"
+                    " and it stands in no Secret or setting that was read",
+                )
+                continue
             say = judge.unknown if pod and pod.ready else judge.unavailable
             say(each.process.id, f"{name} could not be asked for its name and keys: {each.problem}")
     if own and mains and not own.problem and not mains.problem and own.keys != mains.keys:
@@ -134,7 +158,7 @@ def _key(identity: Identity, name: str) -> str | None:
 def _services(deployment: Deployment, snapshot: Snapshot, judge: Judge) -> None:
     """No Service leads to pods of both, and none of LI's to main's."""
     for service in snapshot.all(SERVICE):
-        name, found = service["metadata"]["name"], _behind(deployment, service)
+        name, found = service["metadata"]["name"], behind(deployment, snapshot, service)
         sides = {side for _, side in found}
         judge.saw(f"service/{service['metadata']['namespace']}/{name}")
         of_li = LI_LABELS & (service["metadata"].get("labels") or {}).items()
@@ -153,48 +177,71 @@ def _services(deployment: Deployment, snapshot: Snapshot, judge: Judge) -> None:
             )
 
 
-def _behind(deployment: Deployment, service: Mapping[str, Any]) -> list[tuple[Pod, Side]]:
-    """The Synapse pods that a Service selects, ready or not."""
-    selector = service["spec"].get("selector") or {}
-    namespace = service["metadata"]["namespace"]
-    return [
-        (each.pod, each.side)
-        for each in deployment.synapse
-        if selector and each.pod and each.pod.namespace == namespace and selector.items() <= each.pod.labels.items()
-    ]
-
-
 def _routes(deployment: Deployment, snapshot: Snapshot, li: LawfulIntercept, judge: Judge) -> None:
     """No Ingress leads from LI's address to main's pods, or from main's to LI's."""
-    hosts = {_host(each): each.side for each in (*li.mains, *li.processes) if _host(each)}
-    for ingress, host, name in _rules(snapshot):
+    routes = [(*each, _way(deployment, snapshot, *each)) for each in _rules(snapshot)]
+    hosts = _hosts(li, routes)
+    for ingress, host, name, found in routes:
         side = hosts.get(host)
-        namespace = ingress["metadata"]["namespace"]
-        service = snapshot.get(SERVICE, namespace, name)
-        found = {each for _, each in _behind(deployment, service)} if service else set()
-        if side and found - {side}:
+        meta = ingress["metadata"]
+        through = f" through {', '.join(found.through)}" if found.through else ""
+        if found.through and side is Side.LI and found.sides not in ({Side.LI}, {Side.MAIN}):
+            judge.unproven(
+                f"ingress/{meta['namespace']}/{meta['name']}",
+                f"whether LI's address {host} leads to LI alone was not followed{through} (Ingress {meta['name']})",
+            )
+        # A proxy that leads to both tells them apart by what is not followed.
+        elif side and found.sides - {side} and not (found.through and side in found.sides):
             mine, other = ("LI", "main") if side is Side.LI else ("main", "LI")
             judge.wrong(
-                f"ingress/{namespace}/{ingress['metadata']['name']}",
-                f"{mine}'s address {host} leads to {other}'s Synapse, by Ingress {ingress['metadata']['name']}",
-                observed=f"host {host}, backend Service {name}",
+                f"ingress/{meta['namespace']}/{meta['name']}",
+                f"{mine}'s address {host} leads to {other}'s Synapse, by Ingress {meta['name']}",
+                observed=f"host {host}, backend Service {name}{through}",
                 expected=f"{host} leads to {mine}'s pods only",
-                remedy=f"name {mine}'s own Service in Ingress {ingress['metadata']['name']}",
+                remedy=f"name {mine}'s own Service in Ingress {meta['name']}",
             )
 
 
-def _rules(snapshot: Snapshot) -> Iterator[tuple[Mapping[str, Any], str, str]]:
-    """Ingress, host and Service of each path."""
+def _hosts(li: LawfulIntercept, routes: Sequence[tuple[Mapping[str, Any], str, str, Way]]) -> Mapping[str, Side]:
+    """Whose address a host is: as the configurations say, main's first; else LI's where an Ingress says so, or leads
+    there."""
+    found: dict[str, Side] = {}
+    for process in li.mains:
+        found |= dict.fromkeys((_host(_base(process)), _host(_default_base(process))), Side.MAIN)
+    for process in li.processes:
+        # The default is made from main's own name.
+        found.setdefault(_host(_given_base(process)), Side.LI)
+    for ingress, host, _, led in routes:
+        if led.sides == {Side.LI} or LI_LABELS & (ingress["metadata"].get("labels") or {}).items():
+            found.setdefault(host, Side.LI)
+    return {host: side for host, side in found.items() if host}
+
+
+def _way(deployment: Deployment, snapshot: Snapshot, ingress: Mapping[str, Any], _: str, name: str) -> Way:
+    service = snapshot.get(SERVICE, ingress["metadata"]["namespace"], name)
+    return way(deployment, snapshot, service) if service else Way(frozenset())
+
+
+def _rules(snapshot: Snapshot) -> Iterator[Rule]:
     for ingress in snapshot.all(INGRESS):
         for rule in ingress["spec"].get("rules") or ():
             for path in (rule.get("http") or {}).get("paths") or ():
                 if service := (path.get("backend") or {}).get("service"):
-                    yield ingress, rule.get("host") or "", service["name"]
+                    yield ingress, (rule.get("host") or "").lower(), service["name"]
 
 
 def _base(process: SynapseProcess) -> str:
+    return _given_base(process) or _default_base(process)
+
+
+def _given_base(process: SynapseProcess) -> str:
     return str((process.config or {}).get("public_baseurl") or "").rstrip("/")
 
 
-def _host(process: SynapseProcess) -> str:
-    return urlsplit(_base(process)).hostname or ""
+def _default_base(process: SynapseProcess) -> str:
+    """What Synapse takes where public_baseurl is not set (synapse/config/server.py, 1.163)."""
+    return f"https://{process.server_name}" if process.server_name else ""
+
+
+def _host(address: str) -> str:
+    return urlsplit(address).hostname or ""

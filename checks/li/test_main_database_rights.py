@@ -46,6 +46,10 @@ def test_the_role_by_which_li_reads_main_can_change_nothing_there(
 def _role(li: LawfulIntercept, role: Role, attempt: Attempt | None, judge: Judge) -> None:
     let_in = attempt is not None and attempt.refused is False
     if not role.exists or not (role.superuser or role.writes or role.creates or let_in):
+        # An attempt that was not come to is told with its login.
+        if role.exists and attempt is None:
+            line = f"that role {role.name} can change nothing in main's database is shown by its catalogue rights alone"
+            judge.unproven(li.id, f"{line}: no login of it is known, and no UPDATE was tried")
         return
     can = [
         *(["is a superuser"] if role.superuser else []),

@@ -6,9 +6,10 @@ from postflight.deployment.model import Deployment
 from postflight.deployment.parts import LawfulIntercept
 from postflight.probes.arrival import Arrival
 from postflight.probes.li import MainRights, Replication
+from postflight.probes.li_import import Imported, allowed
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
-from postflight.verdict.status import Severity
+from postflight.verdict.status import Severity, Status
 
 #: Bytes that LI may be behind: two WAL segments and what a busy second writes.
 BEHIND = 64 * 2**20
@@ -23,13 +24,14 @@ NAMED = 3
     severity=Severity.CRITICAL,
     finding="4.1",
     remedy="read the log of LI's PostgreSQL: it says at which table it stops, and why",
-    blind_spots="tables that main does not publish at all, and how old the data of an LI is that is fed by import",
+    blind_spots="tables that main does not publish at all; of an LI that is fed by import, all tables but events",
 )
 def test_what_main_stores_is_read_in_the_database_of_li_within_seconds(
     deployment: Deployment,
     li_replication: Replication,
     li_main_rights: MainRights,
     li_arrival: Arrival | NotTried,
+    li_import: Imported,
     judge: Judge,
 ) -> None:
     """Logical replication carries rows, not tables: one table that LI lacks stops all that comes after
@@ -42,17 +44,16 @@ def test_what_main_stores_is_read_in_the_database_of_li_within_seconds(
         return
     subscriptions = li_replication.followed.facts["subscriptions"]
     if not subscriptions and li.imports:
-        judge.unknown(
-            li.id, f"LI is fed by CronJob {', '.join(li.imports)}: the age of its newest data was not looked at"
-        )
+        _imported(li, li_import, judge)
         return
     if not subscriptions:
         _nothing_follows(li, li_replication, judge)
         return
     for each in subscriptions:
         judge.saw(f"subscription {each['name']}")
+        before = len(judge.failures)
         _tables(li, each, li_replication, li_main_rights, judge)
-        _worker(li, each, li_replication, judge)
+        _worker(li, each, li_replication, judge, explained=_failed(judge, before))
     _arrived(li, li_replication, li_arrival, judge)
 
 
@@ -70,6 +71,41 @@ def _answered(li: LawfulIntercept, seen: Replication, judge: Judge) -> bool:
             needs = (*((cluster.id,) if cluster else ()), *(each.id for each in processes))
             say(li.id, f"{whose} database{name} could not be asked how it replicates: {side.problem}", needs=needs)
     return not (seen.followed.problem or seen.published.problem)
+
+
+def _imported(li: LawfulIntercept, seen: Imported, judge: Judge) -> None:
+    """What main has had for two rounds is in LI's database."""
+    jobs, span = f"CronJob {', '.join(each.name for each in li.imports)}", _span(allowed(li).total_seconds())
+    for side, whose, cluster in ((seen.newest, "LI's", li.cluster), (seen.due, "main's", li.main_cluster)):
+        if side.problem:
+            line = f"LI is fed by {jobs}, and how old {whose} newest event is could not be read: {side.problem}"
+            judge.unknown(li.id, line, needs=(cluster.id,) if cluster else ())
+    if seen.newest.problem or seen.due.problem:
+        return
+    due, newest = seen.due.facts, seen.newest.facts
+    if not due:
+        line = f"whether {jobs} brings main's data to LI was not seen: main has no event that is older than {span}"
+        judge.unproven(li.id, line)
+    elif not newest or newest["stream"] < due["stream"]:
+        has = f"LI's newest event is {_span(newest['age'])} old" if newest else "LI's database has no event"
+        suspended = [each.name for each in li.imports if each.suspended]
+        judge.wrong(
+            li.id,
+            f"{has}, and main has one of {_span(due['age'])} ago that it lacks: {jobs} does not bring it",
+            observed=f"{has}; main's newest that is older than {span}: {_span(due['age'])}",
+            expected=f"LI has every event that is older than two rounds of {jobs} and an hour, which is {span}",
+            cause=f"CronJob {', '.join(suspended)} is suspended" if suspended else f"{jobs} fails, or does not end",
+            remedy=f"look at the last Jobs of {jobs}, and run it once by hand",
+        )
+    else:
+        judge.saw(*(f"import {each.name}" for each in li.imports))
+
+
+def _span(seconds: float) -> str:
+    hours = seconds / 3600
+    if hours < 3:
+        return f"{seconds / 60:.0f} min"
+    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} d"
 
 
 def _nothing_follows(li: LawfulIntercept, seen: Replication, judge: Judge) -> None:
@@ -173,8 +209,15 @@ def _waiting(
     )
 
 
-def _worker(li: LawfulIntercept, subscription: Mapping[str, Any], seen: Replication, judge: Judge) -> None:
-    """Somebody follows, and keeps up."""
+def _failed(judge: Judge, since: int = 0) -> bool:
+    """Whether something wrong was said that explains more; what is warned of explains nothing."""
+    return any(each.status is Status.FAILED for each in judge.failures[since:])
+
+
+def _worker(
+    li: LawfulIntercept, subscription: Mapping[str, Any], seen: Replication, judge: Judge, *, explained: bool
+) -> None:
+    """Somebody follows, and keeps up. ``explained``: what is wrong with its tables tells why it has no worker."""
     name, slot = subscription["name"], _slot(subscription, seen)
     if not subscription["enabled"]:
         why, remedy = "it is disabled", f"ALTER SUBSCRIPTION {name} ENABLE"
@@ -182,7 +225,7 @@ def _worker(li: LawfulIntercept, subscription: Mapping[str, Any], seen: Replicat
         why, remedy = f"main has no slot {subscription['slot']}", "create the subscription anew, with its first copy"
     else:
         why, remedy = "its worker fails and is started again", "read the log of LI's PostgreSQL"
-    if not _follows(subscription, seen) and not judge.failures:
+    if not _follows(subscription, seen) and not explained:
         judge.wrong(
             li.id,
             f"LI follows main no more: subscription {name} has no worker, {why}",
@@ -202,18 +245,19 @@ def _arrived(li: LawfulIntercept, seen: Replication, arrival: Arrival | NotTried
     if isinstance(arrival, NotTried):
         judge.unproven(li.id, f"whether an event arrives in LI's database was not seen: {arrival.reason}")
     elif arrival.problem:
-        if not judge.failures:
+        if not _failed(judge):
             needs = (arrival.where or li.id,)
             judge.unknown(li.id, f"no event could be followed from main to LI: {arrival.problem}", needs=needs)
     elif arrival.seconds is not None:
         judge.saw(f"event {arrival.event}")
-    elif not judge.failures:
+    elif not _failed(judge):
+        though = "" if judge.failures else ", though all seems to follow"
         judge.wrong(
             li.id,
-            f"an event sent through main is not in LI's database after {arrival.waited:g} s, though all seems to follow",
+            f"an event sent through main is not in LI's database after {arrival.waited:g} s{though}",
             observed="; ".join(_worker_state(each, seen) for each in seen.followed.facts["subscriptions"]),
             expected="an event is read in LI's database within seconds",
-            cause="the tables of events are not published, or what is applied waits",
+            cause="the tables of events are not published, or what LI applies waits (for a lock, or behind a backlog)",
         )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from postflight.cluster.api import Object
-from postflight.cluster.kinds import CRON_JOB, JOB, POSTGRES_CLUSTER
+from postflight.cluster.kinds import CONFIG_MAP, CRON_JOB, JOB, POSTGRES_CLUSTER
 from postflight.cluster.references import template_of, workloads
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
@@ -17,6 +18,7 @@ from postflight.deployment.logins import PORT, logins_of
 from postflight.deployment.parts import (
     DatabaseUse,
     Door,
+    Import,
     LawfulIntercept,
     Login,
     Pod,
@@ -27,12 +29,15 @@ from postflight.deployment.parts import (
 )
 from postflight.deployment.pods import number
 from postflight.deployment.rendering import Spec
+from postflight.deployment.schedule import longest_gap
 from postflight.deployment.services import resolve
 from postflight.secrets import Secret
 
 #: A variable that speaks of LI's database: LI_DB_PASSWORD, SYNAPSE_LI_DB_URL.
 OF_LI = re.compile(r"(^|_)LI_")
 DUMP = re.compile(r"\bpg_dump\b|\bpg_restore\b")
+#: Where a schedule does not tell.
+DAILY = timedelta(days=1)
 #: A database: the cluster that holds it, and its name.
 Place = tuple[str, str]
 
@@ -154,7 +159,7 @@ def find(finder: Finder, processes: Sequence[SynapseProcess], uses: Sequence[Dat
         doors=_distinct([*(each for each in doors if finder.place(each) == at), *targets]),
         main_doors=_distinct([*(each for each in doors if finder.place(each) == main_at), *readers]),
         sync=_distinct(readers),
-        imports=tuple(_imports(finder.snapshot)),
+        imports=tuple(_imports(finder, at, main_at)),
     )
 
 
@@ -182,14 +187,29 @@ def _held(finder: Finder) -> Iterator[tuple[str, Door]]:
                 yield variable, finder.door(part, f"{raw['kind']} {name}", login, origin, namespace)
 
 
-def _imports(snapshot: Snapshot) -> Iterator[str]:
-    """CronJobs that bring a dump of main over to LI."""
-    for raw in snapshot.all(CRON_JOB):
-        containers = template_of(raw).get("containers") or ()
-        words = " ".join(word for each in containers for word in words_of(each))
-        variables = {each["name"] for one in containers for each in one.get("env") or ()}
-        if DUMP.search(words) and ("li" in raw["metadata"]["name"].split("-") or any(map(OF_LI.search, variables))):
-            yield str(raw["metadata"]["name"])
+def _imports(finder: Finder, at: Place | None, main_at: Place | None) -> Iterator[Import]:
+    """CronJobs that bring main's data over to LI: by a dump, as their words or the scripts given to them say, or by
+    whatever program has logins for both databases."""
+    for raw in finder.snapshot.all(CRON_JOB):
+        namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
+        spec = Spec(finder.snapshot, finder.secrets, namespace, f"{name}-0", "", template_of(raw))
+        texts: list[str] = []
+        reached: set[Place] = set()
+        of_li = "li" in name.split("-")
+        for container in spec.containers():
+            values = {key: each.value for key, each in spec.environment(container).items() if not each.unreadable}
+            of_li = of_li or any(map(OF_LI.search, values))
+            # What a Secret holds is no script, and is not looked through.
+            mounted = (text for _, origin, text in spec.mounted(container) if origin.startswith(CONFIG_MAP.name))
+            texts += [" ".join(words_of(container)), *mounted]
+            workload = workload_id(namespace, CRON_JOB.name, name)
+            for variable, login in logins_of(values):
+                reached.add(finder.place(finder.door(workload, name, login, variable, namespace)))
+        dumps = of_li and any(map(DUMP.search, texts))
+        if dumps or (at != main_at and {at, main_at} <= reached):
+            every = longest_gap(str(raw["spec"].get("schedule") or ""))
+            suspended = bool(raw["spec"].get("suspend"))
+            yield Import(name, every or DAILY, suspended)
 
 
 def _distinct(doors: Sequence[Door]) -> tuple[Door, ...]:

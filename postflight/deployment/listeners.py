@@ -3,21 +3,37 @@ a worker; an explicit list replaces the default)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from postflight.deployment.parts import SynapseProcess
+
+#: What users and other servers ask for.
+PUBLIC = frozenset({"client", "federation", "media", "keys", "openid"})
 
 
 def port_of(process: SynapseProcess, resource: str) -> int | None:
     """The port over which a process serves a resource (``client``, ``federation``, ``metrics``,
     ``replication``), without TLS; None where it has none."""
-    config = process.config or {}
-    listeners: Sequence[Any] = config.get("listeners" if process.is_main else "worker_listeners") or ()
-    for each in listeners:
-        if not isinstance(each, dict) or each.get("tls"):
-            continue
-        names = [name for piece in each.get("resources") or () for name in piece.get("names") or ()]
-        if each.get("type") == resource or resource in names:
+    for each in _listeners(process):
+        if not each.get("tls") and (each.get("type") == resource or resource in _resources(each)):
             return int(each["port"])
     return None
+
+
+def _listeners(process: SynapseProcess) -> Iterator[Mapping[str, Any]]:
+    config = process.config or {}
+    listeners: Sequence[Any] = config.get("listeners" if process.is_main else "worker_listeners") or ()
+    yield from (each for each in listeners if isinstance(each, dict))
+
+
+def _resources(listener: Mapping[str, Any]) -> list[str]:
+    return [name for piece in listener.get("resources") or () for name in piece.get("names") or ()]
+
+
+def public_ports(process: SynapseProcess) -> frozenset[int]:
+    """The ports, with TLS or without, on which users or other servers may ask a process; none where its listeners
+    are not known."""
+    return frozenset(
+        int(each["port"]) for each in _listeners(process) if "port" in each and PUBLIC & set(_resources(each))
+    )

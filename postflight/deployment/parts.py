@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -282,12 +282,21 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
+class Import:
+    """A CronJob that brings main's data over to LI. ``every`` is the longest time between two rounds."""
+
+    name: str
+    every: timedelta
+    suspended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LawfulIntercept:
     """The second homeserver, on a copy of main's data, and what feeds it.
 
     ``doors`` open its database, ``main_doors`` main's, the most trusted first. ``sync`` are the logins
-    by which LI's feed reads main. ``imports`` names the CronJobs that bring a dump over where no
-    subscription does.
+    by which LI's feed reads main. ``imports`` bring a dump over where no subscription
+    does.
     """
 
     id: str
@@ -299,4 +308,4 @@ class LawfulIntercept:
     doors: tuple[Door, ...]
     main_doors: tuple[Door, ...]
     sync: tuple[Door, ...]
-    imports: tuple[str, ...]
+    imports: tuple[Import, ...]

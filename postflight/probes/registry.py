@@ -22,6 +22,7 @@ MODULES = (
     "federation_counters",
     "identity",
     "li",
+    "li_import",
     "arrival",
 )
 

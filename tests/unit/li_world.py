@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -11,8 +12,9 @@ from postflight.cluster.kinds import JOB, POSTGRES_CLUSTER
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.model import Deployment
 from postflight.probes.arrival import Arrival
+from postflight.probes.databases import LoginOutcome
 from postflight.probes.identity import Identity
-from postflight.probes.li import MainRights, Replication, Role, Said
+from postflight.probes.li import Attempt, MainRights, Replication, Role, Said
 from postflight.settings import Settings
 from tests.unit.worlds import (
     NAMESPACE,
@@ -148,3 +150,9 @@ def replication(
 
 def identities_of(found: Deployment) -> tuple[Identity, ...]:
     return tuple(Identity(each, each.server_name, {"ed25519:a": "a"}) for each in found.synapse if each.is_main)
+
+
+def rights_of(found: Deployment) -> MainRights:
+    """With an UPDATE refused to each login of LI's feed."""
+    doors = found.li.sync if found.li else ()
+    return replace(RIGHTS, attempts=tuple(Attempt(each, LoginOutcome.ACCEPTED, "public.users", True) for each in doors))

@@ -25,6 +25,8 @@ from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginO
 from postflight.probes.federation import Arrival, FederationCanary, Owed
 from postflight.probes.federation_counters import Sent
 from postflight.probes.inside import InsideConnection, InsideView
+from postflight.probes.li import Said
+from postflight.probes.li_import import Imported
 from postflight.probes.probe import NotTried, Refusal
 from postflight.probes.redis import BackendRole, WriteProof
 from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
@@ -202,6 +204,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "li_replication": replication(),
         "li_main_rights": RIGHTS,
         "li_arrival": ARRIVED,
+        "li_import": Imported(Said({}), Said({})),
         "identities": identities_of(model),
         "redis_nodes": nodes(model),
         "redis_backends": backends(model),

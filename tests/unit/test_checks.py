@@ -25,7 +25,12 @@ from tests.unit.worlds import NO_SECRETS, deployment, snapshot
 @pytest.mark.parametrize("id", CHECKS)
 def test_the_healthy_lab_keeps_it_green(id: str) -> None:
     found = li_world.model()
-    small = {"deployment": found, "snapshot": li_world.world(), "identities": li_world.identities_of(found)}
+    small: dict[str, Any] = {
+        "deployment": found,
+        "snapshot": li_world.world(),
+        "identities": li_world.identities_of(found),
+    }
+    small |= {"li_main_rights": li_world.rights_of(found)}
     pen = ask(id, None, **(small if id.startswith("li.") else {}))
     assert pen.failures == []
     assert pen.seen

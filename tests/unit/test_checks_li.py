@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from checks.li import test_identity, test_main_database_rights, test_replication
-from postflight.cluster.kinds import INGRESS
-from postflight.cluster.snapshot import Snapshot
+from checks.li import test_main_database_rights, test_replication
 from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Import
 from postflight.probes.arrival import Arrival
 from postflight.probes.databases import LoginOutcome
-from postflight.probes.identity import Identity
 from postflight.probes.li import Attempt, MainRights, Replication, Role, Said
+from postflight.probes.li_import import Imported
 from postflight.probes.probe import NotTried, Refusal
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
-from tests.unit.li_world import ARRIVED, RIGHTS, TABLES, model, replication, synapse, world
+from tests.unit.li_world import ARRIVED, RIGHTS, TABLES, model, replication
 from tests.unit.observations import MIB, only
-from tests.unit.worlds import Json, service, thing
+from tests.unit.worlds import Json
 
 MODEL = model()
+NOTHING = Imported(Said({}), Said({}))
 LI_STOPPED = ("li/matrix", "pod/matrix/second")
 
 
@@ -31,10 +32,11 @@ def followed(
     arrival: Arrival | NotTried = ARRIVED,
     rights: MainRights = RIGHTS,
     of: Deployment = MODEL,
+    imported: Imported = NOTHING,
 ) -> Judge:
     pen = Judge()
     test_replication.test_what_main_stores_is_read_in_the_database_of_li_within_seconds(
-        of, seen or replication(), rights, arrival, pen
+        of, seen or replication(), rights, arrival, imported, pen
     )
     return pen
 
@@ -58,11 +60,6 @@ class TestReplication:
     def test_a_subscription_that_is_missing_though_the_schema_is_there(self) -> None:
         found = only(followed(replication(subscriptions=[])))
         assert found.headline == "LI's database matrix_li has no subscription: no data reach LI"
-
-    def test_an_import_in_its_stead_was_not_looked_at(self) -> None:
-        assert MODEL.li
-        of = replace(MODEL, li=replace(MODEL.li, imports=("nightly",)))
-        assert "CronJob nightly" in only(followed(replication(subscriptions=[]), of=of), Status.UNKNOWN).headline
 
     def test_a_table_that_only_main_has_is_named_although_all_say_ready(self) -> None:
         seen = replication(
@@ -120,6 +117,30 @@ class TestReplication:
         found = only(followed(arrival=Arrival("$event", None, 10.0)))
         assert found.headline.startswith("an event sent through main is not in LI's database after 10 s")
 
+    def test_an_event_that_does_not_arrive_is_said_beside_a_warning(self) -> None:
+        """The worker waits on a lock: it runs, its slot is active, every table says ready."""
+        pen = followed(replication(slot={"behind": 100 * MIB}), Arrival("$event", None, 10.0))
+        assert [each.status for each in pen.failures] == [Status.WARNED, Status.FAILED]
+        assert pen.failures[1].headline == "an event sent through main is not in LI's database after 10 s"
+        assert "100.0 MiB behind" in pen.failures[1].observed
+
+    def test_an_event_that_could_not_be_followed_is_said_beside_a_warning(self) -> None:
+        pen = followed(replication(slot={"behind": 100 * MIB}), Arrival(problem="no login"))
+        assert [each.status for each in pen.failures] == [Status.WARNED, Status.UNKNOWN]
+
+    @pytest.mark.parametrize(
+        "first",
+        [{}, {"silent": 300.0}, {"publications": ["gone"]}],
+        ids=["after one that follows", "after one that is warned of", "after one that failed"],
+    )
+    def test_each_subscription_without_a_worker_is_said(self, first: Json) -> None:
+        one = {"name": "feed", "enabled": True, "slot": "feed", "publications": ["pub"], "pid": 7, "silent": 1.5}
+        both = [one | first, one | {"name": "other", "slot": "lost", "pid": None}]
+        pen = followed(replication(subscriptions=both))
+        assert "LI follows main no more: subscription other has no worker, main has no slot lost" in [
+            each.headline for each in pen.failures
+        ]
+
     def test_an_event_that_could_not_be_sent_is_blamed_on_main(self) -> None:
         found = only(followed(arrival=Arrival(problem="it does not run", where="pod/matrix/hs")), Status.UNKNOWN)
         assert found.needs == ("pod/matrix/hs",)
@@ -133,6 +154,58 @@ class TestReplication:
         found = only(followed(seen), Status.UNKNOWN)
         assert found.headline == "LI's database (pg-li) could not be asked how it replicates: timed out"
         assert found.needs == ("postgresql/matrix/pg-li", "pod/matrix/second")
+
+
+def event(stream: int, hours: float) -> Said:
+    return Said({"stream": stream, "age": hours * 3600})
+
+
+def imported(due: Said, newest: Said, **job: Any) -> Judge:
+    """An LI that a CronJob feeds every six hours."""
+    assert MODEL.li
+    jobs = (Import("nightly", timedelta(hours=6), **job),)
+    of = replace(MODEL, li=replace(MODEL.li, imports=jobs))
+    return followed(replication(subscriptions=[]), of=of, imported=Imported(due, newest))
+
+
+class TestImport:
+    def test_all_is_well(self) -> None:
+        pen = imported(event(90, 13.5), event(100, 5))
+        assert (pen.failures, pen.seen) == ([], ["import nightly"])
+
+    def test_the_newest_that_must_be_there_is_the_newest_there(self) -> None:
+        """Nobody has written since."""
+        assert imported(event(90, 400), event(90, 400)).failures == []
+
+    def test_it_lacks_what_main_had_two_rounds_ago(self) -> None:
+        found = only(imported(event(90, 13.2), event(70, 30)))
+        assert found.headline == (
+            "LI's newest event is 30 h old, and main has one of 13 h ago that it lacks: CronJob nightly does not bring it"
+        )
+        assert found.cause == "CronJob nightly fails, or does not end"
+
+    def test_minutes_are_told_as_such(self) -> None:
+        found = only(imported(event(90, 13.2), event(70, 1.5)))
+        assert found.headline.startswith("LI's newest event is 90 min old")
+
+    def test_it_has_nothing(self) -> None:
+        found = only(imported(event(90, 13.2), Said({}), suspended=True))
+        assert found.headline.startswith("LI's database has no event, and main has one of 13 h ago")
+        assert found.cause == "CronJob nightly is suspended"
+
+    def test_main_has_nothing_that_is_old_enough(self) -> None:
+        assert only(imported(Said({}), Said({})), Status.WARNED).nature is Nature.UNPROVEN
+
+    def test_a_database_that_does_not_say_it(self) -> None:
+        found = only(imported(event(90, 13.2), Said({}, problem="permission denied")), Status.UNKNOWN)
+        assert found.headline == (
+            "LI is fed by CronJob nightly, and how old LI's newest event is could not be read: permission denied"
+        )
+
+    def test_a_subscription_comes_before_an_import(self) -> None:
+        assert MODEL.li
+        of = replace(MODEL, li=replace(MODEL.li, imports=(Import("nightly", timedelta(hours=6)),)))
+        assert followed(of=of, imported=Imported(event(90, 13.2), Said({}))).failures == []
 
 
 def rights(*roles: Role, attempts: tuple[Attempt, ...] = (), problem: str = "") -> Judge:
@@ -174,6 +247,14 @@ class TestMainDatabaseRights:
     def test_a_superuser(self) -> None:
         assert "is a superuser" in only(rights(Role("reader", True, superuser=True))).headline
 
+    def test_a_role_of_which_no_login_is_known_is_shown_by_its_catalogue_alone(self) -> None:
+        found = only(rights(*RIGHTS.roles), Status.WARNED)
+        assert found.nature is Nature.UNPROVEN
+        assert found.headline == (
+            "that role reader can change nothing in main's database is shown by its catalogue rights alone:"
+            " no login of it is known, and no UPDATE was tried"
+        )
+
     def test_a_password_that_is_refused(self) -> None:
         found = only(rights(*RIGHTS.roles, attempts=(attempt(LoginOutcome.PASSWORD, None, "failed"),)))
         assert found.headline == "Job setup cannot log in to main's database as reader: password rejected"
@@ -186,90 +267,3 @@ class TestMainDatabaseRights:
         assert only(rights(*RIGHTS.roles, attempts=(attempt(refused=None, problem="lock"),)), Status.UNKNOWN)
         assert only(rights(problem="no login"), Status.UNKNOWN)
         assert "is not known" in only(rights(), Status.UNKNOWN).headline
-
-
-def identity(of: Snapshot | None = None, keys: str = "a", problem: str = "", **li: Any) -> Judge:
-    pen, found = Judge(), model(of, **li)
-    main, second = (next(each for each in found.synapse if each.workload_name == name) for name in ("hs", "second"))
-    seen = (
-        Identity(main, "matrix.lab.test", {"ed25519:a": "a"}),
-        Identity(second, "matrix.lab.test", {"ed25519:a": keys}, problem),
-    )
-    test_identity.test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(found, of or world(), seen, pen)
-    return pen
-
-
-def selecting(name: str, selector: Json, **labels: str) -> Json:
-    found = service(name)
-    found["spec"]["selector"], found["metadata"]["labels"] = selector, labels
-    return found
-
-
-def ingress(host: str, name: str) -> Json:
-    backend = {"service": {"name": name, "port": {"number": 80}}}
-    return thing(INGRESS, "front", spec={"rules": [{"host": host, "http": {"paths": [{"backend": backend}]}}]})
-
-
-def down() -> Snapshot:
-    """LI's pod is not Ready."""
-    found = world()
-    second = next(each for items in found.objects.values() for each in items if each["metadata"]["name"] == "second")
-    second["status"]["conditions"] = []
-    return found
-
-
-class TestIdentity:
-    def test_all_is_well(self) -> None:
-        pen = identity()
-        assert pen.failures == []
-        assert "pod/matrix/second" in pen.seen
-
-    def test_another_name(self) -> None:
-        found = only(identity(server_name="li.lab.test"))
-        assert found.headline == "second calls itself li.lab.test, main is matrix.lab.test"
-        assert "pod/matrix/second" in found.stops
-
-    def test_mains_own_database(self) -> None:
-        args = {"host": "pg-rw", "dbname": "matrix", "user": "synapse", "password": "of-main-itself"}
-        found = only(identity(database={"name": "psycopg2", "args": args}))
-        assert found.headline == "LI works on main's own database matrix"
-
-    def test_mains_address(self) -> None:
-        found = only(identity(public_baseurl="https://matrix.lab.test"))
-        assert found.headline == "second gives out main's own address, https://matrix.lab.test"
-
-    def test_it_sends(self) -> None:
-        found = only(identity(send_federation=True, federation_domain_whitelist=None))
-        assert found.headline == "second sends to other servers in main's name"
-
-    def test_it_may_still_ask(self) -> None:
-        assert only(identity(federation_domain_whitelist=None), Status.WARNED)
-
-    def test_another_key(self) -> None:
-        found = only(identity(keys="b"))
-        assert found.headline == "second has another signing key than main (ed25519:a)"
-
-    def test_it_is_ready_and_does_not_answer(self) -> None:
-        assert only(identity(problem="timed out"), Status.UNKNOWN)
-
-    def test_it_does_not_run(self) -> None:
-        assert only(identity(down(), problem="it does not run")).nature is Nature.UNAVAILABLE
-
-    def test_a_service_that_leads_to_both(self) -> None:
-        found = only(identity(world(selecting("li-client", {"app": "hs"}))))
-        assert found.headline == "Service li-client leads to LI and to main: second, hs, hs-worker"
-
-    def test_a_service_of_lis_that_leads_to_main(self) -> None:
-        strays = selecting("li-client", {"app": "hs", "tier": "front"}, **{"matrix.instance": "li"})
-        pen = identity(world(strays, synapse("hs-front", {"app": "hs", "tier": "front"})))
-        assert "Service li-client is LI's and leads to main: hs-front" in [each.headline for each in pen.failures]
-
-    def test_an_address_that_leads_to_the_other_side(self) -> None:
-        pen = identity(world(selecting("clients", {"app": "hs"}), ingress("matrix-li.lab.test", "clients")))
-        assert "LI's address matrix-li.lab.test leads to main's Synapse, by Ingress front" in [
-            each.headline for each in pen.failures
-        ]
-
-    def test_an_address_that_leads_where_it_should(self) -> None:
-        own = selecting("li-clients", {"matrix.instance": "li"})
-        assert identity(world(own, ingress("matrix-li.lab.test", "li-clients"))).failures == []

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side
 from postflight.probes.background import BackgroundUpdates, Update
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
@@ -80,6 +81,17 @@ class TestUpdates:
     def test_that_does_not_move(self) -> None:
         found = only(self.left(Update("one", "")))
         assert found.headline == "background update one does not move: nobody works on it"
+
+    def test_that_do_not_move_on_lis_side_may_be_mains(self) -> None:
+        seen = (BackgroundUpdates(replace(MAIN, side=Side.LI, workload_name="second"), (Update("one", ""),)),)
+        found = only(ask(CHECK, background_updates=seen, known_updates={"one": True}), Status.WARNED)
+        assert found.headline == (
+            "background update one does not move in LI's database: it is a copy of main's row, or second does not work on it"
+        )
+
+    def test_that_nobody_knows_are_wrong_on_lis_side_too(self) -> None:
+        seen = (BackgroundUpdates(replace(MAIN, side=Side.LI), (Update("odd", ""),)),)
+        assert "waits for ever" in only(ask(CHECK, background_updates=seen, known_updates={"odd": False})).headline
 
     def test_that_wait_for_each_other(self) -> None:
         pen = self.left(Update("one", "two"), Update("two", "one"))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from postflight.cluster.kinds import CRON_JOB
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side
+from postflight.deployment.parts import Import, Side
 from postflight.settings import Names, Settings, SynapseNames
 from tests.unit.li_world import HELD, model, read, world
-from tests.unit.worlds import container, deployment, snapshot, thing
+from tests.unit.worlds import Json, config_map, container, deployment, secrets, snapshot, thing
 
 
 def sides(found: Deployment) -> dict[str, Side]:
     return {each.workload_name: each.side for each in found.synapse}
+
+
+def cron(name: str, pod_spec: Json) -> Json:
+    return thing(
+        CRON_JOB, name, spec={"schedule": "0 3 * * *", "jobTemplate": {"spec": {"template": {"spec": pod_spec}}}}
+    )
 
 
 EXPECTED = {"hs": Side.MAIN, "hs-worker": Side.MAIN, "second": Side.LI}
@@ -99,7 +107,53 @@ class TestWhatFeedsIt:
         spec = {"jobTemplate": {"spec": {"template": {"spec": {"containers": [container(command=words)]}}}}}
         found = model(world(thing(CRON_JOB, "synapse-li-database-sync", spec=spec))).li
         assert found
-        assert found.imports == ("synapse-li-database-sync",)
+        assert [each.name for each in found.imports] == ["synapse-li-database-sync"]
+
+    def test_an_import_whose_script_is_mounted_is_named(self) -> None:
+        script = {"name": "scripts", "mountPath": "/scripts"}
+        pod_spec = {
+            "containers": [
+                container(
+                    command=["bash", "/scripts/copy.sh"],
+                    volumeMounts=[script],
+                    envFrom=[{"secretRef": {"name": "li-only"}}],
+                )
+            ],
+            "volumes": [{"name": "scripts", "configMap": {"name": "scripts"}}],
+        }
+        texts = config_map("scripts", copy__sh="set -e\npg_dump matrix | psql -h $LI_HOST matrix_li\n")
+        nightly = cron("nightly", pod_spec)
+        held = replace(HELD, found={**HELD.found, **secrets(li_only={"LI_HOST": "pg-li-rw"}).found})
+        found = deployment(world(nightly, texts), held, read()).li
+        assert found
+        assert found.imports == (Import("nightly", timedelta(days=1)),)
+
+    def test_an_import_by_whatever_program_holds_logins_for_both_databases(self) -> None:
+        both = [{"secretRef": {"name": "sync"}}]
+        found = model(world(cron("nightly", {"containers": [container(envFrom=both)]}))).li
+        assert found
+        assert found.imports == (Import("nightly", timedelta(days=1)),)
+
+    def test_how_often_an_import_comes(self) -> None:
+        weekly = cron("li-weekly", {"containers": [container(command=["pg_dump"])]})
+        weekly["spec"] |= {"schedule": "0 3 * * 0", "suspend": True}
+        odd = cron("li-odd", {"containers": [container(command=["pg_dump"])]})
+        odd["spec"]["schedule"] = "now and then"
+        found = model(world(weekly, odd)).li
+        assert found
+        assert found.imports == (
+            Import("li-weekly", timedelta(days=7), suspended=True),
+            Import("li-odd", timedelta(days=1)),
+        )
+
+    def test_a_cron_job_that_knows_main_alone_is_no_import(self) -> None:
+        known = [
+            {"name": f"MAIN_DB_{part}", "valueFrom": {"secretKeyRef": {"name": "sync", "key": f"MAIN_DB_{part}"}}}
+            for part in ("HOST", "NAME", "USER", "PASSWORD")
+        ]
+        found = model(world(cron("backup", {"containers": [container(env=known, command=["pg_dump"])]}))).li
+        assert found
+        assert found.imports == ()
 
     def test_a_job_that_speaks_of_li_is_enough_to_miss_it(self) -> None:
         """Nobody runs LI, but something here feeds it."""

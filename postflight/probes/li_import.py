@@ -1,0 +1,77 @@
+"""Lawful intercept that is fed by import: how old its newest data are, beside what main has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from postflight.cluster.access import Access
+from postflight.cluster.threads import in_threads
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import LawfulIntercept
+from postflight.limits import Limit
+from postflight.probes.li import Said, first_answer
+from postflight.probes.probe import probe
+
+if TYPE_CHECKING:
+    import psycopg
+
+#: How long a round may take.
+ROUND = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """``due`` is main's newest event that LI must have by now, ``newest`` LI's newest: their place in the stream
+    (``stream``) and ``age`` in seconds; no facts where there is no such event."""
+
+    due: Said
+    newest: Said
+
+
+#: By the place in the stream, which has an index; what was fetched from before counts backwards from 0.
+NEWEST = """
+select stream_ordering, extract(epoch from now()) - received_ts / 1000.0 from events
+where received_ts <= (extract(epoch from now()) - %(allowed)s) * 1000
+order by stream_ordering desc limit 1
+"""
+
+
+def allowed(li: LawfulIntercept) -> timedelta:
+    """How old main's events may be that LI lacks: one round may fail, and one takes its time."""
+    return 2 * max((each.every for each in li.imports), default=timedelta()) + ROUND
+
+
+@probe(limit=Limit.DATABASE, reaches=True)
+def li_import(deployment: Deployment, access: Access) -> Imported:
+    """Read the newest event of LI's database, and the newest of main's that it must have; nothing where no CronJob
+    feeds LI."""
+    li = deployment.li
+    if li is None or not li.imports:
+        return Imported(Said({}), Said({}))
+    works = [
+        lambda: first_answer(access, li.main_doors, _newest(allowed(li))),
+        lambda: first_answer(access, li.doors, _newest(timedelta())),
+    ]
+    found: list[Said] = []
+    for outcome in in_threads(works, Limit.DATABASE - 1):
+        try:
+            found.append(outcome.result())
+        except TimeoutError:
+            found.append(Said({}, problem="no answer within the time limit"))
+    return Imported(*found)
+
+
+def _newest(older_than: timedelta) -> Callable[[psycopg.Connection[Any]], Mapping[str, Any]]:
+    def ask(connection: psycopg.Connection[Any]) -> Mapping[str, Any]:
+        import psycopg
+
+        try:
+            row = connection.execute(NEWEST, {"allowed": older_than.total_seconds()}).fetchone()
+        except psycopg.errors.UndefinedTable:
+            return {}
+        return {"stream": row[0], "age": float(row[1])} if row else {}
+
+    return ask
