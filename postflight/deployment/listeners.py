@@ -11,11 +11,12 @@ from postflight.deployment.parts import SynapseProcess
 
 def port_of(process: SynapseProcess, resource: str) -> int | None:
     """The port over which a process serves a resource (``client``, ``federation``, ``metrics``,
-    ``replication``), without TLS; None where it has none."""
+    ``replication``), without TLS; None where it has none. A listener on a unix socket (``path``) has no port: no
+    tunnel leads there."""
     config = process.config or {}
     listeners: Sequence[Any] = config.get("listeners" if process.is_main else "worker_listeners") or ()
     for each in listeners:
-        if not isinstance(each, dict) or each.get("tls"):
+        if not isinstance(each, dict) or each.get("tls") or "port" not in each:
             continue
         names = [name for piece in each.get("resources") or () for name in piece.get("names") or ()]
         if each.get("type") == resource or resource in names:
