@@ -7,6 +7,7 @@ from postflight.deployment.model import Deployment
 from postflight.probes.calls import USERINFO, WELL_KNOWN, CallsDiscovery, UserInfo
 from postflight.probes.calls_chain import TRANSPORTS, CallsChain, Entry, Issue
 from postflight.probes.canary_user import Hindered, ProbeUser
+from postflight.probes.http import Said
 from postflight.probes.livekit import claims_of
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
@@ -14,6 +15,7 @@ from postflight.verdict.status import Severity
 
 #: What a proxy says where nothing answers behind it.
 NOBODY = (0, 502, 503, 504)
+UNAUTHORIZED = 401
 ANNOUNCE = (
     "name the JWT service in extra_well_known_client_content (org.matrix.msc4143.rtc_foci) and matrix_rtc.transports"
 )
@@ -204,6 +206,26 @@ def _chain(walked: CallsChain, deployment: Deployment, vouched: bool, paired: bo
             judge.unavailable(service.id, f"{service.name} has no pod that is ready", stops=(service.id,))
     for entry in walked.entries:
         _entry(entry, paired, judge)
+    if issued := next((issue for issue in walked.issues if issue.token), None):
+        _unseen_entries(issued, walked.entries, deployment, judge)
+
+
+def _unseen_entries(issued: Issue, entries: tuple[Entry, ...], deployment: Deployment, judge: Judge) -> None:
+    """A token that no LiveKit was shown proves nothing of LiveKit."""
+    shown = {entry.sfu.id for entry in entries}
+    for sfu in deployment.calls.sfus:
+        if sfu.id not in shown:
+            judge.unavailable(sfu.id, f"{sfu.name} has no pod that is ready", stops=(sfu.id,))
+    if not deployment.calls.sfus:
+        service = issued.service
+        where = issued.said.json.get("url") or service.sfu_url or "no address"
+        judge.unproven(
+            service.id,
+            f"whether LiveKit lets in who has a token of {service.name}, and nobody else, was not seen:"
+            f" {where} is no LiveKit of what stands here",
+            remedy=f"bring LiveKit in scope: --namespace {','.join(deployment.namespaces)},ITS_NAMESPACE, or name its"
+            " workload in the settings (names.calls.sfu_workloads)",
+        )
 
 
 def _nobody_signs(calls: Calls, judge: Judge) -> None:
@@ -228,6 +250,10 @@ def _issue(issue: Issue, calls: Calls, vouched: bool, paired: bool, server_name:
     if said.status == 200:
         judge.saw(service.id)
         _claims(issue, calls, judge)
+        if issue.refused.status not in (200, UNAUTHORIZED) and not _not_looked_up(issue.refused):
+            why = issue.refused.short
+            line = f"whether {service.name} refuses an OpenID token that nobody gave was not seen: {why}"
+            judge.unknown(service.id, line, observed=f"POST to {issue.way} with a made-up OpenID token: {why}")
     elif said.status in NOBODY:
         line = f"{service.name} does not answer: {said.short}"
         judge.unavailable(service.id, line, observed=observed, stops=(service.id,))
@@ -240,7 +266,7 @@ def _issue(issue: Issue, calls: Calls, vouched: bool, paired: bool, server_name:
             expected="lk-jwt-service behind the address that clients are told",
             cause=f"the announced address leads past {service.name}" if issue.url else "",
         )
-    elif said.status == 401:
+    elif said.status == UNAUTHORIZED or _not_looked_up(said):
         if vouched:
             judge.wrong(
                 service.id,
@@ -251,6 +277,12 @@ def _issue(issue: Issue, calls: Calls, vouched: bool, paired: bool, server_name:
             )
     elif not (said.status == 500 and not paired):
         _no_room(issue, calls, observed, judge)
+
+
+def _not_looked_up(said: Said) -> bool:
+    """How /sfu/get of lk-jwt-service refuses a token that userinfo does not know (handler.go); where it takes
+    main's token, the lookup works and this is a refusal."""
+    return said.status == 500 and said.json.get("errcode") == "M_LOOKUP_FAILED"
 
 
 def _no_room(issue: Issue, calls: Calls, observed: str, judge: Judge) -> None:

@@ -16,7 +16,7 @@ def port_of(process: SynapseProcess, resource: str) -> int | None:
     config = process.config or {}
     listeners: Sequence[Any] = config.get("listeners" if process.is_main else "worker_listeners") or ()
     for each in listeners:
-        if not isinstance(each, dict) or each.get("tls") or "port" not in each:
+        if not isinstance(each, dict) or each.get("tls") or each.get("port") is None:
             continue
         names = [name for piece in each.get("resources") or () for name in piece.get("names") or ()]
         if each.get("type") == resource or resource in names:
