@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Generator
 from types import ModuleType
 from typing import Any
@@ -29,6 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "-n is refused: every worker would run every canary; the probes run side by side anyway"
         )
+    # They log every URL that is asked, and userinfo and LiveKit take a token in theirs. The file of --log-file
+    # passes no redactor of ours.
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     config.pluginmanager.register(_fixture_source(), "postflight-observations")
 
 

@@ -20,7 +20,7 @@ from postflight.probes.canary_user import Hindered, ProbeUser
 from postflight.probes.doors import client_doors, front_door
 from postflight.probes.http import Door, Said, ask
 from postflight.probes.probe import Safety, probe
-from postflight.secrets import Secret
+from postflight.secrets import Redactor, Secret
 from postflight.traces import Traces
 
 TRANSPORTS = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"
@@ -83,6 +83,7 @@ def calls_chain(
     calls_discovery: tuple[CallsDiscovery, ...],
     canary_user: ProbeUser | Hindered,
     traces: Traces,
+    redactor: Redactor,
 ) -> tuple[CallsChain, ...]:
     """Walk into the call of a room that does not exist, up to LiveKit's door; nothing where there are no calls."""
     if not calls_discovery:
@@ -99,10 +100,11 @@ def calls_chain(
     token = Secret(str(openid.json.get("access_token") or "") if openid.status == 200 else "")
     if not token:
         return (CallsChain(user, main, transports, openid),)
+    redactor.register(token, "an OpenID token of the probe user")
     asked = spawn(lambda: ask_userinfo(deployment, access, main, token))
     caller = _Caller(user.user_id, openid.json, f"!postflight-{traces.run_id}:{main.server_name}")
     urls = (*calls_discovery[0].foci, *service_urls(transports.json.get("rtc_transports")))
-    issues = tuple(_issues(deployment, access, main, urls, caller, traces))
+    issues = tuple(_issues(deployment, access, main, urls, caller, traces, redactor))
     issued = next((each.token for each in issues if each.token), None)
     entries = _entries(deployment, access, issued) if issued else ()
     return (CallsChain(user, main, transports, openid, asked.result(), issues, entries),)
@@ -154,6 +156,7 @@ def _issues(
     urls: Iterable[str],
     caller: _Caller,
     traces: Traces,
+    redactor: Redactor,
 ) -> Iterator[Issue]:
     for service in deployment.calls.jwt_services:
         if way := next(_ways(deployment, main, service, urls), None):
@@ -162,6 +165,7 @@ def _issues(
                 closer = _closer(access, *node, rooms)
                 traces.will_make("the LiveKit room of the probe call", closer)
             issue = _issue(access, service, way, caller)
+            redactor.register(issue.token, f"a LiveKit token of {service.name}")
             video = livekit.claims_of(issue.token).get("video")
             if isinstance(video, dict) and video.get("room"):
                 rooms.append(str(video["room"]))
