@@ -162,6 +162,16 @@ class TestTheJwtService:
         found = only(self.one(said=errcode(404, "M_UNRECOGNIZED"), backend="synapse_main"))
         assert found.headline == f"no JWT service answers at {URL}, which leads to backend synapse_main"
 
+    @pytest.mark.parametrize("answer", [said(405), said(501), said(200, "<html>"), said(200)])
+    def test_is_something_else(self, answer: Any) -> None:
+        found = only(self.one(said=answer, backend=None, ingress="Ingress front leads to Service www"))
+        assert found.headline == f"no JWT service answers at {URL}: Ingress front leads to Service www"
+
+    def test_is_reached_by_a_way_that_was_not_wholly_seen(self) -> None:
+        found = only(self.one(limit="whether an Ingress leads it elsewhere: no right"), Status.WARNED)
+        assert found.nature is Nature.UNPROVEN
+        assert found.headline.startswith(f"of the way from {URL} to lk-jwt-service it was not seen whether an Ingress")
+
     def test_takes_no_token_that_main_takes(self) -> None:
         found = only(self.one(said=errcode(401, "M_UNAUTHORIZED")))
         assert found.headline.startswith("lk-jwt-service takes no OpenID token of matrix.lab.test")
