@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import signal
 from collections.abc import Generator
 from types import ModuleType
@@ -34,6 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
         # A pod that is deleted, a job that is cancelled: the run cleans up as after Ctrl-C. As process 1 of a container
         # it would not even hear of it.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # They log every URL that is asked, and userinfo and LiveKit take a token in theirs. The file of --log-file
+    # passes no redactor of ours.
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     config.pluginmanager.register(_fixture_source(), "postflight-observations")
 
 

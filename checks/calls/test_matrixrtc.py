@@ -7,6 +7,7 @@ from postflight.deployment.model import Deployment
 from postflight.probes.calls import USERINFO, WELL_KNOWN, CallsDiscovery, UserInfo
 from postflight.probes.calls_chain import TRANSPORTS, CallsChain, Entry, Issue
 from postflight.probes.canary_user import Hindered, ProbeUser
+from postflight.probes.http import Said
 from postflight.probes.livekit import claims_of
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
@@ -14,6 +15,9 @@ from postflight.verdict.status import Severity
 
 #: What a proxy says where nothing answers behind it.
 NOBODY = (0, 502, 503, 504)
+UNAUTHORIZED = 401
+#: What a server says that knows no such request.
+ASTRAY = (404, 405, 501)
 ANNOUNCE = (
     "name the JWT service in extra_well_known_client_content (org.matrix.msc4143.rtc_foci) and matrix_rtc.transports"
 )
@@ -25,7 +29,7 @@ ANNOUNCE = (
     finding="2.9",
     remedy="follow the chain from its first broken link: discovery, OpenID userinfo, JWT service, LiveKit",
     blind_spots="media: whether two participants reach each other over ICE; how the internet reaches the announced"
-    " addresses; which of the two ways of discovery the deployed clients use",
+    " addresses, and what an Ingress controller does to a path; which of the two ways of discovery the deployed clients use",
 )
 def test_a_user_finds_the_way_into_a_call_and_nobody_else_does(
     deployment: Deployment,
@@ -46,6 +50,10 @@ def test_a_user_finds_the_way_into_a_call_and_nobody_else_does(
     for seen in calls_discovery:
         walked = None if isinstance(calls_chain, NotTried) else next(iter(calls_chain), None)
         door = (seen.main.id, *(each.id for each in deployment.proxies))
+        if seen.well_known.status in NOBODY and seen.ingress:
+            line = f"clients are told nothing at {seen.url}: {seen.ingress.words}, {seen.well_known.short}"
+            judge.unavailable(seen.ingress.id, line, needs=(seen.ingress.id, *door))
+            continue
         if seen.well_known.status in NOBODY:
             line = f"{seen.main.workload_name} tells clients nothing: {seen.well_known.short}"
             judge.unavailable(seen.main.id, line, needs=door)
@@ -68,27 +76,22 @@ def _discovery(seen: CallsDiscovery, walked: CallsChain | None, calls: Calls, ju
     if walked:
         answers += f"; GET {TRANSPORTS}: {walked.transports.short}, {len(walked.transport_urls)} transports"
     newer = walked.transport_urls if walked else ()
-    if not seen.foci and not newer:
-        named = [*(each.name for each in calls.sfus), *(each.name for each in calls.jwt_services)]
-        deployed = ", ".join(named) or "a configuration"
-        judge.wrong(
-            seen.main.id,
-            f"no client is told of calls, though {deployed} stands here: {main} announces no {FOCI}",
-            observed=answers,
-            expected="the address of the JWT service, for older and for newer clients",
-            cause=f"the configuration of {main} names no JWT service" if not calls.announced else "",
-            remedy=ANNOUNCE,
-        )
+    if seen.outside:
+        line = f"what older clients are told of calls was not seen: they look at {seen.url}, {seen.outside}"
+        remedy = "bring in scope what serves it (--namespace), or ask it from where clients are"
+        judge.unproven(seen.main.id, line, observed=answers, remedy=remedy)
+    elif not seen.foci and not newer:
+        _nobody_is_told(seen, calls, answers, judge)
     elif not seen.foci:
-        line = f"older clients are not told of calls: {WELL_KNOWN} has no {FOCI}"
+        line = f"older clients are not told of calls: {seen.url} has no {FOCI}"
         judge.warn(seen.main.id, line, observed=answers, remedy=ANNOUNCE)
-    elif walked and walked.transports.status and not newer:
-        line = f"newer clients are not told of calls: rtc/transports says {walked.transports.short}"
-        remedy = "set experimental_features.msc4143_enabled and matrix_rtc.transports (Synapse 1.140)"
-        judge.warn(seen.main.id, line, observed=answers, remedy=remedy)
     elif newer and set(newer) != set(seen.foci):
         line = f"older clients are sent to {', '.join(seen.foci)}, newer ones to {', '.join(newer)}"
         judge.warn(seen.main.id, line, observed=answers)
+    if walked and walked.transports.status and not newer and (seen.foci or seen.outside):
+        line = f"newer clients are not told of calls: rtc/transports says {walked.transports.short}"
+        remedy = "set experimental_features.msc4143_enabled and matrix_rtc.transports (Synapse 1.140)"
+        judge.warn(seen.main.id, line, observed=answers, remedy=remedy)
     if seen.versions.status == 200 and not seen.delayed_events:
         judge.warn(
             seen.main.id,
@@ -96,6 +99,20 @@ def _discovery(seen: CallsDiscovery, walked: CallsChain | None, calls: Calls, ju
             observed="GET /_matrix/client/versions: org.matrix.msc4140 is not true",
             remedy="set max_event_delay_duration",
         )
+
+
+def _nobody_is_told(seen: CallsDiscovery, calls: Calls, answers: str, judge: Judge) -> None:
+    main = seen.main.workload_name
+    named = [*(each.name for each in calls.sfus), *(each.name for each in calls.jwt_services)]
+    who = f"{seen.ingress.target} behind {seen.url}" if seen.ingress else main
+    judge.wrong(
+        seen.main.id,
+        f"no client is told of calls, though {', '.join(named) or 'a configuration'} stands here: {who} announces no {FOCI}",
+        observed=answers,
+        expected="the address of the JWT service, for older and for newer clients",
+        cause=f"the configuration of {main} names no JWT service" if not calls.announced else "",
+        remedy=ANNOUNCE,
+    )
 
 
 def _userinfo(seen: CallsDiscovery, walked: CallsChain | None, calls: Calls, judge: Judge) -> bool:
@@ -196,14 +213,36 @@ def _chain(walked: CallsChain, deployment: Deployment, vouched: bool, paired: bo
         return
     if not calls.jwt_services:
         _nobody_signs(calls, judge)
-    asked = {issue.service.id: issue for issue in walked.issues}
+    for issue in walked.issues:
+        _issue(issue, calls, vouched, paired, home.server_name, judge)
     for service in calls.jwt_services:
-        if issue := asked.get(service.id):
-            _issue(issue, calls, vouched, paired, home.server_name, judge)
-        else:
+        if service.id not in {issue.service.id for issue in walked.issues}:
             judge.unavailable(service.id, f"{service.name} has no pod that is ready", stops=(service.id,))
+    for address in walked.untried if calls.jwt_services else ():
+        line = f"the announced address {address.url} was not tried: {address.why}"
+        judge.unproven(home.id, line, remedy="bring in scope what it leads through (--namespace); is it spelled right?")
     for entry in walked.entries:
         _entry(entry, paired, judge)
+    if issued := next((issue for issue in walked.issues if issue.token), None):
+        _unseen_entries(issued, walked.entries, deployment, judge)
+
+
+def _unseen_entries(issued: Issue, entries: tuple[Entry, ...], deployment: Deployment, judge: Judge) -> None:
+    """A token that no LiveKit was shown proves nothing of LiveKit."""
+    shown = {entry.sfu.id for entry in entries}
+    for sfu in deployment.calls.sfus:
+        if sfu.id not in shown:
+            judge.unavailable(sfu.id, f"{sfu.name} has no pod that is ready", stops=(sfu.id,))
+    if not deployment.calls.sfus:
+        service = issued.service
+        where = issued.said.json.get("url") or service.sfu_url or "no address"
+        judge.unproven(
+            service.id,
+            f"whether LiveKit lets in who has a token of {service.name}, and nobody else, was not seen:"
+            f" {where} is no LiveKit of what stands here",
+            remedy=f"bring LiveKit in scope: --namespace {','.join(deployment.namespaces)},ITS_NAMESPACE, or name its"
+            " workload in the settings (names.calls.sfu_workloads)",
+        )
 
 
 def _nobody_signs(calls: Calls, judge: Judge) -> None:
@@ -217,6 +256,9 @@ def _nobody_signs(calls: Calls, judge: Judge) -> None:
 
 def _issue(issue: Issue, calls: Calls, vouched: bool, paired: bool, server_name: str, judge: Judge) -> None:
     service, said = issue.service, issue.said
+    if issue.limit:
+        line = f"of the way from {issue.url} to {service.name} it was not seen {issue.limit}"
+        judge.unproven(service.id, line, observed=issue.way)
     observed = f"POST to {issue.way}: {said.short}"
     if issue.refused.status == 200:
         judge.wrong(
@@ -225,14 +267,9 @@ def _issue(issue: Issue, calls: Calls, vouched: bool, paired: bool, server_name:
             observed=f"{observed}; with a made-up OpenID token: 200",
             expected="401 M_UNAUTHORIZED",
         )
-    if said.status == 200:
-        judge.saw(service.id)
-        _claims(issue, calls, judge)
-    elif said.status in NOBODY:
-        line = f"{service.name} does not answer: {said.short}"
-        judge.unavailable(service.id, line, observed=observed, stops=(service.id,))
-    elif said.status == 404:
-        led = f", which leads to backend {issue.backend}" if issue.backend else ""
+    if said.status in ASTRAY or (said.status == 200 and not issue.token):
+        led = issue.ingress and f": {issue.ingress}"
+        led += f", which leads to backend {issue.backend}" if issue.backend else ""
         judge.wrong(
             service.id,
             f"no JWT service answers at {issue.url or issue.way}{led}",
@@ -240,7 +277,17 @@ def _issue(issue: Issue, calls: Calls, vouched: bool, paired: bool, server_name:
             expected="lk-jwt-service behind the address that clients are told",
             cause=f"the announced address leads past {service.name}" if issue.url else "",
         )
-    elif said.status == 401:
+    elif said.status == 200:
+        judge.saw(service.id)
+        _claims(issue, calls, judge)
+        if issue.refused.status not in (200, UNAUTHORIZED) and not _not_looked_up(issue.refused):
+            why = issue.refused.short
+            line = f"whether {service.name} refuses an OpenID token that nobody gave was not seen: {why}"
+            judge.unknown(service.id, line, observed=f"POST to {issue.way} with a made-up OpenID token: {why}")
+    elif said.status in NOBODY:
+        line = f"{service.name} does not answer: {said.short}"
+        judge.unavailable(service.id, line, observed=observed, stops=(service.id,))
+    elif said.status == UNAUTHORIZED or _not_looked_up(said):
         if vouched:
             judge.wrong(
                 service.id,
@@ -251,6 +298,12 @@ def _issue(issue: Issue, calls: Calls, vouched: bool, paired: bool, server_name:
             )
     elif not (said.status == 500 and not paired):
         _no_room(issue, calls, observed, judge)
+
+
+def _not_looked_up(said: Said) -> bool:
+    """How /sfu/get of lk-jwt-service refuses a token that userinfo does not know (handler.go); where it takes
+    main's token, the lookup works and this is a refusal."""
+    return said.status == 500 and said.json.get("errcode") == "M_LOOKUP_FAILED"
 
 
 def _no_room(issue: Issue, calls: Calls, observed: str, judge: Judge) -> None:

@@ -22,9 +22,10 @@ def port_of(process: SynapseProcess, resource: str) -> int | None:
 
 
 def _listeners(process: SynapseProcess) -> Iterator[Mapping[str, Any]]:
+    """Those with a port: one on a unix socket (``path``) has none, and no tunnel leads there."""
     config = process.config or {}
     listeners: Sequence[Any] = config.get("listeners" if process.is_main else "worker_listeners") or ()
-    yield from (each for each in listeners if isinstance(each, dict))
+    yield from (each for each in listeners if isinstance(each, dict) and each.get("port") is not None)
 
 
 def _resources(listener: Mapping[str, Any]) -> list[str]:
@@ -34,6 +35,4 @@ def _resources(listener: Mapping[str, Any]) -> list[str]:
 def public_ports(process: SynapseProcess) -> frozenset[int]:
     """The ports, with TLS or without, on which users or other servers may ask a process; none where its listeners
     are not known."""
-    return frozenset(
-        int(each["port"]) for each in _listeners(process) if "port" in each and PUBLIC & set(_resources(each))
-    )
+    return frozenset(int(each["port"]) for each in _listeners(process) if PUBLIC & set(_resources(each)))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postflight.cluster.access import Access
+from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads, spawn
+from postflight.deployment import ingresses
 from postflight.deployment.call_parts import Proxy
 from postflight.deployment.calls import FOCI, service_urls
+from postflight.deployment.ingresses import Route
 from postflight.deployment.listeners import port_of
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
-from postflight.probes.doors import federation_doors, front_door, main_of
+from postflight.probes.doors import client_host, federation_doors, front_door, main_of, public_host
 from postflight.probes.http import Door, Said, ask
+from postflight.probes.leads import NOWHERE, Lead, Outside, lead
 from postflight.probes.probe import probe
 from postflight.secrets import Secret
 
@@ -40,12 +44,20 @@ class UserInfo:
 @dataclass(frozen=True, slots=True)
 class CallsDiscovery:
     """``userinfo`` was asked with a token that nobody gave: first the way that the JWT service's question takes,
-    through every proxy pod, then one process of each workload that takes federation."""
+    through every proxy pod, then one process of each workload that takes federation. ``outside`` says why
+    ``well_known`` (main's own answer then) is not what clients get, ``ingress`` who leads them to it elsewhere."""
 
     main: SynapseProcess
     well_known: Said
     versions: Said
     userinfo: tuple[UserInfo, ...]
+    outside: str = ""
+    ingress: Route | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients look (Client-Server API, 3.1): the server name's host, whatever public_baseurl says."""
+        return f"https://{client_host(self.main)}{WELL_KNOWN}"
 
     @property
     def foci(self) -> tuple[str, ...]:
@@ -58,7 +70,7 @@ class CallsDiscovery:
 
 
 @probe(limit=Limit.CALLS, reaches=True)
-def calls_discovery(deployment: Deployment, access: Access) -> tuple[CallsDiscovery, ...]:
+def calls_discovery(deployment: Deployment, snapshot: Snapshot, access: Access) -> tuple[CallsDiscovery, ...]:
     """Ask what main tells clients about calls, and who answers for OpenID tokens; nothing where there are none."""
     main = main_of(deployment)
     if main is None or not deployment.calls.referred:
@@ -67,10 +79,28 @@ def calls_discovery(deployment: Deployment, access: Access) -> tuple[CallsDiscov
     if door is None:
         silent = Said(main.workload_name, problem="no client listener of it is known")
         return (CallsDiscovery(main, silent, silent, ()),)
-    well_known = spawn(lambda: ask(access, door, "GET", WELL_KNOWN))
+    told = _told(deployment, snapshot, main, door)
+    well_known = spawn(lambda: told.ask(access, "GET", WELL_KNOWN))
     versions = spawn(lambda: ask(access, door, "GET", VERSIONS))
     userinfo = ask_userinfo(deployment, access, main, NO_TOKEN)
-    return (CallsDiscovery(main, well_known.result(), versions.result(), userinfo),)
+    said = well_known.result()
+    outside = told.limit
+    if 300 <= said.status < 400:
+        outside = f"and are sent on from there ({said.status})"
+    return (CallsDiscovery(main, said, versions.result(), userinfo, outside, told.route),)
+
+
+def _told(deployment: Deployment, snapshot: Snapshot, main: SynapseProcess, door: Door) -> Lead:
+    """Where clients end up who ask for the well-known file; main's own door where that is not known (``limit``)."""
+    host = client_host(main)
+    found = lead(deployment, snapshot, main, host, WELL_KNOWN)
+    if isinstance(found, Lead) and found.route:
+        return found
+    own = Lead(replace(door, host=host), f"through {door.pod.name}")
+    if host == public_host(main) and not ingresses.claims(snapshot, host):
+        return own
+    why = found.why if isinstance(found, Outside) else NOWHERE
+    return replace(own, limit=f"and {why}")
 
 
 def ask_userinfo(deployment: Deployment, access: Access, main: SynapseProcess, token: Secret) -> tuple[UserInfo, ...]:

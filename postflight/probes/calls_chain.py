@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets as randomness
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from postflight.cluster.access import Access
+from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads, spawn
 from postflight.deployment.call_parts import JwtService, Sfu
 from postflight.deployment.calls import service_urls
@@ -17,15 +18,16 @@ from postflight.limits import Limit
 from postflight.probes import livekit
 from postflight.probes.calls import NO_TOKEN, CallsDiscovery, UserInfo, ask_userinfo
 from postflight.probes.canary_user import Hindered, ProbeUser
-from postflight.probes.doors import client_doors, front_door
+from postflight.probes.doors import front_door
 from postflight.probes.http import Door, Said, ask
+from postflight.probes.jwt_ways import LEGACY, Untried, Way, ways
 from postflight.probes.probe import Safety, probe
-from postflight.secrets import Secret
+from postflight.secrets import Redactor, Secret
 from postflight.traces import Traces
 
 TRANSPORTS = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"
-#: What a JWT service is asked by newer and by older clients (lk-jwt-service 0.4 knows both).
-CURRENT, LEGACY = "/get_token", "/sfu/get"
+#: The answers of who does not know a request.
+UNKNOWN_REQUEST = (404, 405)
 SLOT = "m.call#ROOM"
 DEVICE = "POSTFLIGHT"
 
@@ -34,7 +36,7 @@ DEVICE = "POSTFLIGHT"
 class Issue:
     """A JWT service asked for a token. ``way`` says how it was reached, ``url`` is the announced address if it was
     by that, ``backend`` the one that the proxy's configuration leads it to. ``refused`` is the answer to an OpenID
-    token that nobody gave."""
+    token that nobody gave; ``ingress`` says where an Ingress leads the address, ``limit`` what was not seen of it."""
 
     service: JwtService
     way: str
@@ -42,6 +44,8 @@ class Issue:
     backend: str | None
     said: Said
     refused: Said
+    ingress: str = ""
+    limit: str = ""
 
     @property
     def token(self) -> Secret:
@@ -61,7 +65,7 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class CallsChain:
     """What only a logged-in user sees; each step is empty where the one before it came to nothing. ``userinfo`` is
-    as in the discovery, asked with a token that main gave."""
+    as in the discovery, asked with a token that main gave; ``untried`` are announced addresses that lead out of here."""
 
     user: ProbeUser | Hindered
     home: SynapseProcess
@@ -70,6 +74,7 @@ class CallsChain:
     userinfo: tuple[UserInfo, ...] = ()
     issues: tuple[Issue, ...] = ()
     entries: tuple[Entry, ...] = ()
+    untried: tuple[Untried, ...] = ()
 
     @property
     def transport_urls(self) -> tuple[str, ...]:
@@ -79,10 +84,12 @@ class CallsChain:
 @probe(limit=Limit.CALLS, reaches=True, safety=Safety.CANARY)
 def calls_chain(
     deployment: Deployment,
+    snapshot: Snapshot,
     access: Access,
     calls_discovery: tuple[CallsDiscovery, ...],
     canary_user: ProbeUser | Hindered,
     traces: Traces,
+    redactor: Redactor,
 ) -> tuple[CallsChain, ...]:
     """Walk into the call of a room that does not exist, up to LiveKit's door; nothing where there are no calls."""
     if not calls_discovery:
@@ -99,13 +106,15 @@ def calls_chain(
     token = Secret(str(openid.json.get("access_token") or "") if openid.status == 200 else "")
     if not token:
         return (CallsChain(user, main, transports, openid),)
+    redactor.register(token, "an OpenID token of the probe user")
     asked = spawn(lambda: ask_userinfo(deployment, access, main, token))
     caller = _Caller(user.user_id, openid.json, f"!postflight-{traces.run_id}:{main.server_name}")
     urls = (*calls_discovery[0].foci, *service_urls(transports.json.get("rtc_transports")))
-    issues = tuple(_issues(deployment, access, main, urls, caller, traces))
+    found = ways(deployment, snapshot, main, urls)
+    issues = tuple(_issues(found.tried, deployment, access, caller, traces, redactor))
     issued = next((each.token for each in issues if each.token), None)
     entries = _entries(deployment, access, issued) if issued else ()
-    return (CallsChain(user, main, transports, openid, asked.result(), issues, entries),)
+    return (CallsChain(user, main, transports, openid, asked.result(), issues, entries, found.untried),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,61 +132,34 @@ class _Caller:
         return {"room_id": self.room, "slot_id": SLOT, "openid_token": openid, "member": member}
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """How a JWT service is reached: ``prefix`` is where its root is behind the door."""
-
-    said: str
-    door: Door
-    prefix: str = ""
-    url: str = ""
-    backend: str | None = None
-
-
-def _ways(deployment: Deployment, main: SynapseProcess, service: JwtService, urls: Iterable[str]) -> Iterator[_Way]:
-    """By an announced address that leads through the front door, else at its own pod."""
-    for url in dict.fromkeys(urls):
-        parts = urlsplit(url)
-        for proxy, door in client_doors(deployment, main):
-            if parts.hostname == door.host and proxy.client:
-                backend = proxy.client.backend(f"{parts.path}{LEGACY}")
-                yield _Way(f"{url}, through {door.pod.name}", door, parts.path, url, backend)
-    for pod in service.pods:
-        if pod.ready:
-            yield _Way(f"port {service.port} of {pod.name}", Door(pod, service.port))
-
-
 def _issues(
-    deployment: Deployment,
-    access: Access,
-    main: SynapseProcess,
-    urls: Iterable[str],
-    caller: _Caller,
-    traces: Traces,
+    ways: Iterable[Way], deployment: Deployment, access: Access, caller: _Caller, traces: Traces, redactor: Redactor
 ) -> Iterator[Issue]:
-    for service in deployment.calls.jwt_services:
-        if way := next(_ways(deployment, main, service, urls), None):
-            rooms: list[str] = []
-            if node := _node(deployment):
-                closer = _closer(access, *node, rooms)
-                traces.will_make("the LiveKit room of the probe call", closer)
-            issue = _issue(access, service, way, caller)
-            video = livekit.claims_of(issue.token).get("video")
-            if isinstance(video, dict) and video.get("room"):
-                rooms.append(str(video["room"]))
-            yield issue
+    for way in ways:
+        rooms: list[str] = []
+        if node := _node(deployment):
+            closer = _closer(access, *node, rooms)
+            traces.will_make("the LiveKit room of the probe call", closer)
+        issue = _issue(access, way, caller)
+        redactor.register(issue.token, f"a LiveKit token of {way.service.name}")
+        video = livekit.claims_of(issue.token).get("video")
+        if isinstance(video, dict) and video.get("room"):
+            rooms.append(str(video["room"]))
+        yield issue
 
 
-def _issue(access: Access, service: JwtService, way: _Way, caller: _Caller) -> Issue:
+def _issue(access: Access, way: Way, caller: _Caller) -> Issue:
     """First with an OpenID token that nobody gave: that also tells which requests it knows."""
     nobody = {**caller.openid, "access_token": NO_TOKEN.reveal()}
-    path = CURRENT
-    refused = ask(access, way.door, "POST", way.prefix + path, body=caller.request(path, nobody))
-    if refused.status == 404:
-        path = LEGACY
-        refused = ask(access, way.door, "POST", way.prefix + path, body=caller.request(path, nobody))
-    said = ask(access, way.door, "POST", way.prefix + path, body=caller.request(path, caller.openid))
-    return Issue(service, way.said, way.url, way.backend, said, refused)
+    for request, step in way.steps.items():
+        refused = step.lead.ask(access, "POST", step.path, caller.request(request, nobody))
+        if refused.status not in UNKNOWN_REQUEST:
+            break
+    said = step.lead.ask(access, "POST", step.path, caller.request(request, caller.openid))
+    lead = step.lead
+    words = ", ".join(each for each in (way.url, lead.says) if each)
+    ingress = lead.route.words if lead.route else ""
+    return Issue(way.service, words, way.url, lead.backend, said, refused, ingress, lead.limit)
 
 
 def _node(deployment: Deployment) -> tuple[Sfu, Door] | None:

@@ -22,6 +22,11 @@ def public_host(main: SynapseProcess) -> str:
     return urlsplit(str((main.config or {}).get("public_baseurl") or "")).hostname or main.server_name
 
 
+def client_host(main: SynapseProcess) -> str:
+    """The name under which clients look for main: the host of its server name (Client-Server API, 3.1)."""
+    return urlsplit(f"//{main.server_name}").hostname or main.server_name
+
+
 def client_doors(deployment: Deployment, main: SynapseProcess) -> Iterator[tuple[Proxy, Door]]:
     """The ports for clients of all proxy pods that are ready."""
     for proxy in deployment.proxies:

@@ -53,6 +53,12 @@ class Said:
         return " ".join(str(each) for each in (self.status, words, why and f"({why[:120]})") if each)
 
 
+def origin(host: str, port: int, *, tls: bool = False) -> str:
+    """The beginning of a URL; an IPv6 address stands in brackets there."""
+    where = f"[{host}]" if ":" in host else host
+    return f"{'https' if tls else 'http'}://{where}:{port}"
+
+
 def ask(
     access: Access,
     door: Door,
@@ -78,8 +84,7 @@ def ask(
             access.to_pod(pod.namespace, pod.name, pod.ip, door.port) as (host, port),
             httpx.Client(timeout=limits, verify=False, trust_env=False) as client,
         ):
-            where = f"[{host}]" if ":" in host else host
-            url = f"{'https' if door.tls else 'http'}://{where}:{port}{path}"
+            url = f"{origin(host, port, tls=door.tls)}{path}"
             answer = client.request(method, url, headers=headers, params=query, json=body)
     except (httpx.HTTPError, OSError, ApiError) as error:
         return Said(pod.name, problem=_line(error))

@@ -13,6 +13,7 @@ from postflight.cluster.api import ApiError
 from postflight.deployment.listeners import port_of
 from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
+from postflight.probes.http import origin
 from postflight.secrets import Secret
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def matrix(access: Access, process: SynapseProcess, resource: str = "client") ->
     try:
         with (
             access.to_pod(pod.namespace, pod.name, pod.ip, port) as (host, local),
-            httpx.Client(base_url=f"http://{host}:{local}", trust_env=False, headers={"Host": "localhost"}) as http,
+            httpx.Client(base_url=origin(host, local), trust_env=False, headers={"Host": "localhost"}) as http,
         ):
             yield Matrix(http, pod.name)
     except (ApiError, OSError) as error:

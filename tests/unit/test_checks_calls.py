@@ -33,6 +33,7 @@ from tests.unit.observations import MODEL, READ_ONLY, ask, only
 CHECK = "calls.matrixrtc"
 LISTED = said(200, f'{{"rtc_transports": {foci(URL)}}}')
 NOTHING = said(200, '{"m.homeserver": {}}')
+LOOKUP_FAILED = errcode(500, "M_LOOKUP_FAILED", "Failed to look up user info from homeserver")
 NO_ROOM = errcode(500, "M_UNKNOWN", "Unable to create room on SFU")
 
 
@@ -149,7 +150,9 @@ class TestKeys:
 
 class TestTheJwtService:
     def one(self, **fields: Any) -> Judge:
-        return calls(chain(MODEL, issues=(issue(**fields),), entries=()))
+        asked = issue(**fields)
+        entries = chain(MODEL)[0].entries if asked.token else ()
+        return calls(chain(MODEL, issues=(asked,), entries=entries))
 
     def test_is_silent(self) -> None:
         found = only(self.one(said=said(0, "", problem="refused")))
@@ -158,6 +161,16 @@ class TestTheJwtService:
     def test_is_not_where_it_is_announced(self) -> None:
         found = only(self.one(said=errcode(404, "M_UNRECOGNIZED"), backend="synapse_main"))
         assert found.headline == f"no JWT service answers at {URL}, which leads to backend synapse_main"
+
+    @pytest.mark.parametrize("answer", [said(405), said(501), said(200, "<html>"), said(200)])
+    def test_is_something_else(self, answer: Any) -> None:
+        found = only(self.one(said=answer, backend=None, ingress="Ingress front leads to Service www"))
+        assert found.headline == f"no JWT service answers at {URL}: Ingress front leads to Service www"
+
+    def test_is_reached_by_a_way_that_was_not_wholly_seen(self) -> None:
+        found = only(self.one(limit="whether an Ingress leads it elsewhere: no right"), Status.WARNED)
+        assert found.nature is Nature.UNPROVEN
+        assert found.headline.startswith(f"of the way from {URL} to lk-jwt-service it was not seen whether an Ingress")
 
     def test_takes_no_token_that_main_takes(self) -> None:
         found = only(self.one(said=errcode(401, "M_UNAUTHORIZED")))
@@ -175,6 +188,22 @@ class TestTheJwtService:
 
     def test_gives_a_token_to_anyone(self) -> None:
         assert only(self.one(refused=said(200))).headline.startswith("lk-jwt-service gives a token to anyone")
+
+    @pytest.mark.parametrize("refused", [said(0, "", problem="no answer in time"), said(502), NO_ROOM])
+    def test_is_not_seen_to_refuse(self, refused: Any) -> None:
+        found = only(self.one(refused=refused), Status.UNKNOWN)
+        assert found.headline == (
+            "whether lk-jwt-service refuses an OpenID token that nobody gave was not seen: " + refused.short
+        )
+
+    def test_of_old_refuses_with_500(self) -> None:
+        """As upstream's /sfu/get does when userinfo says no."""
+        pen = self.one(refused=LOOKUP_FAILED)
+        assert pen.failures == []
+
+    def test_of_old_takes_no_token_that_main_takes(self) -> None:
+        found = only(self.one(said=LOOKUP_FAILED, refused=LOOKUP_FAILED))
+        assert found.headline.startswith("lk-jwt-service takes no OpenID token of matrix.lab.test")
 
     def test_is_missing(self) -> None:
         found = only(calls(chain(MODEL, issues=(), entries=()), jwt_services=()))
@@ -220,6 +249,28 @@ class TestLiveKit:
         two = replace(SFU, pods=(ready("livekit-1"), ready("livekit-2")))
         found = only(self.one(accepted=said(404), sfu=two))
         assert found.cause == "livekit has 2 nodes and no Redis that they share their rooms through"
+
+
+class TestLiveKitIsNotToBeSeen:
+    def test_it_is_elsewhere(self) -> None:
+        found = only(calls(chain(MODEL, entries=()), sfus=()), Status.WARNED)
+        assert found.nature is Nature.UNPROVEN
+        assert found.headline == (
+            "whether LiveKit lets in who has a token of lk-jwt-service, and nobody else, was not seen:"
+            " wss://matrix.lab.test/livekit/sfu is no LiveKit of what stands here"
+        )
+        assert "--namespace matrix," in found.remedy
+
+    def test_it_is_elsewhere_and_the_token_says_where(self) -> None:
+        given = said(200, f'{{"url": "wss://sfu.test", "jwt": "{token()}"}}')
+        found = only(calls(chain(MODEL, issues=(issue(said=given),), entries=()), sfus=()), Status.WARNED)
+        assert "wss://sfu.test is no LiveKit" in found.headline
+
+    def test_none_of_its_pods_is_ready(self) -> None:
+        down = replace(SFU, pods=(replace(ready("livekit-1"), ready=False),))
+        found = only(calls(chain(MODEL, entries=()), sfus=(down,)))
+        assert (found.subject, found.nature) == (SFU.id, Nature.UNAVAILABLE)
+        assert found.headline == "livekit has no pod that is ready"
 
 
 def test_what_main_refuses_is_wrong_and_what_it_cannot_do_is_silence() -> None:

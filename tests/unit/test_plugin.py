@@ -33,6 +33,15 @@ def test_redis_holds_its_working_set(deployment: Deployment, judge: Judge) -> No
 """
 
 
+ASKING = """
+    import logging, httpx
+    logging.getLogger("check").info("said by a check")
+    answer = lambda request: httpx.Response(200)
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        client.get("http://livekit.test/rtc/validate?access_token=a-token-of-livekit")
+"""
+
+
 @pytest.fixture(autouse=True)
 def alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """No cluster, no other plugin, and our package from this checkout."""
@@ -287,6 +296,16 @@ def test_a_check_that_raises_is_the_verifiers_own_fault_and_red(pytester: pytest
     assert json.loads((pytester.path / "reports" / "run.json").read_text())["trouble"] == [line]
     assert "partial: -k" in text
     assert "1 unknown, 1 passed   exit 1" in text
+
+
+def test_no_log_says_the_urls_that_are_asked(pytester: pytest.Pytester, lab: str) -> None:
+    """Some hold a token, and the file of --log-file is opened before anything can redact it."""
+    checks(pytester, SEEN + ASKING)
+    code, text = run(pytester, "--kubeconfig", lab, "--log-cli-level=DEBUG", "--log-file=log", "checks")
+    assert code == 0
+    written = (pytester.path / "log").read_text()
+    assert "said by a check" in written
+    assert "access_token" not in text + written
 
 
 class TestWhatIsNoCheckCannotTurnGreen:
