@@ -40,11 +40,11 @@ lab-status: setup ## what is not Ready
 demo: setup      ## a lab healthy, broken (DEFECT=...), healed, with a report of each
 	@$(LAB) demo --defect $(DEFECT)
 
-test: setup      ## everything
-	@$(TOX)
+test: test-quick ## everything
+	@$(TOX) -e lab
 
 test-quick: setup ## lint, types, unit tests
-	@$(TOX) -e lint,types,unit
+	@$(TOX) run-parallel -m quick --parallel-no-spinner
 
 test-each: setup ## every defect alone, one by one; writes docs/defects.md
 	@$(TOX) -e each

@@ -60,6 +60,11 @@ def talking(talk: Callable[[socket.socket], None]) -> Iterator[int]:
     def serve(connection: socket.socket) -> None:
         with connection, suppress(OSError):
             talk(connection)
+            # Closed on what was not read, the kernel would reset the connection, and what was said might be lost.
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(5)
+            while connection.recv(65536):
+                pass
 
     def accept() -> None:
         with suppress(OSError):
