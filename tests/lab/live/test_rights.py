@@ -43,7 +43,7 @@ LACKING = {
     "get pods/exec": {"database.replication"},
     "get pods/portforward": THROUGH_TUNNELS,
     "create pods/portforward": THROUGH_TUNNELS,
-    "jobs": {FEDERATION},
+    "create jobs": {FEDERATION},
 }
 #: What the model itself is made of: without it any check may be blind.
 FOR_ALL = {"pods", "services", "endpointslices", "configmaps", "secrets", "clusters"}
