@@ -18,7 +18,7 @@ from postflight.cluster.kinds import EVENT, JOB, POD
 from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.settings import Settings
-from postflight.traces import Traces
+from postflight.traces import MANAGED_BY, NAME, RUN_LABEL, Traces
 
 CONTAINER = "probe"
 DEADLINE = 200
@@ -84,6 +84,22 @@ def start_probe_pod(
     pods.append(POD.path(namespace, pod))
     traces.made.append(POD.path(namespace, pod))
     return ProbePod(namespace, pod, f"Job {name}")
+
+
+def remove_others(api: Api, traces: Traces, namespace: str, labels: Mapping[str, str], *, limit: float) -> None:
+    """Remove the probe pods with these labels that other runs made: whoever has the turn is alone, so they were
+    killed. Returns once they are gone. Raises TimedOut, or ApiError."""
+    selector = ",".join(f"{key}={value}" for key, value in {**labels, MANAGED_BY: NAME}.items())
+
+    def none_left() -> None:
+        pods = api.get(POD.path(namespace), labelSelector=selector)["items"]
+        others = [each for each in pods if each["metadata"]["labels"].get(RUN_LABEL) != traces.run_id]
+        for name in filter(None, (each["metadata"]["labels"].get("batch.kubernetes.io/job-name") for each in others)):
+            _delete(api, JOB.path(namespace, name))
+        if others:
+            raise NotYet(f"{others[0]['metadata']['name']} of a run that was killed still stands")
+
+    wait_for(none_left, limit=limit, every=0.3)
 
 
 def job(

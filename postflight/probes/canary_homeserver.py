@@ -9,17 +9,18 @@ from typing import Any
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.kinds import POD
 from postflight.cluster.outposts import ask_outpost
-from postflight.cluster.probe_pod import CONTAINER, NoProbePod, ProbePod, start_probe_pod
+from postflight.cluster.probe_pod import CONTAINER, NoProbePod, ProbePod, remove_others, start_probe_pod
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.canary import LABELS, Prepared, preparation
 from postflight.deployment.federation import covering, federation_of
 from postflight.deployment.model import Deployment
 from postflight.limits import Limit
+from postflight.polling import TimedOut
 from postflight.probes.canary import Identity, certificate
 from postflight.probes.doors import main_of
 from postflight.probes.own import Turn
-from postflight.probes.probe import EXEC, MAKE_JOBS, Safety, Unseen, probe
+from postflight.probes.probe import EXEC, MAKE_JOBS, REMOVE_JOBS, Safety, Unseen, probe
 from postflight.secrets import Redactor
 from postflight.settings import Settings
 from postflight.traces import Traces
@@ -44,7 +45,7 @@ class CanaryHomeserver:
     pod: ProbePod
 
 
-@probe(limit=Limit.PROBE_POD, rights=(MAKE_JOBS, EXEC), safety=Safety.CANARY)
+@probe(limit=Limit.PROBE_POD + Limit.CLEAN_UP / 2, rights=(MAKE_JOBS, REMOVE_JOBS, EXEC), safety=Safety.CANARY)
 def canary_homeserver(
     deployment: Deployment,
     snapshot: Snapshot,
@@ -68,9 +69,11 @@ def canary_homeserver(
     if like is None:
         raise Unseen("no Synapse pod to model the canary's pod on")
     try:
+        # Behind the same Service it would take a part of what this run's canary is owed.
+        remove_others(api, traces, main.namespace, LABELS, limit=Limit.CLEAN_UP / 2)
         pod = start_probe_pod(api, traces, like, settings, "canary", LABELS, limit=Limit.PROBE_POD - Limit.EXEC)
         _listen(api, plan, pod, identities, redactor)
-    except (NoProbePod, ApiError, ValueError) as error:
+    except (NoProbePod, ApiError, TimedOut, ValueError) as error:
         raise Unseen(f"the canary homeserver does not stand: {error}") from error
     return CanaryHomeserver(plan, identities, pod)
 

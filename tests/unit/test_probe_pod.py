@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from postflight.cluster.kinds import POD
-from postflight.cluster.probe_pod import CONTAINER, DEADLINE, job
+from postflight.cluster.probe_pod import CONTAINER, DEADLINE, job, remove_others
+from postflight.traces import Traces
 from tests.unit import recorded
+from tests.unit.loopback import Reply, Request, answering, api_to
 
 LABELS = {"app.kubernetes.io/managed-by": "postflight", "postflight/run": "abc"}
 DIGEST = "registry.test/synapse@sha256:" + "0" * 64
@@ -170,3 +172,25 @@ class TestPatch:
         before = json.dumps(made())
         made(patch={"metadata": {"labels": {"x": "y"}}, "spec": {"containers": []}})
         assert json.dumps(made()) == before
+
+
+def test_pods_of_runs_that_were_killed_are_gone_before_another_stands() -> None:
+    def carrying(run: str) -> dict[str, Any]:
+        labels = {"postflight/run": run, "batch.kubernetes.io/job-name": f"postflight-{run}-canary"}
+        return {"metadata": {"name": f"postflight-{run}-canary-x", "labels": labels}}
+
+    standing = {run: carrying(run) for run in ("abc", "dead")}
+
+    def answer(asked: Request) -> Reply:
+        if asked.method == "DELETE":
+            standing.pop("dead", None)
+            return 200, {}
+        return 200, {"items": list(standing.values())}
+
+    with answering(answer) as (port, seen):
+        remove_others(api_to(port), Traces("abc"), "matrix", {"one": "two"}, limit=5)
+    assert [each.path for each in seen if each.method == "DELETE"] == [
+        "/apis/batch/v1/namespaces/matrix/jobs/postflight-dead-canary"
+    ]
+    assert seen[0].query["labelSelector"] == "one=two,app.kubernetes.io/managed-by=postflight"
+    assert list(standing) == ["abc"]

@@ -11,8 +11,8 @@ from postflight.verdict.status import Status
 from tests.lab.live import leftovers
 from tests.lab.live.verify import Run, Verified
 
-#: Seconds after the Lease is there, which is the first thing that a run makes.
-AFTER = (0.3,)
+#: Seconds after the Lease is there, which is the first thing that a run makes; by the later one canaries are members.
+ENDED = {"SIGINT": (signal.SIGINT, 0.3), "SIGKILL": (signal.SIGKILL, 6.0)}
 Start = Callable[..., Run]
 Verify = Callable[..., Verified]
 
@@ -24,8 +24,7 @@ def swept(cluster: Cluster) -> Iterator[None]:
     leftovers.sweep(cluster)
 
 
-@pytest.mark.parametrize("after", AFTER)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["SIGINT", "SIGKILL"])
+@pytest.mark.parametrize(("number", "after"), ENDED.values(), ids=ENDED)
 def test_nothing_is_left_by_the_end_of_the_next_run(
     number: signal.Signals, after: float, cluster: Cluster, start: Start, verify: Verify
 ) -> None:
