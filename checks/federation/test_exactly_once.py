@@ -18,7 +18,7 @@ from postflight.probes.canary_homeserver import NotPrepared
 from postflight.probes.canary_user import Hindered
 from postflight.probes.federation import Arrival, FederationCanary, Owed
 from postflight.probes.federation_counters import Sent
-from postflight.probes.probe import NotTried
+from postflight.probes.probe import NotTried, Refusal
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -56,7 +56,8 @@ def test_every_event_is_sent_to_other_homeservers_exactly_once(
         return
     if not isinstance(federation_canary, FederationCanary):
         judge.saw(*(each.id for each in federation.processes))
-        _by_configuration(deployment, federation, federation_counters, federation_canary.reason, judge)
+        _not_seen(federation_canary, judge)
+        _by_configuration(deployment, federation, federation_counters, judge)
         return
     judge.saw(*federation_canary.names)
     mains = tuple(each.id for each in federation.processes if each.is_main)
@@ -204,15 +205,22 @@ def _idle(
         )
 
 
-def _by_configuration(
-    deployment: Deployment, federation: Federation, counters: Mapping[str, Sent], reason: str, judge: Judge
-) -> None:
-    """The weaker way: what each process holds itself to be, and what it has sent since it started."""
+def _not_seen(why: NotPrepared | NotTried, judge: Judge) -> None:
+    """Without a right nobody could look; where no canary may or can stand there is a weaker way."""
+    if isinstance(why, NotTried) and why.refusal is Refusal.RIGHT:
+        judge.unknown("the canary way", f"whether everything arrives once was not seen: {why.reason}")
+        return
     judge.unproven(
         "the canary way",
-        f"that everything arrives once was seen by the senders' configuration and counters only: {reason}",
+        f"that everything arrives once was seen by the senders' configuration and counters only: {why.reason}",
         remedy="`postflight prepare` prints what a canary homeserver needs",
     )
+
+
+def _by_configuration(
+    deployment: Deployment, federation: Federation, counters: Mapping[str, Sent], judge: Judge
+) -> None:
+    """The weaker way: what each process holds itself to be, and what it has sent since it started."""
     names = covering(federation.lists, SAMPLE)
     for name in names:
         senders = federation.senders_of(name)

@@ -19,7 +19,7 @@ from postflight.probes.federation import Arrival, FederationCanary
 from postflight.probes.federation_counters import Sent
 from postflight.settings import CanarySettings
 from postflight.verdict.status import Status
-from tests.unit.observations import CANARIES, MODEL, READ_ONLY, ask, canary, only
+from tests.unit.observations import CANARIES, MODEL, NOT_ALLOWED, READ_ONLY, ask, canary, only
 
 FIRST, SECOND = (f"federation_sender_synapse-federation-sender-{number}" for number in (0, 1))
 
@@ -240,6 +240,10 @@ class TestWhatCame:
     def test_unprepared_or_not_tried_is_never_green(self) -> None:
         for seen in (NotPrepared("no Service"), READ_ONLY):
             only(ask("federation.exactly_once", federation_canary=seen), Status.WARNED)
+
+    def test_without_the_right_nobody_could_look(self) -> None:
+        found = only(ask("federation.exactly_once", federation_canary=NOT_ALLOWED), Status.UNKNOWN)
+        assert found.headline.endswith(NOT_ALLOWED.reason)
 
     def test_federation_that_is_off_by_choice_is_absent(self) -> None:
         model = configured(lambda process, config: config.update(federation_domain_whitelist=[]))
