@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from postflight.probes.probe import probe
 
 if TYPE_CHECKING:
     import psycopg
+
+    Question = Callable[[psycopg.Connection[Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +88,21 @@ def li_replication(deployment: Deployment, access: Access) -> Replication:
         facts["errors"] = _json(connection, ERRORS) if facts["version"] >= 150000 else {}
         return facts
 
-    works = [lambda: first_answer(access, li.main_doors, published), lambda: first_answer(access, li.doors, followed)]
-    found: list[Said] = []
-    for outcome in in_threads(works, Limit.DATABASE - 1):
-        try:
-            found.append(outcome.result())
-        except TimeoutError:
-            found.append(Said({}, problem="no answer within the time limit"))
-    return Replication(*found)
+    return Replication(*of_both(access, li, published, followed))
+
+
+def of_both(access: Access, li: LawfulIntercept, mains: Question, own: Question) -> tuple[Said, Said]:
+    """What main's database and LI's say, each to its own question, side by side."""
+    works = [lambda: first_answer(access, li.main_doors, mains), lambda: first_answer(access, li.doors, own)]
+    first, second = map(_in_time, in_threads(works, Limit.DATABASE - 1))
+    return first, second
+
+
+def _in_time(outcome: Future[Said]) -> Said:
+    try:
+        return outcome.result()
+    except TimeoutError:
+        return Said({}, problem="no answer within the time limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +243,7 @@ def _attempt(access: Access, door: Door) -> Attempt:
         return Attempt(door, outcome, problem=words)
 
 
-def first_answer(
-    access: Access, doors: Sequence[Door], ask: Callable[[psycopg.Connection[Any]], Mapping[str, Any]]
-) -> Said:
+def first_answer(access: Access, doors: Sequence[Door], ask: Question) -> Said:
     """What ``ask`` finds behind the first of these doors that opens."""
     import psycopg
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from postflight.cluster.access import Access
-from postflight.cluster.threads import in_threads
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import LawfulIntercept
 from postflight.limits import Limit
-from postflight.probes.li import Said, first_answer
+from postflight.probes.li import Said, of_both
 from postflight.probes.probe import probe
 
 if TYPE_CHECKING:
     import psycopg
+
+    from postflight.probes.li import Question
 
 #: How long a round may take.
 ROUND = timedelta(hours=1)
@@ -51,20 +52,10 @@ def li_import(deployment: Deployment, access: Access) -> Imported:
     li = deployment.li
     if li is None or not li.imports:
         return Imported(Said({}), Said({}))
-    works = [
-        lambda: first_answer(access, li.main_doors, _newest(allowed(li))),
-        lambda: first_answer(access, li.doors, _newest(timedelta())),
-    ]
-    found: list[Said] = []
-    for outcome in in_threads(works, Limit.DATABASE - 1):
-        try:
-            found.append(outcome.result())
-        except TimeoutError:
-            found.append(Said({}, problem="no answer within the time limit"))
-    return Imported(*found)
+    return Imported(*of_both(access, li, _newest(allowed(li)), _newest(timedelta())))
 
 
-def _newest(older_than: timedelta) -> Callable[[psycopg.Connection[Any]], Mapping[str, Any]]:
+def _newest(older_than: timedelta) -> Question:
     def ask(connection: psycopg.Connection[Any]) -> Mapping[str, Any]:
         import psycopg
 

@@ -12,7 +12,7 @@ import pytest
 
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Door, Import
-from postflight.probes import li_import
+from postflight.probes import li, li_import
 from postflight.probes.li import Said
 from tests.unit.li_world import model
 
@@ -46,7 +46,7 @@ def seen(of: Deployment, main: Database, own: Database, monkeypatch: pytest.Monk
     def first_answer(access: Any, doors: tuple[Door, ...], ask: Any) -> Said:
         return Said(ask(databases[doors[0].login.database]))
 
-    monkeypatch.setattr(li_import, "first_answer", first_answer)
+    monkeypatch.setattr(li, "first_answer", first_answer)
     return li_import.li_import(of, None)  # type: ignore[arg-type]
 
 
