@@ -106,6 +106,7 @@ def _arrived(name: str, owed: list[Owed], federation: Federation, judge: Judge) 
         _missing(name, missing, owed, expected, federation, judge)
     if not missing and not twice:
         _from(name, owed, expected, federation, judge)
+        _also(name, owed, expected, federation, judge)
 
 
 def _from(
@@ -125,6 +126,21 @@ def _from(
                 cause=f"{sender.instance} was started with another {LIST} than its file holds now",
                 remedy="restart every Synapse process after a change of the list",
             )
+
+
+def _also(
+    name: str, owed: list[Owed], expected: tuple[SynapseProcess, ...], federation: Federation, judge: Judge
+) -> None:
+    """Two that hold themselves to be the sender send twice as soon as the second has caught up."""
+    if len(expected) > 1:
+        judge.wrong(
+            expected[0].id,
+            f"{_both(each.instance for each in expected)} both send to {name} by their configuration",
+            observed=f"{_what(owed)} came to {name} once so far",
+            expected="one process sends to each server",
+            cause=why_twice(expected, name, federation),
+            remedy=SAME_LIST,
+        )
 
 
 def _missing(

@@ -183,6 +183,20 @@ class TestWhatCame:
         assert "both send to" in first.headline
         assert first.observed.endswith("1 event did not come")
 
+    def test_two_that_would_send_are_red_though_one_has_not_begun(self) -> None:
+        def legacy(process: SynapseProcess, config: dict[str, Any]) -> None:
+            without_list(process, config)
+            config["send_federation"] = False
+            if process.instance in (FIRST, SECOND):
+                config["worker_app"] = "synapse.app.federation_sender"
+
+        model = configured(legacy)
+        seen = canary(model)
+        once = replace(seen, owed=tuple(replace(each, arrivals=each.arrivals[:1]) for each in seen.owed))
+        found = ask("federation.exactly_once", deployment=model, federation_canary=once).failures[0]
+        assert f"{FIRST} and {SECOND} both send to" in found.headline
+        assert found.status is Status.FAILED
+
     def test_from_a_process_that_must_not_send(self) -> None:
         seen = canary(MODEL)
         main = next(each for each in MODEL.synapse if each.is_main and each.side is Side.MAIN)
