@@ -31,8 +31,8 @@ BITE_TIMEOUT, HEAL_TIMEOUT = 180.0, 300.0
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """What `expect.yaml` says, written by hand. `may_block` are checks that come to blocked or stay green, as chance
-    has it: by which pooled connection, or by which of several nodes, a process goes."""
+    """What `expect.yaml` says, written by hand. `may_block` and `may_warn` are checks that come to blocked, to warned, or
+    stay green, as chance has it: by which pooled connection, or by which of several nodes, a process goes."""
 
     name: str
     title: str
@@ -42,6 +42,7 @@ class Defect:
     bites: tuple[Step, ...]
     blocked: tuple[str, ...] = ()
     may_block: tuple[str, ...] = ()
+    may_warn: tuple[str, ...] = ()
     warned: tuple[str, ...] = ()
     touches: tuple[str, ...] = ()
     restart: bool = True

@@ -69,8 +69,10 @@ def _owners(each: Object) -> Iterator[tuple[str, str, str]]:
 
 
 def references(snapshot: Snapshot) -> tuple[Reference, ...]:
-    """All references of all workloads in scope, in their order."""
-    return tuple(found for each in workloads(snapshot) for found in _of(each))
+    """All references of all workloads in scope, in their order. What is being deleted needs nothing any more: what
+    it names may be gone before it is."""
+    staying = (each for each in workloads(snapshot) if not each["metadata"].get("deletionTimestamp"))
+    return tuple(found for each in staying for found in _of(each))
 
 
 def secret_names(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:

@@ -77,6 +77,13 @@ def test_every_workload_names_a_service_account() -> None:
     assert found == Reference(SERVICE_ACCOUNT, "matrix", "robot", "", False, "Deployment", "web", "serviceAccountName")
 
 
+def test_what_is_being_deleted_needs_nothing_any_more() -> None:
+    one = pod("one", container(), serviceAccountName="gone")
+    assert [each.name for each in references(snapshot(one))] == ["gone"]
+    one["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert references(snapshot(one)) == ()
+
+
 def test_what_another_made_is_not_asked_a_second_time() -> None:
     owned = pod("web-1", container(envFrom=[{"secretRef": {"name": "s"}}]))
     owned["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "web", "controller": True}]

@@ -16,8 +16,10 @@ def differences(defects: Sequence[Defect], healthy: Mapping[str, Status], seen: 
         return [*found, "no report was written"]
     found += [f"trouble: {line}" for line in seen.record.trouble]
     expected = _expected(defects, healthy)
-    open_to = {check for each in defects for check in each.may_block if seen.statuses.get(check) is Status.BLOCKED}
-    expected |= dict.fromkeys(open_to - failed, Status.BLOCKED)
+    for each in defects:
+        for status, checks in ((Status.BLOCKED, each.may_block), (Status.WARNED, each.may_warn)):
+            open_to = {check for check in checks if seen.statuses.get(check) is status}
+            expected |= dict.fromkeys(open_to - failed, status)
     for check in sorted(expected.keys() | seen.statuses.keys()):
         want, got = expected.get(check), seen.statuses.get(check)
         if want != got:
