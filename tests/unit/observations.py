@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from checks import test_leftovers
@@ -248,3 +249,9 @@ def not_ready(raw: Json, name: str, *, state: Json | None = None, restarts: int 
     status |= {"ready": False, "restartCount": restarts, "state": state or {"running": {}}}
     if last is not None:
         status["lastState"] = {"terminated": {"exitCode": last}}
+
+
+def primary_says(**facts: Any) -> dict[str, tuple[DatabaseInstance, ...]]:
+    """The lab's instances, the primary with other facts."""
+    primary, replica = instances_of(CLUSTER)
+    return {CLUSTER.id: (replace(primary, facts={**primary.facts, **facts}), replica)}
