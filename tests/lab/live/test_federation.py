@@ -14,6 +14,7 @@ import yaml
 from lab import elsewhere, public_tls
 from lab.cluster import Cluster
 from postflight.verdict.status import Status
+from tests.lab.live.client import Client
 from tests.lab.live.verify import Verified
 
 Verify = Callable[..., Verified]
@@ -25,33 +26,19 @@ FRONT, NODE_PORT = "198.51.100.10:443", 30443
 #: Ten in a row are the bar; Synapse's burst of logins is spent after three.
 RUNS = int(os.environ.get("POSTFLIGHT_TEST_RUNS", "4"))
 HOSTS = tuple(f"canary-{number}.wan.example:443" for number in range(1, 7))
-#: Sends to a canary while none stands, as a user of main's own, until Synapse keeps a distance from it.
-FAIL = """
-import hashlib, hmac, json, sys, urllib.request, yaml
-config = yaml.safe_load(open("/config/homeserver.yaml"))
-def ask(method, base, path, body=None, token=""):
-    headers = {"Content-Type": "application/json", **({"Authorization": "Bearer " + token} if token else {})}
-    asked = urllib.request.Request(base + path, json.dumps(body).encode() if body is not None else None, headers, method=method)
-    return json.load(urllib.request.urlopen(asked, timeout=10))
-main, writer = "http://localhost:8008", "http://synapse-todevice-writer-0.synapse-todevice-writer:8008"
-register = "/_synapse/admin/v1/register"
-nonce = ask("GET", main, register)["nonce"]
-mac = hmac.new(config["registration_shared_secret"].encode(), b"\\0".join([nonce.encode(), sys.argv[1].encode(), b"pw", b"notadmin"]), hashlib.sha1)
-user = ask("POST", main, register, {"nonce": nonce, "username": sys.argv[1], "password": "pw", "admin": False, "mac": mac.hexdigest()})
-for name in sys.argv[2:]:
-    path = "/_matrix/client/v3/sendToDevice/test.fail/" + name.replace(":", "")
-    ask("PUT", writer, path, {"messages": {"@postflight:" + name: {"*": {"n": 1}}}}, user["access_token"])
-"""
+WRITER = "http://synapse-todevice-writer-0.synapse-todevice-writer:8008"
 WAITING = """select count(distinct destination) from device_federation_outbox
 where destination like 'postflight-canary%'"""
 
 
 def test_a_destination_in_backoff_is_fetched_back(cluster: Cluster, verify: Verify) -> None:
     names = [f"postflight-canary.{NAMESPACE}.svc:{port}" for port in range(18448, 18456)]
-    user = f"distant-{time.time():.0f}"
-    cluster.kubectl(
-        "exec", "-n", NAMESPACE, "synapse-main-0", "-c", "synapse", "--", "python", "-c", FAIL, user, *names
-    )
+    # To canaries of which none stands, until Synapse keeps a distance from them.
+    with Client(cluster, NAMESPACE, "synapse-main-0", f"distant-{time.time():.0f}") as distant:
+        for name in names:
+            messages = {f"@postflight:{name}": {"*": {"n": 1}}}
+            transaction = name.replace(":", "")
+            distant.ask("PUT", f"sendToDevice/test.fail/{transaction}", {"messages": messages}, at=WRITER)
     _wait(lambda: _sql(cluster, WAITING) == str(len(names)), "nothing waits for the canaries")
     # By then it has failed more than once, and tries at long intervals.
     time.sleep(10)
