@@ -14,6 +14,8 @@ KEYS = "/_matrix/key/v2/server"
 KEEP = 200_000
 REQUEST_LIMIT = 20.0
 FETCH_LIMIT = 5.0
+#: What comes at the same time is told in one answer.
+BURST = 0.2
 UP = "up"
 
 
@@ -22,14 +24,21 @@ class Heard:
 
     def __init__(self):
         self.records = []
-        self.lock = threading.Lock()
+        self.grown = threading.Condition()
 
     def add(self, record):
-        with self.lock:
+        with self.grown:
             self.records.append(record)
+            self.grown.notify_all()
 
-    def since(self, number):
-        with self.lock:
+    def since(self, number, wait):
+        """The records from that number on, at once or as soon as there is one, after ``wait`` seconds at most."""
+        with self.grown:
+            there = len(self.records) > number
+            came = not there and self.grown.wait_for(lambda: len(self.records) > number, wait)
+        if came:
+            time.sleep(BURST)
+        with self.grown:
             return self.records[number:]
 
 
@@ -154,7 +163,8 @@ def _control(heard):
             """Nothing is logged."""
 
         def do_GET(self):
-            body = json.dumps(heard.since(int(self.path.lstrip("/")))).encode()
+            number, wait = self.path.strip("/").split("/")
+            body = json.dumps(heard.since(int(number), float(wait))).encode()
             self.send_response(200)
             self.end_headers()
             self.wfile.write(body)
@@ -163,9 +173,10 @@ def _control(heard):
 
 
 def heard(given):
-    """What the listener on ``control`` remembers from record number ``since`` on."""
-    with socket.create_connection(("127.0.0.1", given["control"]), timeout=FETCH_LIMIT) as sock:
-        sock.sendall(b"GET /%d HTTP/1.0\r\n\r\n" % given["since"])
+    """What the listener on ``control`` remembers from record number ``since`` on: where there is nothing yet,
+    what comes first within ``wait`` seconds."""
+    with socket.create_connection(("127.0.0.1", given["control"]), timeout=FETCH_LIMIT + given["wait"]) as sock:
+        sock.sendall(b"GET /%d/%f HTTP/1.0\r\n\r\n" % (given["since"], given["wait"]))
         with sock.makefile("rb") as answer:
             text = answer.read()
     sys.stdout.write(text.partition(b"\r\n\r\n")[2].decode())

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+from postflight.limits import Limit
 from postflight.probes.matrix import Matrix
 from postflight.secrets import Secret
 
@@ -67,7 +68,16 @@ class Identity:
             }
         )
 
-    def request(self, other: Matrix, server_name: str, method: str, uri: str, content: Any = None) -> dict[str, Any]:
+    def request(
+        self,
+        other: Matrix,
+        server_name: str,
+        method: str,
+        uri: str,
+        content: Any = None,
+        *,
+        limit: float = Limit.HTTP,
+    ) -> dict[str, Any]:
         """A request signed as this server. Raises MatrixError."""
         from canonicaljson import encode_canonical_json
 
@@ -78,21 +88,21 @@ class Identity:
         names = f'origin="{self.name}",destination="{server_name}",key="{self.key_id}",sig="{signature}"'
         headers = {"Authorization": f"X-Matrix {names}", "Content-Type": "application/json"}
         body = encode_canonical_json(content) if content is not None else None
-        return other.request(method, uri, headers=headers, content=body)
+        return other.request(method, uri, headers=headers, content=body, limit=limit)
 
     def join(self, other: Matrix, server_name: str, room: str) -> None:
         """Join a public room of room version 10. Raises MatrixError."""
-        self._change(other, server_name, room, "join", "?ver=10")
+        self._change(other, server_name, room, "join", "?ver=10", Limit.HTTP)
 
     def leave(self, other: Matrix, server_name: str, room: str) -> None:
         """Leave it again. Raises MatrixError."""
-        self._change(other, server_name, room, "leave", "")
+        self._change(other, server_name, room, "leave", "", Limit.LEAVE)
 
-    def _change(self, other: Matrix, server_name: str, room: str, kind: str, query: str) -> None:
+    def _change(self, other: Matrix, server_name: str, room: str, kind: str, query: str, limit: float) -> None:
         from canonicaljson import encode_canonical_json
 
         where = f"/_matrix/federation/v1/make_{kind}/{quote(room)}/{quote(self.user)}{query}"
-        event = dict(self.request(other, server_name, "GET", where)["event"])
+        event = dict(self.request(other, server_name, "GET", where, limit=limit)["event"])
         for key in ("event_id", "signatures", "hashes", "unsigned"):
             event.pop(key, None)
         event |= {"origin": self.name, "origin_server_ts": int(time.time() * 1000)}
@@ -102,7 +112,8 @@ class Identity:
         redacted["content"] = {key: value for key, value in event["content"].items() if key in KEPT_CONTENT}
         event["signatures"] = self._signed(redacted)["signatures"]
         # The event's id in the path is not looked at: it follows from the event.
-        self.request(other, server_name, "PUT", f"/_matrix/federation/v2/send_{kind}/{quote(room)}/%24canary", event)
+        where = f"/_matrix/federation/v2/send_{kind}/{quote(room)}/%24canary"
+        self.request(other, server_name, "PUT", where, event, limit=limit)
 
     def _signed(self, document: dict[str, Any]) -> dict[str, Any]:
         from signedjson.sign import sign_json

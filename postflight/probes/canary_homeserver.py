@@ -78,10 +78,12 @@ def canary_homeserver(
     return CanaryHomeserver(plan, identities, pod)
 
 
-def heard(api: Api, pod: ProbePod, since: int = 0) -> list[dict[str, Any]]:
-    """What a canary in its pod was sent, from record number ``since`` on. Raises ApiError."""
-    asked = {"control": CONTROL, "since": since}
-    found: list[dict[str, Any]] = ask_outpost(api, pod.namespace, pod.name, CONTAINER, "heard", asked, limit=Limit.EXEC)
+def heard(api: Api, pod: ProbePod, since: int = 0, wait: float = 0.0) -> list[dict[str, Any]]:
+    """What a canary in its pod was sent, from record number ``since`` on: where there is nothing yet, what comes
+    first within ``wait`` seconds. Raises ApiError."""
+    asked = {"control": CONTROL, "since": since, "wait": wait}
+    limit = Limit.EXEC + wait
+    found: list[dict[str, Any]] = ask_outpost(api, pod.namespace, pod.name, CONTAINER, "heard", asked, limit=limit)
     return found
 
 

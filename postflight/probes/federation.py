@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets as randomness
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -32,6 +31,8 @@ from postflight.traces import Traces
 COUNTED = 2
 #: Seconds without anything new before what came is believed to be all.
 QUIET = 3.0
+#: Seconds that one look into the pod waits for more.
+ROUND = 2.0
 TO_DEVICE = "m.direct_to_device"
 TO_DEVICE_TYPE = "im.postflight.canary"
 
@@ -82,10 +83,19 @@ class Scene:
     pod: ProbePod
     room: ProbeRoom
     main: SynapseProcess
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """What the canaries were sent, as far as it was read."""
 
-    def heard(self, since: int = 0) -> list[dict[str, Any]]:
-        """What the canary remembers from record number ``since`` on. Raises ApiError."""
-        return heard(self.api, self.pod, since)
+    def listen(self, wait: float) -> bool:
+        """Read on, until something came or ``wait`` seconds are over; whether it did. Raises ApiError."""
+        newer = heard(self.api, self.pod, len(self.records), wait)
+        self.records.extend(newer)
+        return bool(newer)
+
+    def waits_for(self, name: str, nonces: Iterable[str]) -> list[str]:
+        """Which of these things that canary has not been sent yet."""
+        mine = [record for record in self.records if record["name"] == name]
+        return [nonce for nonce in nonces if not any(_holds(record, nonce) for record in mine)]
 
 
 @probe(limit=Limit.FEDERATION, rights=(EXEC,), safety=Safety.CANARY, reaches=True)
@@ -136,7 +146,8 @@ def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> Fede
         messages, no_to_device = _send_to_devices(scene, joined)
         mine = {each.name: [nonce for nonce, name in messages.items() if name == each.name] for each in joined}
         _await(scene, {name: [*nonces, *own] for name, own in mine.items()})
-        records = _all_of_it(scene)
+        _await_quiet(scene)
+    records = scene.records
     names = tuple(each.name for each in identities)
     owed = [_owed(scene, records, each.name, "event", nonce) for each in joined for nonce in nonces]
     owed += [_owed(scene, records, name, "to-device message", nonce) for nonce, name in messages.items()]
@@ -240,9 +251,7 @@ def _held_back(scene: Scene, joined: Sequence[Identity], warm: str) -> list[str]
     A transaction that failed is tried again after up to a minute (synapse/http/matrixfederationclient.py,
     max_long_retry_delay), whatever has come from that server meanwhile: a run that was killed leaves that.
     """
-    records = scene.heard()
-    got = {record["name"] for record in records if _holds(record, warm)}
-    late = [each.name for each in joined if each.name not in got]
+    late = [each.name for each in joined if scene.waits_for(each.name, [warm])]
     return [name for name in late if any(map(_runs, scene.federation.senders_of(name)))]
 
 
@@ -251,28 +260,24 @@ def _await(scene: Scene, owed: Mapping[str, Iterable[str]], limit: float = Limit
     judged."""
 
     def all_there() -> None:
-        records = scene.heard()
         for name, nonces in owed.items():
-            mine = [record for record in records if record["name"] == name]
-            if missing := [nonce for nonce in nonces if not any(_holds(record, nonce) for record in mine)]:
-                raise NotYet(f"{name} waits for {len(missing)} things")
+            if left := scene.waits_for(name, nonces):
+                scene.listen(wait=ROUND)
+                raise NotYet(f"{name} waits for {len(left)} things")
 
     with suppress(TimedOut):
-        wait_for(all_there, limit=limit, every=0.3)
+        wait_for(all_there, limit=limit)
 
 
-def _all_of_it(scene: Scene) -> list[dict[str, Any]]:
-    """Everything, once nothing new has come for a while."""
-    records = scene.heard()
-    deadline = time.monotonic() + Limit.ARRIVAL
-    quiet_since = time.monotonic()
-    while time.monotonic() - quiet_since < QUIET and time.monotonic() < deadline:
-        time.sleep(0.5)
-        newer = scene.heard(len(records))
-        if newer:
-            records += newer
-            quiet_since = time.monotonic()
-    return records
+def _await_quiet(scene: Scene) -> None:
+    """Until nothing new has come for a while, or the limit is over."""
+
+    def quiet() -> None:
+        if scene.listen(wait=QUIET):
+            raise NotYet("more comes")
+
+    with suppress(TimedOut):
+        wait_for(quiet, limit=Limit.ARRIVAL)
 
 
 def _holds(record: Mapping[str, Any], nonce: str) -> bool:

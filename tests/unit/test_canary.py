@@ -6,6 +6,7 @@ import json
 import ssl
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,17 @@ def test_it_answers_with_its_keys_and_remembers_what_it_was_sent(tmp_path: Path)
         sent = {"pdus": [{"content": {"body": "postflight abc"}}], "edus": []}
         answer = client.put(f"{base}/_matrix/federation/v1/send/17-1", headers=host, json=sent)
         assert answer.json() == {"pdus": {}}
-    heard = outpost(app, "heard", {"control": control, "since": 0})
-    assert [each["path"].rpartition("/")[2] for each in heard] == ["server", "version", "versions", "17-1"]
-    assert heard[-1] | {"name": NAMES[1], "transaction": "17-1", "pdus": sent["pdus"]} == heard[-1]
-    assert outpost(app, "heard", {"control": control, "since": 3}) == heard[3:]
+        heard = outpost(app, "heard", {"control": control, "since": 0, "wait": 0})
+        assert [each["path"].rpartition("/")[2] for each in heard] == ["server", "version", "versions", "17-1"]
+        assert heard[-1] | {"name": NAMES[1], "transaction": "17-1", "pdus": sent["pdus"]} == heard[-1]
+        assert outpost(app, "heard", {"control": control, "since": 3, "wait": 9}) == heard[3:]
+        assert outpost(app, "heard", {"control": control, "since": 4, "wait": 0.1}) == []
+        url = f"{base}/_matrix/federation/v1/send/17-2"
+        later = threading.Timer(0.5, lambda: client.put(url, headers=host, json=sent))
+        later.start()
+        (came,) = outpost(app, "heard", {"control": control, "since": 4, "wait": 15})
+        later.join()
+        assert came["transaction"] == "17-2"
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
