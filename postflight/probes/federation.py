@@ -140,20 +140,38 @@ def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> Fede
             send(writers[0], scene.room, warm)
             _await(scene, {each.name: [warm] for each in joined})
             _await(scene, {name: [warm] for name in _held_back(scene, joined, warm)}, limit=Limit.HELD_BACK)
+            if _held_back(scene, joined, warm):
+                # What has not come by now does not come; more of it would say nothing more.
+                return _outcome(scene, identities, unheard, {each.name: ([warm], []) for each in joined})
             nonces = [randomness.token_hex(8) for _ in range(COUNTED)]
             for number, nonce in enumerate(nonces):
                 send(writers[number % len(writers)], scene.room, nonce)
         messages, no_to_device = _send_to_devices(scene, joined)
-        mine = {each.name: [nonce for nonce, name in messages.items() if name == each.name] for each in joined}
-        _await(scene, {name: [*nonces, *own] for name, own in mine.items()})
+        sent = {
+            each.name: (nonces, [nonce for nonce, name in messages.items() if name == each.name]) for each in joined
+        }
+        _await(scene, {name: [*events, *own] for name, (events, own) in sent.items()})
         _await_quiet(scene)
+        return _outcome(scene, identities, unheard, sent, no_to_device)
+
+
+def _outcome(
+    scene: Scene,
+    identities: Sequence[Identity],
+    unheard: Mapping[str, str],
+    sent: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+    no_to_device: str = "",
+) -> FederationCanary:
+    """What each canary got of what was ``sent`` to it, events and to-device messages, by nonce."""
     records = scene.records
-    names = tuple(each.name for each in identities)
-    owed = [_owed(scene, records, each.name, "event", nonce) for each in joined for nonce in nonces]
-    owed += [_owed(scene, records, name, "to-device message", nonce) for nonce, name in messages.items()]
+    owed: list[Owed] = []
+    for name, (events, messages) in sent.items():
+        owed += [_owed(scene, records, name, "event", nonce) for nonce in events]
+        owed += [_owed(scene, records, name, "to-device message", nonce) for nonce in messages]
     senders = {arrival.peer: arrival for record in records if (arrival := _arrival(scene, record))}
     hidden = not all(each.sender for each in senders.values())
     counters = counters_of(scene.deployment, scene.access) if hidden else {}
+    names = tuple(each.name for each in identities)
     return FederationCanary(names, tuple(owed), tuple(senders.values()), unheard, no_to_device, counters)
 
 
