@@ -51,8 +51,7 @@ class Limit:
     ARRIVAL: Final = 12.0
     """Until an event has reached every canary, or LI's database."""
     LEAVE: Final = 20.0
-    """A canary's way out of a room. Synapse waits up to 5 s at a time for its writers' replication and then goes on
-    (synapse/replication/tcp/client.py, _WAIT_FOR_REPLICATION_TIMEOUT_SECONDS), and a run leaves nothing behind."""
+    """A canary's way out of a room: Synapse waits up to 5 s at a time for its writers' replication, then goes on."""
     HELD_BACK: Final = 75.0
     """Until Synapse tries again to send to a server that it could not reach before."""
     CANARY: Final = 40.0
