@@ -59,9 +59,9 @@ class Bench:
         self._spoiled = False
 
     @contextlib.contextmanager
-    def spoiled(self) -> Iterator[Cluster]:
+    def spoiled(self, rename: Path | None = None) -> Iterator[Cluster]:
         """The lab, to do with as one likes: the next one who needs it gets it healed, or another."""
-        cluster = self.healthy()
+        cluster = self.healthy(rename)
         self._spoiled = True
         yield cluster
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from lab import defects
 from lab.cluster import Cluster
 from lab.defects import load
 from lab.manifests import DEFECTS, DEPLOYMENT, translated
@@ -33,7 +34,9 @@ def test_a_renamed_lab_is_green(renamed: Cluster, healthy: Verified, verify: Ver
 
 
 def test_a_renamed_lab_is_red_for_the_same_reason(healthy: Verified, verify: Verify, bench: Bench) -> None:
-    with bench.broken([DEFECT], rename=NAMES) as cluster:
+    # Nobody needs this lab after it: it is not healed.
+    with bench.spoiled(rename=NAMES) as cluster:
+        defects.break_(cluster, [DEFECT])
         seen = verify(cluster.kubeconfig)
     expected = replace(load(DEFECT), failed=translated(cluster, DEFECTS / DEFECT / "expect.yaml")["failed"])
     wrong = differences([expected], healthy.statuses, seen)
