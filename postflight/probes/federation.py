@@ -139,9 +139,9 @@ def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> Fede
             warm = randomness.token_hex(8)
             send(writers[0], scene.room, warm)
             _await(scene, {each.name: [warm] for each in joined})
-            _await(scene, {name: [warm] for name in _held_back(scene, joined, warm)}, limit=Limit.HELD_BACK)
-            if _held_back(scene, joined, warm):
-                # What has not come by now does not come; more of it would say nothing more.
+            _await_contact(scene, joined)
+            if _held_back(scene, joined):
+                # To whom nothing at all has come by now nothing comes; more of it would say nothing more.
                 return _outcome(scene, identities, unheard, {each.name: ([warm], []) for each in joined})
             nonces = [randomness.token_hex(8) for _ in range(COUNTED)]
             for number, nonce in enumerate(nonces):
@@ -263,17 +263,35 @@ def _to_device_writer(scene: Scene) -> SynapseProcess | None:
     )
 
 
-def _held_back(scene: Scene, joined: Sequence[Identity], warm: str) -> list[str]:
-    """The canaries that have not got the first message though a process that runs must send it.
+def _held_back(scene: Scene, joined: Sequence[Identity]) -> list[str]:
+    """The canaries to whom nothing at all was sent though a process that runs must send it.
 
     A transaction that failed is tried again after up to a minute (synapse/http/matrixfederationclient.py,
-    max_long_retry_delay), whatever has come from that server meanwhile: a run that was killed leaves that.
+    max_long_retry_delay), whatever has come from that server meanwhile: a run that was killed leaves that. What
+    comes then need not be the first message: a sender that catches up sends the newest event of each room.
     """
-    late = [each.name for each in joined if scene.waits_for(each.name, [warm])]
+    late = [each.name for each in joined if each.name not in contacted(scene.records)]
     return [name for name in late if any(map(_runs, scene.federation.senders_of(name)))]
 
 
-def _await(scene: Scene, owed: Mapping[str, Iterable[str]], limit: float = Limit.ARRIVAL) -> None:
+def contacted(records: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The names to which some transaction came."""
+    return frozenset(str(record["name"]) for record in records if "transaction" in record)
+
+
+def _await_contact(scene: Scene, joined: Sequence[Identity]) -> None:
+    """Until something has come to every canary that is held back, or the limit is over."""
+
+    def reached() -> None:
+        if late := _held_back(scene, joined):
+            scene.listen(wait=ROUND)
+            raise NotYet(f"nothing comes to {late[0]}")
+
+    with suppress(TimedOut):
+        wait_for(reached, limit=Limit.HELD_BACK)
+
+
+def _await(scene: Scene, owed: Mapping[str, Iterable[str]]) -> None:
     """Until every canary has all that it is owed, by nonce, or the limit is over: what is missing then is
     judged."""
 
@@ -284,7 +302,7 @@ def _await(scene: Scene, owed: Mapping[str, Iterable[str]], limit: float = Limit
                 raise NotYet(f"{name} waits for {len(left)} things")
 
     with suppress(TimedOut):
-        wait_for(all_there, limit=limit)
+        wait_for(all_there, limit=Limit.ARRIVAL)
 
 
 def _await_quiet(scene: Scene) -> None:

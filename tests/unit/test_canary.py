@@ -24,7 +24,7 @@ from unpaddedbase64 import decode_base64
 from postflight.cluster.outposts import zipapp
 from postflight.deployment.canary import LABELS, preparation
 from postflight.probes.canary import Identity, certificate
-from postflight.probes.federation import _holds
+from postflight.probes.federation import _holds, contacted
 from postflight.secrets import Secret
 from postflight.settings import CanarySettings, SettingsError, load
 from tests.unit.loopback import closed_port
@@ -122,6 +122,11 @@ def test_a_name_has_the_same_key_in_every_run_and_signs_with_it() -> None:
 )
 def test_what_carries_a_nonce(record: dict[str, Any], held: bool) -> None:
     assert _holds(record, "abc") is held
+
+
+def test_who_was_sent_something_is_not_held_back_whatever_it_was() -> None:
+    keys, newest = {"name": "a", "path": "/_matrix/key/v2/server"}, {"name": "b", "transaction": "1-1", "pdus": []}
+    assert contacted([keys, newest]) == {"b"}
 
 
 def canary_service(name: str = "postflight-canary", selector: Any = LABELS) -> Any:
