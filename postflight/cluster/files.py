@@ -83,7 +83,7 @@ def _read(api: Api, wanted: Wanted) -> Mapping[str, bytes]:
     command = ("sh", "-c", SCRIPT, "sh", *wanted.paths)
     answer = run_in_pod(api, wanted.namespace, wanted.pod, wanted.container, command)
     lines = answer.stdout.decode("ascii", "replace").splitlines()
-    if answer.code != 0 or len(lines) != len(wanted.paths):
+    if answer.code != 0 or answer.cut or len(lines) != len(wanted.paths):
         raise ValueError(f"{wanted.pod} cannot show its files: {answer.complaint}")
     return understood(wanted.paths, lines)
 

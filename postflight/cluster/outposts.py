@@ -31,6 +31,10 @@ def zipapp() -> bytes:
     return archive.getvalue()
 
 
+#: What can be done once only: a second canary would find its ports taken.
+ONCE = frozenset({"listen"})
+
+
 def ask_outpost(api: Api, namespace: str, pod: str, container: str, deed: str, given: Any, *, limit: float) -> Any:
     """Have the outpost do something (``connect``, ``listen``, ``heard``) and return its answer.
 
@@ -38,7 +42,9 @@ def ask_outpost(api: Api, namespace: str, pod: str, container: str, deed: str, g
     """
     app = zipapp()
     stdin = b"%d\n" % len(app) + app + json.dumps([deed, given]).encode() + b"\n"
-    answer = run_in_pod(api, namespace, pod, container, ("python3", "-I", "-S", "-c", START), stdin=stdin, limit=limit)
+    command = ("python3", "-I", "-S", "-c", START)
+    again = deed not in ONCE
+    answer = run_in_pod(api, namespace, pod, container, command, stdin=stdin, limit=limit, again=again)
     try:
         return json.loads(answer.stdout)
     except ValueError as error:

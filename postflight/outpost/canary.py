@@ -179,4 +179,4 @@ def heard(given):
         sock.sendall(b"GET /%d/%f HTTP/1.0\r\n\r\n" % (given["since"], given["wait"]))
         with sock.makefile("rb") as answer:
             text = answer.read()
-    sys.stdout.write(text.partition(b"\r\n\r\n")[2].decode())
+    print(text.partition(b"\r\n\r\n")[2].decode())

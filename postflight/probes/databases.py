@@ -289,7 +289,7 @@ def _ask(api: Api, pod: Pod) -> DatabaseInstance:
         answer = run_in_pod(api, pod.namespace, pod.name, "postgres", command)
     except ApiError as error:
         return DatabaseInstance(pod, {}, str(error))
-    if answer.code != 0:
+    if answer.code != 0 or answer.cut:
         return DatabaseInstance(pod, {}, answer.complaint)
     return DatabaseInstance(pod, json.loads(answer.stdout))
 

@@ -115,6 +115,30 @@ def test_a_connection_that_breaks_leaves_what_was_said_and_no_exit_code() -> Non
     assert (answer.stdout, answer.stderr, answer.code) == (b"half a li", b"oh", None)
 
 
+DONE = b'\x03{"status":"Success"}'
+
+
+@pytest.mark.parametrize("first", [(DONE,), (b"\x01hal", DONE)], ids=["nothing", "half"])
+def test_an_answer_that_was_cut_on_its_way_is_asked_for_once_more(first: tuple[bytes, ...]) -> None:
+    talks = iter([upgraded(*first), upgraded(DONE, b"\x01half a line\n")])
+    with talking(lambda connection: next(talks)(connection)) as port:
+        answer = run(port)
+    assert (answer.stdout, answer.code, answer.cut) == (b"half a line\n", 0, False)
+
+
+def test_an_answer_that_was_cut_twice_is_none() -> None:
+    with talking(upgraded(b"\x01hal", DONE)) as port:
+        answer = run(port)
+    assert answer.cut
+    assert answer.complaint == "its answer was cut on the way"
+
+
+def test_what_may_be_done_once_only_is_not_done_again() -> None:
+    talks = iter([upgraded(DONE)])
+    with talking(lambda connection: next(talks)(connection)) as port:
+        assert run_in_pod(api_to(port), "matrix", "redis-0", "redis", ("true",), limit=2, again=False).cut
+
+
 def through(port: int) -> None:
     """A client that sends a word through a tunnel to redis-0 and gets no answer."""
     with (
