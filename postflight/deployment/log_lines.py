@@ -18,6 +18,7 @@ from typing import Any
 
 #: Of a traceback the beginning and the end tell most; what lies between is cut from here on.
 LINES_KEPT = 200
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 FORM = re.compile(
     r".{0,80}?(?P<logger>[\w.]+) - \d+ - (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) - (?P<request>\S*?) ?- (?P<message>.*)"
 )
@@ -76,7 +77,8 @@ def read(lines: Iterable[str], wanted: Callable[[str], bool]) -> Records:
     stamped = [line.partition(" ") for line in lines]
     if not stamped:
         return Records()
-    until = _instant(stamped[-1][0])
+    # The last line may be cut within its time.
+    until = next((at for stamp, _, _ in reversed(stamped) if (at := _instant(stamp)) > LONG_AGO), None)
     for form in (_of_synapse, _loose):
         found = _records([(stamp, line) for stamp, _, line in stamped], form, wanted)
         if found is not None:
@@ -158,4 +160,4 @@ def _instant(stamp: str) -> datetime:
     try:
         return datetime.fromisoformat(stamp).astimezone(UTC)
     except ValueError:
-        return datetime.min.replace(tzinfo=UTC)
+        return LONG_AGO

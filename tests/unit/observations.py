@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from checks import test_leftovers
@@ -16,7 +17,7 @@ from checks.li import test_replication as test_li
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
-from checks.workers import test_background
+from checks.workers import test_background, test_logs
 from postflight.check import meta_of
 from postflight.deployment.federation import Federation, covering, federation_of
 from postflight.deployment.model import Deployment
@@ -28,6 +29,7 @@ from postflight.probes.federation_counters import Sent
 from postflight.probes.inside import InsideConnection, InsideView
 from postflight.probes.li import Said
 from postflight.probes.li_import import Imported
+from postflight.probes.logs import ProcessLog
 from postflight.probes.probe import NotTried, Refusal
 from postflight.probes.redis import BackendRole, WriteProof
 from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
@@ -58,11 +60,14 @@ MODULES = (
     test_memory,
     test_redis,
     test_background,
+    test_logs,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
 }
 MIB = 2**20
+#: When the run began whose logs are looked at.
+BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NOT_ALLOWED = NotTried("no right: create pods/exec in namespace matrix", Refusal.RIGHT)
 READ_ONLY = NotTried("needs --safety canary", Refusal.SAFETY)
 FACTS = {
@@ -185,6 +190,11 @@ def canary(model: Deployment, federation: Federation | None = None) -> Federatio
     return FederationCanary(names, tuple(owed), tuple(arrivals), {})
 
 
+def logs(model: Deployment) -> tuple[ProcessLog, ...]:
+    """Every process logs nothing that matters."""
+    return tuple(ProcessLog(each, BEGAN) for each in model.synapse)
+
+
 def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[str, Any]:
     """Everything that a check may ask for, as of a lab where every probe finds what it should."""
     lab = lab or recorded.healthy()
@@ -214,6 +224,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "probe_pod_connections": InsideView((), {}),
         "federation_canary": canary(model),
         "federation_counters": {each.id: Sent(0) for each in model.synapse},
+        "process_logs": logs(model),
         "last_words": {},
         "leftovers": (),
     }
