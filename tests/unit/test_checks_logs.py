@@ -14,8 +14,11 @@ from postflight.deployment.log_lines import Level, Record
 from postflight.deployment.parts import Side
 from postflight.probes.logs import ProcessLog
 from postflight.session import all_ids
+from postflight.verdict.blame import resolve
+from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
-from postflight.verdict.status import Nature, Status
+from postflight.verdict.record import CheckMeta, Statement
+from postflight.verdict.status import Nature, Severity, Status
 from tests.unit.observations import BEGAN, MODEL, ask, logs, only
 from tests.unit.test_registry import CHECKS
 
@@ -171,6 +174,20 @@ class TestKnown:
     def test_what_only_a_restart_ends_still_holds(self) -> None:
         line = LINES["media listener without media"]
         assert "serves none" in only(said(record(line, Level.WARNING, ago=200))).headline
+
+
+def blamed(*parts: str) -> Status:
+    """What a quarrel of two senders in the log comes to, while another check's failure stops these parts."""
+    meta = [CheckMeta(id, "", "", Severity.MAJOR) for id in ("other", CHECK)]
+    other = Failure(Status.FAILED, Nature.WRONG, "one", "both send", stops=parts)
+    found = tuple(said(record(LINES["sender without a position"])).failures)
+    verdict = resolve([Statement(meta[0], (), (other,)), Statement(meta[1], (MAIN.id,), found)], MODEL.depends)
+    return verdict.results[1].status
+
+
+def test_where_two_send_their_quarrel_in_the_log_is_no_second_finding() -> None:
+    assert blamed(SENDING) is Status.BLOCKED
+    assert blamed("elsewhere") is Status.FAILED
 
 
 def ask_calls() -> tuple[Any, ...]:

@@ -37,6 +37,7 @@ LACKING = {
     "clusters": {"platform.operators", "database.replication"},
     "horizontalpodautoscalers": {"database.connections"},
     "ingresses": {"li.identity"},
+    "pods/log": {"workers.logs"},
     "pods/exec": {"database.replication"},
     "pods/portforward": THROUGH_TUNNELS,
     # A stream is opened by a GET: either verb alone is worth nothing to some version of Kubernetes.
