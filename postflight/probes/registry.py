@@ -23,6 +23,7 @@ MODULES = (
     "identity",
     "li",
     "li_import",
+    "media_doors",
     "arrival",
 )
 
