@@ -111,15 +111,12 @@ def _how(meta: CheckMeta, function: Callable[..., None], probes: Sequence[Probe]
 
 def _residue(meta: CheckMeta, probes: Sequence[Probe]) -> Iterator[str]:
     """What of docs/residue.md names this check."""
-    if _safety(probes) is Safety.READ_ONLY:
+    text = RESIDUE.read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    own = [f"- {_plain(what)} (in {where})" for what, where, when in rows if f"`{meta.id}`" in when]
+    if not own and _safety(probes) is Safety.READ_ONLY:
         yield "Nothing: it makes nothing."
         return
-    rows = [
-        line.strip("| ").split(" | ")
-        for line in RESIDUE.read_text(encoding="utf-8").splitlines()
-        if line.startswith("| ")
-    ]
-    own = [f"- {what} (in {where})" for what, where, when in rows if f"`{meta.id}`" in when]
     yield from own
     yield from ("",) if own else ()
     yield _filled("What every run makes that may make something, and how all of it goes: [residue](../residue.md).")

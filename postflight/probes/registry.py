@@ -24,6 +24,7 @@ MODULES = (
     "li",
     "li_import",
     "media_doors",
+    "closed_doors",
     "arrival",
 )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from checks import test_leftovers
 from checks.calls import test_matrixrtc
+from checks.clients import test_closed_doors
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
 from checks.li import test_identity, test_main_database_rights
@@ -24,7 +25,9 @@ from postflight.deployment.listeners import PUBLIC, resources_of
 from postflight.deployment.media import holds_media, is_media_worker
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Login, PostgresCluster
+from postflight.probes import http
 from postflight.probes.background import BackgroundUpdates
+from postflight.probes.closed_doors import ClosedDoors, Knock
 from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool
 from postflight.probes.federation import Arrival, FederationCanary, Owed
 from postflight.probes.federation_counters import Sent
@@ -47,6 +50,7 @@ from tests.unit.recorded import Json, item
 MODULES = (
     test_leftovers,
     test_matrixrtc,
+    test_closed_doors,
     test_connections,
     test_login,
     test_names,
@@ -205,6 +209,17 @@ def media(model: Deployment) -> tuple[MediaDoor, ...]:
     return tuple(found)
 
 
+def shut(model: Deployment) -> tuple[ClosedDoors, ...]:
+    """Whoever knocks is refused; the nonce is there for who knows the secret."""
+
+    def knock(status: int, text: str) -> Knock:
+        return Knock("through haproxy-1", http.Said("haproxy-1", status, text))
+
+    main = next(each for each in model.synapse if each.is_main)
+    off, no_token = knock(403, '{"errcode": "M_FORBIDDEN"}'), knock(401, '{"errcode": "M_MISSING_TOKEN"}')
+    return (ClosedDoors(main, off, no_token, knock(200, '{"nonce": "n"}')),)
+
+
 def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[str, Any]:
     """Everything that a check may ask for, as of a lab where every probe finds what it should."""
     lab = lab or recorded.healthy()
@@ -217,6 +232,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "known_updates": {},
         "calls_discovery": calling.discovery(model),
         "calls_chain": calling.chain(model),
+        "closed_doors": shut(model),
         "redactor": Redactor(),
         "settings": Settings(),
         "database_logins": logins(model),
