@@ -23,6 +23,8 @@ MODULES = (
     "identity",
     "li",
     "li_import",
+    "media_doors",
+    "closed_doors",
     "arrival",
 )
 

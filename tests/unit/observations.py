@@ -9,25 +9,32 @@ from typing import Any
 
 from checks import test_leftovers
 from checks.calls import test_matrixrtc
+from checks.clients import test_closed_doors
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
 from checks.li import test_identity, test_main_database_rights
 from checks.li import test_replication as test_li
+from checks.media import test_workers
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.workers import test_background
 from postflight.check import meta_of
 from postflight.deployment.federation import Federation, covering, federation_of
+from postflight.deployment.listeners import PUBLIC, resources_of
+from postflight.deployment.media import holds_media, is_media_worker
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Login, PostgresCluster
+from postflight.probes import http
 from postflight.probes.background import BackgroundUpdates
+from postflight.probes.closed_doors import ClosedDoors, Knock
 from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool
 from postflight.probes.federation import Arrival, FederationCanary, Owed
 from postflight.probes.federation_counters import Sent
 from postflight.probes.inside import InsideConnection, InsideView
 from postflight.probes.li import Said
 from postflight.probes.li_import import Imported
+from postflight.probes.media_doors import PATHS, MediaAnswer, MediaDoor
 from postflight.probes.probe import NotTried, Refusal
 from postflight.probes.redis import BackendRole, WriteProof
 from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
@@ -43,6 +50,7 @@ from tests.unit.recorded import Json, item
 MODULES = (
     test_leftovers,
     test_matrixrtc,
+    test_closed_doors,
     test_connections,
     test_login,
     test_names,
@@ -51,6 +59,7 @@ MODULES = (
     test_identity,
     test_main_database_rights,
     test_li,
+    test_workers,
     test_operators,
     test_references,
     test_workloads,
@@ -185,6 +194,32 @@ def canary(model: Deployment, federation: Federation | None = None) -> Federatio
     return FederationCanary(names, tuple(owed), tuple(arrivals), {})
 
 
+def media(model: Deployment) -> tuple[MediaDoor, ...]:
+    """Each process that is reached answers as Synapse would by its configuration."""
+    config, download, admin = PATHS
+    found: list[MediaDoor] = []
+    for process in model.synapse:
+        served = resources_of(process)
+        if PUBLIC & served and process.config is not None:
+            files = is_media_worker(process) or process.is_main
+            said = {config: (401, "M_MISSING_TOKEN"), download: (404, "M_NOT_FOUND"), admin: (401, "M_MISSING_TOKEN")}
+            known = {config} | ({download, admin} if files else set()) if holds_media(process) else set()
+            answers = (MediaAnswer(path, *(said[path] if path in known else (404, "M_UNRECOGNIZED"))) for path in PATHS)
+            found.append(MediaDoor(process, tuple(answers)))
+    return tuple(found)
+
+
+def shut(model: Deployment) -> tuple[ClosedDoors, ...]:
+    """Whoever knocks is refused; the nonce is there for who knows the secret."""
+
+    def knock(status: int, text: str) -> Knock:
+        return Knock("through haproxy-1", http.Said("haproxy-1", status, text))
+
+    main = next(each for each in model.synapse if each.is_main)
+    off, no_token = knock(403, '{"errcode": "M_FORBIDDEN"}'), knock(401, '{"errcode": "M_MISSING_TOKEN"}')
+    return (ClosedDoors(main, off, no_token, knock(200, '{"nonce": "n"}')),)
+
+
 def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[str, Any]:
     """Everything that a check may ask for, as of a lab where every probe finds what it should."""
     lab = lab or recorded.healthy()
@@ -197,6 +232,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "known_updates": {},
         "calls_discovery": calling.discovery(model),
         "calls_chain": calling.chain(model),
+        "closed_doors": shut(model),
         "redactor": Redactor(),
         "settings": Settings(),
         "database_logins": logins(model),
@@ -207,6 +243,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "li_arrival": ARRIVED,
         "li_import": Imported(Said({}), Said({})),
         "identities": identities_of(model),
+        "media_doors": media(model),
         "redis_nodes": nodes(model),
         "redis_backends": backends(model),
         "redis_write": {each.id: WriteProof(each.nodes[0], len(each.nodes) - 1) for each in model.redis if each.nodes},
