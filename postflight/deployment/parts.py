@@ -155,7 +155,10 @@ class SynapseProcess:
 
     ``config`` is the configuration in effect, merged as Synapse merges it (top-level keys of later
     files replace those of earlier ones: synapse/config/_base.py, 1.163); None when it is not known,
-    ``config_problem`` says why. ``instance`` is the name that other processes call it by.
+    ``config_problem`` says why. ``derived``: it is rendered from the spec, the container could not be asked.
+    ``instance`` is the name that other processes call it by. ``next_config`` is what it would have on
+    its next start, where what the spec names (ConfigMap, Secret) says another one than it runs on now; None where it
+    says the same, or does not tell.
     """
 
     id: str
@@ -171,6 +174,18 @@ class SynapseProcess:
     derived: bool
     config_problem: str = ""
     side: Side = Side.MAIN
+    next_config: Mapping[str, Any] | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its container runs and is ready."""
+        status = self.pod.container(self.container) if self.pod else None
+        return status is not None and status.running and status.ready
+
+    @property
+    def name(self) -> str:
+        """Its pod's name; its workload's, where there is no pod."""
+        return self.pod.name if self.pod else self.workload_name
 
     @property
     def is_main(self) -> bool:

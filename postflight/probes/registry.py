@@ -24,6 +24,8 @@ MODULES = (
     "li",
     "li_import",
     "arrival",
+    "rendering",
+    "known_settings",
 )
 
 
