@@ -6,7 +6,7 @@ A part's id is ``kind/namespace/name`` and is what failures name as subject and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -195,6 +195,14 @@ class SynapseProcess:
         """Whether both belong to one homeserver, as far as their names are known."""
         named = {self.server_name, other.server_name} - {""}
         return (self.namespace, self.side) == (other.namespace, other.side) and len(named) < 2
+
+
+def several(processes: Sequence[SynapseProcess]) -> str:
+    """The names of some processes, short: one, two, or the first and how many more."""
+    first, *others = [each.name for each in processes]
+    if len(others) > 1:
+        return f"{first} and {len(others)} more"
+    return " and ".join([first, *others])
 
 
 @dataclass(frozen=True, slots=True)
