@@ -47,6 +47,9 @@ def test_every_process_runs_on_a_fully_rendered_configuration(
         elif process.config is None:
             why = process.config_problem
             judge.unknown(process.id, f"the configuration that {process.name} runs on is not known: {why}")
+        elif process.derived and not _is_rendered(process):
+            line = f"the configuration of {process.name} is not rendered yet: its init containers have not ended"
+            judge.unavailable(process.id, line)
         else:
             judge.saw(process.id)
             whole.append(process)
@@ -66,6 +69,11 @@ def test_every_process_runs_on_a_fully_rendered_configuration(
     _complaints(whole, init_troubles, judge)
     _same_name(whole, judge)
     _not_seen(whole, init_troubles, judge)
+
+
+def _is_rendered(process: SynapseProcess) -> bool:
+    """Whether all that must end before it starts has ended, with exit code 0."""
+    return process.pod is not None and all(each.ready or each.sidecar for each in process.pod.init)
 
 
 def _unusable(process: SynapseProcess, troubles: Sequence[Trouble], words: Sequence[str]) -> str:
@@ -114,8 +122,8 @@ def _empty(what: str, trouble: Trouble | None, processes: Sequence[SynapseProces
 def _left(what: Unrendered, processes: Sequence[SynapseProcess], judge: Judge) -> None:
     judge.wrong(
         processes[0].id,
-        f"{what.marker} stands in the configuration of {several(processes)} as the value of {what.setting}",
-        observed=f"{what.setting} holds {what.marker} as it stands in the template, in {len(processes)} processes",
+        f"{what.setting} of {several(processes)} is the placeholder of the template, {what.marker}",
+        observed=f"{what.marker} in {what.setting}, in {len(processes)} processes",
         expected="no placeholder in a configuration that a process runs on",
         cause=f"{what.variable} was not put in when the file was rendered"
         if what.variable
