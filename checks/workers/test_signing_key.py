@@ -1,11 +1,9 @@
 from collections.abc import Mapping, Sequence
 
 from postflight.check import check
-from postflight.cluster.secrets import SecretStore
-from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side, SynapseProcess, several
-from postflight.probes.identity import PATH, VERSION, WorkerIdentity, keys_by_configuration
+from postflight.deployment.parts import Side, several
+from postflight.probes.identity import PATH, VERSION, WorkerIdentity
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -25,8 +23,6 @@ Keys = tuple[tuple[str, str], ...]
 def test_every_process_publishes_the_same_signing_key_and_signs_with_it(
     deployment: Deployment,
     worker_identities: tuple[WorkerIdentity, ...],
-    snapshot: Snapshot,
-    secrets: SecretStore,
     judge: Judge,
 ) -> None:
     """Other servers ask main for the key and believe what is signed by it: what a worker with another key signs is
@@ -34,7 +30,8 @@ def test_every_process_publishes_the_same_signing_key_and_signs_with_it(
     for process in (each for each in deployment.unread if each.side is Side.MAIN and each.pod):
         why = process.config_problem
         judge.unknown(process.id, f"whether {process.name} publishes a signing key is not known: {why}")
-    asked = [each for each in worker_identities if each.process.side is Side.MAIN]
+    mine = [each for each in worker_identities if each.process.side is Side.MAIN]
+    asked = [each for each in mine if each.listens]
     if not asked and not deployment.unread:
         judge.absent("no process has a listener for other servers (resource federation or keys)")
         return
@@ -46,8 +43,8 @@ def test_every_process_publishes_the_same_signing_key_and_signs_with_it(
             # Other servers are led to main for it.
             reference = min(heard, key=lambda each: not each.process.is_main)
             _same(reference, heard, judge)
-            silent = [each for each in deployment.synapse if _says_nothing(each, namespace, asked)]
-            _configured(reference, silent, snapshot, secrets, judge)
+            silent = [each for each in mine if each.process.namespace == namespace and not each.listens]
+            _configured(reference, silent, judge)
 
 
 def _heard(each: WorkerIdentity, judge: Judge) -> None:
@@ -93,42 +90,30 @@ def _same(reference: WorkerIdentity, heard: Sequence[WorkerIdentity], judge: Jud
         )
 
 
-def _configured(
-    reference: WorkerIdentity,
-    silent: Sequence[SynapseProcess],
-    snapshot: Snapshot,
-    secrets: SecretStore,
-    judge: Judge,
-) -> None:
+def _configured(reference: WorkerIdentity, silent: Sequence[WorkerIdentity], judge: Judge) -> None:
     """Those that publish nothing: their configuration tells, where it can. It is held against main's: a Secret may
     have been changed since all of them started."""
-    due = keys_by_configuration(reference.process, snapshot, secrets) or reference.keys
+    due = reference.configured or reference.keys
     if due != reference.keys:
-        line = (
-            f"{reference.process.name} publishes {_told(reference.keys, due)}, and {_told(due, reference.keys)} after"
-        )
-        line += " its next start"
+        now, then = _told(reference.keys, due), _told(due, reference.keys)
+        line = f"{reference.process.name} publishes {now}, and {then} after its next start"
         judge.warn(reference.process.id, line, cause=f"{reference.origin} holds {_shown(due)}")
-    odd: dict[Keys, list[SynapseProcess]] = {}
-    for process in silent:
-        given = keys_by_configuration(process, snapshot, secrets)
-        if given and given != due:
-            odd.setdefault(tuple(sorted(given.items())), []).append(process)
-    for keys, those in odd.items():
+    odd: dict[Keys, list[WorkerIdentity]] = {}
+    for each in (each for each in silent if each.configured):
+        judge.saw(each.process.id)
+        if each.configured != due:
+            odd.setdefault(tuple(sorted((each.configured or {}).items())), []).append(each)
+    for keys, found in odd.items():
+        those = [each.process for each in found]
         judge.wrong(
             those[0].id,
             f"{several(those)} {'are' if those[1:] else 'is'} given {_told(dict(keys), due)} to sign"
             f" with, {reference.process.name} {_told(due, dict(keys))}",
             observed=f"by configuration: {_shown(dict(keys))}; {reference.process.name}: {_shown(due)}",
             expected="one signing key for all processes of a homeserver",
-            cause="signing_key_path, or the Secret behind it, is another than that of the others",
+            cause=_cause(those[0].name, found[0].origin, reference),
             remedy=f"give {several(those)} the signing key of {reference.process.name}, and restart",
         )
-
-
-def _says_nothing(process: SynapseProcess, namespace: str, asked: Sequence[WorkerIdentity]) -> bool:
-    there = (process.namespace, process.side) == (namespace, Side.MAIN) and process.config is not None
-    return there and all(each.process.id != process.id for each in asked)
 
 
 def _cause(name: str, origin: str, reference: WorkerIdentity) -> str:

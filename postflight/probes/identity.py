@@ -6,7 +6,7 @@ import binascii
 import http.client
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from postflight.cluster.access import Access
@@ -40,16 +40,21 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """What one process with a listener for other servers, main or worker, publishes: its public keys by key id, those
-    that ``signed`` the document rightly, and the status with which it answers ``VERSION`` (0: not asked, its listener
-    is for keys only). ``origin`` says where its configuration has the signing key from. ``problem`` says why it was
-    not heard."""
+    """What one process, main or worker, publishes: its public keys by key id, those that ``signed`` the document
+    rightly, and the status with which it answers ``VERSION`` (0: not asked, its listener is for keys only). One that
+    does not ``listen`` for other servers publishes nothing. ``problem`` says why it was not heard.
+
+    ``configured`` are the public keys by its configuration and the Secret behind it as they are now, None where they
+    do not tell; ``origin`` says in words where they have it from.
+    """
 
     process: SynapseProcess
-    keys: Mapping[str, str]
+    keys: Mapping[str, str] = field(default_factory=dict)
     signed: tuple[str, ...] = ()
     version: int = 0
     origin: str = ""
+    configured: Mapping[str, str] | None = None
+    listens: bool = True
     problem: str = ""
 
 
@@ -77,11 +82,12 @@ def identities(
 def worker_identities(
     deployment: Deployment, access: Access, snapshot: Snapshot, secrets: SecretStore
 ) -> tuple[WorkerIdentity, ...]:
-    """Ask every process with a listener for other servers for its keys, and whether it speaks federation.
+    """Ask every process with a listener for other servers for its keys, and whether it speaks federation; of all others
+    their configuration tells.
 
     Source: synapse/app/generic_worker.py (``_listen_http``), 1.163: both ``federation`` and ``keys`` publish them.
     """
-    asked = [each for each in deployment.synapse if each.pod and _port(each) is not None]
+    asked = [each for each in deployment.synapse if each.pod and each.config is not None]
 
     def asker(process: SynapseProcess) -> Callable[[], WorkerIdentity]:
         return lambda: _ask_worker(access, process, snapshot, secrets)
@@ -91,7 +97,7 @@ def worker_identities(
         try:
             found.append(outcome.result())
         except (OSError, ApiError, TimeoutError) as error:
-            found.append(WorkerIdentity(process, {}, problem=str(error) or "no answer within the time limit"))
+            found.append(WorkerIdentity(process, problem=str(error) or "no answer within the time limit"))
     return tuple(found)
 
 
@@ -101,9 +107,17 @@ def _port(process: SynapseProcess) -> int | None:
 
 def _ask_worker(access: Access, process: SynapseProcess, snapshot: Snapshot, secrets: SecretStore) -> WorkerIdentity:
     port, pod = _port(process), process.pod
+    own = WorkerIdentity(
+        process,
+        origin=_origin(process, snapshot, secrets),
+        configured=keys_by_configuration(process, snapshot, secrets),
+        listens=port is not None,
+    )
     status = pod.container(process.container) if pod else None
-    if port is None or pod is None or status is None or not status.running:
-        return WorkerIdentity(process, {}, problem="it does not run")
+    if port is None:
+        return own
+    if pod is None or status is None or not status.running:
+        return replace(own, problem="it does not run")
     with access.to_pod(pod.namespace, pod.name, pod.ip, port) as (host, local):
         connection = http.client.HTTPConnection(host, local, timeout=Limit.HTTP / 2)
         try:
@@ -113,10 +127,9 @@ def _ask_worker(access: Access, process: SynapseProcess, snapshot: Snapshot, sec
         finally:
             connection.close()
     if answered != 200 or not isinstance(said.get("verify_keys"), dict):
-        return WorkerIdentity(process, {}, problem=f"{PATH} was answered with {answered}", version=version)
+        return replace(own, problem=f"{PATH} was answered with {answered}", version=version)
     keys = {name: str(each["key"]) for name, each in said["verify_keys"].items()}
-    origin = _origin(process, snapshot, secrets)
-    return WorkerIdentity(process, keys, _signed_by(said, keys), version, origin)
+    return replace(own, keys=keys, signed=_signed_by(said, keys), version=version)
 
 
 def _get(connection: http.client.HTTPConnection, path: str) -> tuple[int, Mapping[str, Any]]:

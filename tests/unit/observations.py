@@ -179,10 +179,14 @@ KEYS = {"ed25519:a_lab": "2+6KCd3TzDu39jAJ0vpVblIuFcpBXheC/lIhTUJGs64"}
 
 
 def worker_identities(model: Deployment) -> tuple[WorkerIdentity, ...]:
-    """Every process with a federation listener, main first."""
-    there = [each for each in model.synapse if port_of(each, "federation")]
+    """Every process with a federation listener is heard, and all are given the same key."""
     origin = "Secret synapse-secrets/signing.key, as /secrets/signing.key"
-    return tuple(WorkerIdentity(each, KEYS, tuple(KEYS), 200, origin) for each in there)
+    return tuple(
+        WorkerIdentity(each, KEYS, tuple(KEYS), 200, origin, KEYS)
+        if port_of(each, "federation")
+        else WorkerIdentity(each, origin=origin, configured=KEYS, listens=False)
+        for each in model.synapse
+    )
 
 
 @cache

@@ -21,7 +21,7 @@ from tests.unit import recorded
 from tests.unit.loopback import Refused, Reply, Request, answering, api_to, closed_port
 from tests.unit.observations import KEYS, MODEL, ask, only
 from tests.unit.observations import worker_identities as healthy
-from tests.unit.recorded import Json, item
+from tests.unit.recorded import Json
 
 CHECK = "workers.signing_key"
 SEEN = healthy(MODEL)
@@ -32,7 +32,7 @@ SIGNING = decode_signing_key_base64("ed25519", "a_lab", "/QxXv/1xOfL72nWOOC+eeFn
 
 def heard(number: int = 0, **fields: Any) -> Judge:
     """With the first ``number`` workers, or with main (0), heard otherwise."""
-    workers = [each.process.id for each in SEEN if not each.process.is_main][:number] or [MAIN.id]
+    workers = [each.process.id for each in SEEN if each.listens and not each.process.is_main][:number] or [MAIN.id]
     return ask(
         CHECK, worker_identities=tuple(replace(each, **fields) if each.process.id in workers else each for each in SEEN)
     )
@@ -42,7 +42,7 @@ class TestPublished:
     def test_another_by_the_workers(self) -> None:
         origin = "Secret workers/signing.key, as /secrets/signing.key"
         found = only(heard(2, keys=OTHER, signed=tuple(OTHER), origin=origin))
-        first, second = sorted(each.process.name for each in SEEN if not each.process.is_main)
+        first, second = sorted(each.process.name for each in SEEN if each.listens and not each.process.is_main)
         assert found.headline == (
             f"{first} and {second} sign with ed25519:a_other, synapse-main-0 publishes ed25519:a_lab"
         )
@@ -101,36 +101,33 @@ class TestNotHeard:
 class TestBySpec:
     """Of processes that publish nothing."""
 
-    def lab(self, *pods: str) -> recorded.Recording:
-        """Some pods have another Secret mounted."""
+    def given(self, *names: str) -> Judge:
+        """Some workloads have another key by their configuration."""
+        return ask(
+            CHECK,
+            worker_identities=tuple(
+                replace(each, configured=OTHER, origin="Secret others/signing.key")
+                if each.process.workload_name in names
+                else each
+                for each in SEEN
+            ),
+        )
 
-        def change(raw: Json) -> None:
-            raw["secrets"].append(
-                {
-                    "namespace": "matrix",
-                    "name": "others",
-                    "data": {"signing.key": "ed25519 a_other AnvD2bBMh1VzpBjxR8L3o3dvfGUUa/HcVGy0lsmTFeU"},
-                    "changed": None,
-                }
-            )
-            for name in pods:
-                for volume in item(raw, "Pod", name)["spec"]["volumes"]:
-                    if volume["name"] == "secrets":
-                        volume["secret"]["secretName"] = "others"
-
-        return recorded.changed(change)
-
-    def test_a_sender_is_given_another(self) -> None:
-        found = only(ask(CHECK, self.lab("synapse-federation-sender-0", "synapse-federation-sender-1")))
+    def test_the_senders_are_given_another(self) -> None:
+        found = only(self.given("synapse-federation-sender"))
         assert found.headline == (
             "synapse-federation-sender-0 and synapse-federation-sender-1 are given ed25519:a_other to sign with,"
             " synapse-main-0 ed25519:a_lab"
         )
+        assert found.cause.startswith("synapse-federation-sender-0 has its key from Secret others/signing.key")
 
     def test_the_secret_was_changed_since_all_of_them_started(self) -> None:
-        names = [each.name for each in MODEL.synapse if each.pod]
-        found = only(ask(CHECK, self.lab(*names)), Status.WARNED)
+        found = only(self.given(*{each.process.workload_name for each in SEEN}), Status.WARNED)
         assert found.headline == "synapse-main-0 publishes ed25519:a_lab, and ed25519:a_other after its next start"
+
+    def test_what_their_configuration_does_not_tell_is_not_judged(self) -> None:
+        seen = tuple(each if each.listens else replace(each, configured=None) for each in SEEN)
+        assert ask(CHECK, worker_identities=seen).failures == []
 
 
 class TestProbe:
@@ -199,4 +196,5 @@ class TestProbe:
 
     def test_asks_none_without_a_listener(self) -> None:
         lab = recorded.healthy()
-        assert worker_identities(self.model(1, "client"), self.access(), lab.snapshot, lab.secrets) == ()
+        (found,) = worker_identities(self.model(1, "client"), self.access(), lab.snapshot, lab.secrets)
+        assert (found.listens, found.keys, found.configured, found.problem) == (False, {}, KEYS, "")
