@@ -9,6 +9,7 @@ from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess, several
 from postflight.deployment.refusals import Refusal, refusals
 from postflight.probes.known_settings import KnownSettings
+from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -30,10 +31,14 @@ Place = tuple[str, str]
     " senders is workers.stream_writers' and federation.exactly_once's to say",
 )
 def test_every_setting_is_one_that_the_running_synapse_reads_and_takes(
-    deployment: Deployment, known_settings: Mapping[str, KnownSettings], snapshot: Snapshot, judge: Judge
+    deployment: Deployment,
+    known_settings: Mapping[str, KnownSettings] | NotTried,
+    snapshot: Snapshot,
+    judge: Judge,
 ) -> None:
     """Synapse passes over a setting that it does not know without a word: what it was to do is not done, and the
     configuration says that it is."""
+    told = {} if isinstance(known_settings, NotTried) else known_settings
     strange: dict[tuple[str, Place], list[SynapseProcess]] = {}
     refused: dict[Refusal, list[SynapseProcess]] = {}
     later: dict[Refusal, list[SynapseProcess]] = {}
@@ -52,7 +57,7 @@ def test_every_setting_is_one_that_the_running_synapse_reads_and_takes(
             if each not in now:
                 later.setdefault(each, []).append(process)
         image = _image(process)
-        known = known_settings.get(image)
+        known = told.get(image)
         if known is None or known.problem:
             unasked.setdefault(image, []).append(process)
             continue
@@ -60,14 +65,18 @@ def test_every_setting_is_one_that_the_running_synapse_reads_and_takes(
         for place in _strange(process.config, known):
             strange.setdefault((image, place), []).append(process)
     for (image, place), processes in strange.items():
-        _unknown(place, known_settings[image], processes, snapshot, judge)
+        _unknown(place, told[image], processes, snapshot, judge)
     for refusal, processes in refused.items():
         _refused(refusal, processes, judge)
     for refusal, processes in later.items():
         line = f"{several(processes)} will not start another time, as upstream has it: {refusal.why}"
         judge.warn(processes[0].id, line, remedy=refusal.remedy)
     for image, processes in unasked.items():
-        said = known_settings.get(image)
+        if isinstance(known_settings, NotTried):
+            line = f"that the Synapse of {several(processes)} reads what is set was not seen: {known_settings.reason}"
+            judge.unproven(processes[0].id, line)
+            continue
+        said = told.get(image)
         why = f"{said.asked}: {said.problem}" if said else "no container of it runs"
         line = f"which settings the Synapse of {several(processes)} reads is not known ({image}: {why})"
         judge.unknown(processes[0].id, line, needs=tuple(each.id for each in processes))

@@ -20,9 +20,9 @@ from postflight.deployment.refusals import refusals
 from postflight.outpost import synapse_settings as outpost
 from postflight.probes import known_settings as probe
 from postflight.verdict.judge import Judge
-from postflight.verdict.status import Status
+from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
-from tests.unit.observations import MODEL, ask, known_settings, only, synapse_settings
+from tests.unit.observations import MODEL, NOT_ALLOWED, ask, known_settings, only, synapse_settings
 from tests.unit.recorded import Json, item
 
 CHECK = "workers.configuration"
@@ -110,6 +110,11 @@ class TestNotKnown:
         found = only(ask(CHECK, known_settings={IMAGE: replace(SAID, problem="no answer")}), Status.UNKNOWN)
         assert found.headline.endswith(f"reads is not known ({IMAGE}: {SAID.asked}: no answer)")
         assert len(found.needs) == 15
+
+    def test_no_right_to_look(self) -> None:
+        found = only(ask(CHECK, known_settings=NOT_ALLOWED), Status.WARNED)
+        assert found.nature is Nature.UNPROVEN
+        assert found.headline.endswith("reads what is set was not seen: no right: create pods/exec in namespace matrix")
 
     def test_where_no_container_of_it_runs(self) -> None:
         assert "no container of it runs" in only(ask(CHECK, known_settings={}), Status.UNKNOWN).headline
