@@ -6,7 +6,7 @@ A part's id is ``kind/namespace/name`` and is what failures name as subject and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -155,7 +155,10 @@ class SynapseProcess:
 
     ``config`` is the configuration in effect, merged as Synapse merges it (top-level keys of later
     files replace those of earlier ones: synapse/config/_base.py, 1.163); None when it is not known,
-    ``config_problem`` says why. ``instance`` is the name that other processes call it by.
+    ``config_problem`` says why. ``derived``: it is rendered from the spec, the container could not be asked.
+    ``instance`` is the name that other processes call it by. ``next_config`` is what it would have on
+    its next start, where what the spec names (ConfigMap, Secret) says another one than it runs on now; None where it
+    says the same, or does not tell.
     """
 
     id: str
@@ -171,6 +174,18 @@ class SynapseProcess:
     derived: bool
     config_problem: str = ""
     side: Side = Side.MAIN
+    next_config: Mapping[str, Any] | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its container runs and is ready."""
+        status = self.pod.container(self.container) if self.pod else None
+        return status is not None and status.running and status.ready
+
+    @property
+    def name(self) -> str:
+        """Its pod's name; its workload's, where there is no pod."""
+        return self.pod.name if self.pod else self.workload_name
 
     @property
     def is_main(self) -> bool:
@@ -180,6 +195,14 @@ class SynapseProcess:
         """Whether both belong to one homeserver, as far as their names are known."""
         named = {self.server_name, other.server_name} - {""}
         return (self.namespace, self.side) == (other.namespace, other.side) and len(named) < 2
+
+
+def several(processes: Sequence[SynapseProcess]) -> str:
+    """The names of some processes, short: one, two, or the first and how many more."""
+    first, *others = [each.name for each in processes]
+    if len(others) > 1:
+        return f"{first} and {len(others)} more"
+    return " and ".join([first, *others])
 
 
 @dataclass(frozen=True, slots=True)

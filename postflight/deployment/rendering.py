@@ -4,7 +4,7 @@ for what a restart would take today."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ from postflight.cluster.kinds import CONFIG_MAP
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 
-#: ``envsubst < SOURCE > TARGET``, with or without a list of variables.
-ENVSUBST = re.compile(r"envsubst(?:\s+'[^']*')?\s*<\s*(\S+?)\s*>\s*([^\s;&|]+)")
+#: ``envsubst < SOURCE > TARGET``, with or without a list of variables: with one, no other is put in.
+ENVSUBST = re.compile(r"envsubst(?:\s+'([^']*)')?\s*<\s*(\S+?)\s*>\s*([^\s;&|]+)")
 COPY = re.compile(r"\bcp\s+(?:-\w+\s+)*(\S+)\s+([^\s;&|]+)")
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 #: ``$$`` is a dollar of its own: ``$$(NAME)`` is no reference.
@@ -119,10 +119,11 @@ class Spec:
                 continue
             target = f"{place.rstrip('/')}/{inner}"
             script = " ".join((*(maker.get("command") or ()), *(maker.get("args") or ())))
-            for source, made in ENVSUBST.findall(script):
+            for listed, source, made in ENVSUBST.findall(script):
                 if self._path(made, maker) == target:
                     template = self._file(maker, self._path(source, maker), environment, depth - 1)
-                    return None if template is None else self._substitute(template, maker, environment)
+                    only = {one or other for one, other in PLACEHOLDER.findall(listed)}
+                    return None if template is None else self._substitute(template, maker, environment, only)
             folder, _, name = target.rpartition("/")
             for source, made in COPY.findall(script):
                 origin, made = self._path(source, maker), self._path(made, maker)
@@ -140,12 +141,19 @@ class Spec:
         return PLACEHOLDER.sub(lambda m: variables.get(m[1] or m[2], Variable("")).value, bare)
 
     def _substitute(
-        self, template: str, container: Mapping[str, Any], environment: Callable[[str], str | None] | None
+        self,
+        template: str,
+        container: Mapping[str, Any],
+        environment: Callable[[str], str | None] | None,
+        only: Collection[str],
     ) -> str:
+        """``only`` are the variables that are put in; all where it is empty."""
         variables = self.environment(container)
 
         def value(match: re.Match[str]) -> str:
             name = match[1] or match[2]
+            if only and name not in only:
+                return match[0]
             if environment is not None and (traced := environment(name)) is not None:
                 return traced
             variable = variables.get(name) or variables.get(ANY) or Variable("")

@@ -26,6 +26,8 @@ MODULES = (
     "media_doors",
     "closed_doors",
     "arrival",
+    "rendering",
+    "known_settings",
 )
 
 

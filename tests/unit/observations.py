@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from checks import test_leftovers
@@ -18,10 +21,10 @@ from checks.media import test_workers
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
-from checks.workers import test_background
+from checks.workers import test_background, test_configuration, test_rendered_config, test_signing_key
 from postflight.check import meta_of
 from postflight.deployment.federation import Federation, covering, federation_of
-from postflight.deployment.listeners import PUBLIC, resources_of
+from postflight.deployment.listeners import PUBLIC, port_of, resources_of
 from postflight.deployment.media import holds_media, is_media_worker
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Login, PostgresCluster
@@ -31,13 +34,16 @@ from postflight.probes.closed_doors import ClosedDoors, Knock
 from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool
 from postflight.probes.federation import Arrival, FederationCanary, Owed
 from postflight.probes.federation_counters import Sent
+from postflight.probes.identity import WorkerIdentity
 from postflight.probes.inside import InsideConnection, InsideView
+from postflight.probes.known_settings import KnownSettings
 from postflight.probes.li import Said
 from postflight.probes.li_import import Imported
 from postflight.probes.media_doors import PATHS, MediaAnswer, MediaDoor
 from postflight.probes.probe import NotTried, Refusal
 from postflight.probes.redis import BackendRole, WriteProof
 from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
+from postflight.probes.rendering import InitTroubles
 from postflight.secrets import Redactor
 from postflight.settings import Settings
 from postflight.verdict.failure import Failure
@@ -67,6 +73,9 @@ MODULES = (
     test_memory,
     test_redis,
     test_background,
+    test_configuration,
+    test_rendered_config,
+    test_signing_key,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -173,6 +182,37 @@ def inside(model: Deployment, problem: str = "", role: str = "master") -> Inside
     )
 
 
+#: As signed with the lab's own signing key (lab/deployment/base/secrets.yaml).
+KEYS = {"ed25519:a_lab": "2+6KCd3TzDu39jAJ0vpVblIuFcpBXheC/lIhTUJGs64"}
+
+
+def worker_identities(model: Deployment) -> tuple[WorkerIdentity, ...]:
+    """Every process with a federation listener is heard, and all are given the same key."""
+    origin = "Secret synapse-secrets/signing.key, as /secrets/signing.key"
+    return tuple(
+        WorkerIdentity(each, KEYS, tuple(KEYS), 200, origin, KEYS)
+        if port_of(each, "federation")
+        else WorkerIdentity(each, origin=origin, configured=KEYS, listens=False)
+        for each in model.synapse
+    )
+
+
+@cache
+def synapse_settings() -> Json:
+    """What ``postflight/outpost/synapse_settings.py`` printed in the lab's image."""
+    found: Json = json.loads((Path(__file__).parent / "data" / "synapse_settings.json").read_text())
+    return found
+
+
+def known_settings(model: Deployment) -> dict[str, KnownSettings]:
+    said = synapse_settings()
+    settings, within = frozenset(said["settings"]), {name: frozenset(keys) for name, keys in said["within"].items()}
+    images = {
+        status.image: each.name for each in model.synapse if each.pod and (status := each.pod.container(each.container))
+    }
+    return {image: KnownSettings(image, pod, said["version"], settings, within) for image, pod in images.items()}
+
+
 CANARIES = tuple(f"postflight-canary.matrix.svc:{port}" for port in range(18448, 18456))
 
 
@@ -244,6 +284,9 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "li_import": Imported(Said({}), Said({})),
         "identities": identities_of(model),
         "media_doors": media(model),
+        "worker_identities": worker_identities(model),
+        "init_troubles": InitTroubles({pod.id: () for each in model.synapse if (pod := each.pod)}, {}),
+        "known_settings": known_settings(model),
         "redis_nodes": nodes(model),
         "redis_backends": backends(model),
         "redis_write": {each.id: WriteProof(each.nodes[0], len(each.nodes) - 1) for each in model.redis if each.nodes},

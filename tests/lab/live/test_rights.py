@@ -25,6 +25,7 @@ THROUGH_TUNNELS = {
     "li.identity",
     "calls.matrixrtc",
     "workers.background",
+    "workers.signing_key",
 }
 FEDERATION = "federation.exactly_once"
 #: What is lacking, and the checks that must not be green without it.
