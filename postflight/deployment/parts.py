@@ -42,7 +42,7 @@ def name_of(part: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Container:
     """One container of a pod as the kubelet reports it. ``memory_limit`` is in bytes; a ``sidecar`` is
-    an init container that goes on running."""
+    an init container that goes on running; ``started`` is when what runs in it began."""
 
     name: str
     image: str
@@ -55,6 +55,7 @@ class Container:
     last_exit: int | None = None
     memory_limit: int | None = None
     sidecar: bool = False
+    started: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,9 @@ class SynapseProcess:
 
     ``config`` is the configuration in effect, merged as Synapse merges it (top-level keys of later
     files replace those of earlier ones: synapse/config/_base.py, 1.163); None when it is not known,
-    ``config_problem`` says why. ``instance`` is the name that other processes call it by.
+    ``config_problem`` says why. ``instance`` is the name that other processes call it by. ``next_config``
+    is what a restart would take today, None where the spec does not tell. ``refreshed`` is when a file of it
+    was last changed under the running process, which may hold what stood there before.
     """
 
     id: str
@@ -171,6 +174,22 @@ class SynapseProcess:
     derived: bool
     config_problem: str = ""
     side: Side = Side.MAIN
+    next_config: Mapping[str, Any] | None = None
+    refreshed: datetime | None = None
+
+    @property
+    def status(self) -> Container | None:
+        """Its container, where it has a pod."""
+        return self.pod.container(self.container) if self.pod else None
+
+    @property
+    def runs(self) -> bool:
+        return self.status is not None and self.status.running
+
+    @property
+    def started(self) -> datetime | None:
+        """When the process began, None where it does not run or nobody says."""
+        return self.status.started if self.status and self.status.running else None
 
     @property
     def is_main(self) -> bool:

@@ -93,6 +93,8 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         config, problem = derive(found)
         if pod and (why := files.unseen.get((pod.namespace, pod.name, name))):
             problem = problem or f"read from the spec only: {why}"
+    next_config = config if derived else derive(found)[0]
+    changes = [when for path in found.paths if (when := found.spec.refreshed(found.container, path))] if pod else []
     config = _with_secret(config, found)
     values = config or {}
     app = str(values.get("worker_app") or _module(found.container) or MAIN)
@@ -111,6 +113,8 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         derived=derived,
         config_problem=problem,
         side=Side.LI if LI_LABELS & (pod.labels if pod else {}).items() else Side.MAIN,
+        next_config=next_config,
+        refreshed=max(changes, default=None),
     )
 
 
