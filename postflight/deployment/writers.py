@@ -122,7 +122,8 @@ class Writers:
 
     def meant(self) -> tuple[SynapseProcess, ...]:
         """The processes that are there to persist events: by their name, or because other processes are told where
-        they take requests and they have no other work."""
+        they take requests, and they have no other work and answer no client (docs/workers.md, 1.163: the writers of
+        other streams do)."""
         listed, mapped = self.listed(), {name for each in self.addresses.values() for name in each}
         return tuple(
             each
