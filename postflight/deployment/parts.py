@@ -42,7 +42,7 @@ def name_of(part: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Container:
     """One container of a pod as the kubelet reports it. ``memory_limit`` is in bytes; a ``sidecar`` is
-    an init container that goes on running."""
+    an init container that goes on running; ``started`` is when what runs in it began."""
 
     name: str
     image: str
@@ -55,6 +55,7 @@ class Container:
     last_exit: int | None = None
     memory_limit: int | None = None
     sidecar: bool = False
+    started: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,8 @@ class SynapseProcess:
     ``config_problem`` says why. ``derived``: it is rendered from the spec, the container could not be asked.
     ``instance`` is the name that other processes call it by. ``next_config`` is what it would have on
     its next start, where what the spec names (ConfigMap, Secret) says another one than it runs on now; None where it
-    says the same, or does not tell.
+    says the same, or does not tell. ``refreshed`` is when a file of it was last changed under the running process,
+    which may hold what stood there before.
     """
 
     id: str
@@ -175,12 +177,27 @@ class SynapseProcess:
     config_problem: str = ""
     side: Side = Side.MAIN
     next_config: Mapping[str, Any] | None = None
+    refreshed: datetime | None = None
+
+    @property
+    def status(self) -> Container | None:
+        """Its container, where it has a pod."""
+        return self.pod.container(self.container) if self.pod else None
+
+    @property
+    def runs(self) -> bool:
+        """Whether its container runs, ready or not."""
+        return self.status is not None and self.status.running
 
     @property
     def is_up(self) -> bool:
         """Whether its container runs and is ready."""
-        status = self.pod.container(self.container) if self.pod else None
-        return status is not None and status.running and status.ready
+        return self.status is not None and self.status.running and self.status.ready
+
+    @property
+    def started(self) -> datetime | None:
+        """When the process began, None where it does not run or nobody says."""
+        return self.status.started if self.status and self.status.running else None
 
     @property
     def name(self) -> str:

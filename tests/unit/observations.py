@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,21 @@ from checks.media import test_workers
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
-from checks.workers import test_background, test_configuration, test_rendered_config, test_signing_key
+from checks.workers import (
+    test_background,
+    test_configuration,
+    test_event_persisters,
+    test_rendered_config,
+    test_signing_key,
+    test_stream_writers,
+)
 from postflight.check import meta_of
 from postflight.deployment.federation import Federation, covering, federation_of
 from postflight.deployment.listeners import PUBLIC, port_of, resources_of
 from postflight.deployment.media import holds_media, is_media_worker
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Login, PostgresCluster
+from postflight.deployment.writers import addresses_of, writers_of
 from postflight.probes import http
 from postflight.probes.background import BackgroundUpdates
 from postflight.probes.closed_doors import ClosedDoors, Knock
@@ -40,6 +49,9 @@ from postflight.probes.known_settings import KnownSettings
 from postflight.probes.li import Said
 from postflight.probes.li_import import Imported
 from postflight.probes.media_doors import PATHS, MediaAnswer, MediaDoor
+from postflight.probes.metrics import Count
+from postflight.probes.persister_rooms import PersistedEvents
+from postflight.probes.persisters import PersistedRows, Written
 from postflight.probes.probe import NotTried, Refusal
 from postflight.probes.redis import BackendRole, WriteProof
 from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
@@ -76,6 +88,8 @@ MODULES = (
     test_configuration,
     test_rendered_config,
     test_signing_key,
+    test_event_persisters,
+    test_stream_writers,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -168,7 +182,7 @@ def backends(model: Deployment) -> dict[str, tuple[BackendRole, ...]]:
 
 
 def inside(model: Deployment, problem: str = "", role: str = "master") -> InsideView:
-    """From main's pod, to its database and to Redis."""
+    """From main's pod, to its database and to Redis; from a worker's, to the others' replication listeners."""
     main = next(each for each in model.synapse if each.is_main)
     use = next(each for each in model.database_uses if each.client == main.id)
     address = model.redis_endpoints[0].endpoint
@@ -177,6 +191,7 @@ def inside(model: Deployment, problem: str = "", role: str = "master") -> Inside
         (
             InsideConnection(main, pod, use.login.host, 5432, () if problem else ("connected",), problem),
             InsideConnection(main, pod, address.host, address.port, () if problem else (role,) * 6, problem),
+            *listeners(model),
         ),
         {},
     )
@@ -211,6 +226,23 @@ def known_settings(model: Deployment) -> dict[str, KnownSettings]:
         status.image: each.name for each in model.synapse if each.pod and (status := each.pod.container(each.container))
     }
     return {image: KnownSettings(image, pod, said["version"], settings, within) for image, pod in images.items()}
+
+
+def listeners(model: Deployment, asker: str = "synapse-generic-worker") -> tuple[InsideConnection, ...]:
+    """From a worker's pod, to every address of its instance_map."""
+    one = next((each for each in model.synapse if each.workload_name == asker), None)
+    pod = one.pod.name if one and one.pod else ""
+    found = addresses_of((one.config if one else None) or {})
+    return tuple(InsideConnection(one, pod, at.host, at.port, ("connected",), "") for at in found.values() if one)
+
+
+def persisted(model: Deployment, *instances: str, ago: float = 20) -> PersistedRows:
+    """As many rows of each of these instances (else each event persister) as the next, the last some seconds ago."""
+    writers = writers_of(model)
+    main = next(each for each in writers.processes if each.is_main)
+    now = datetime(2027, 1, 1, tzinfo=UTC)
+    names = instances or writers.persisters(main)
+    return PersistedRows(tuple(Written(name, 100, now - timedelta(seconds=ago)) for name in names), now, 900)
 
 
 CANARIES = tuple(f"postflight-canary.matrix.svc:{port}" for port in range(18448, 18456))
@@ -294,6 +326,9 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "probe_pod_connections": InsideView((), {}),
         "federation_canary": canary(model),
         "federation_counters": {each.id: Sent(0) for each in model.synapse},
+        "persisted_rows": persisted(model),
+        "persisted_counters": {each.id: Count(0) for each in model.synapse},
+        "persisted_events": PersistedEvents(),
         "last_words": {},
         "leftovers": (),
     }
