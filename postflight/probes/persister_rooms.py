@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from postflight.cluster.access import Access
 from postflight.cluster.threads import in_threads
@@ -22,7 +21,16 @@ from postflight.deployment.parts import Side, SynapseProcess
 from postflight.deployment.pods import number
 from postflight.deployment.writers import EVENTS, lists_of
 from postflight.limits import Limit
-from postflight.probes.canary_user import CLIENT, LOCALPART, ROOM_VERSION, Hindered, ProbeRoom, ProbeUser
+from postflight.probes.canary_user import (
+    CLIENT,
+    LOCALPART,
+    ROOM_VERSION,
+    Hindered,
+    ProbeRoom,
+    ProbeUser,
+    remember,
+    send,
+)
 from postflight.probes.matrix import LIMITED, Matrix, MatrixError, matrix
 from postflight.probes.metrics import Count
 from postflight.probes.persisters import PersistedRows, Unasked, asked, has_written
@@ -38,7 +46,6 @@ WHERE room_id = ANY(%s) AND stream_ordering > %s
 """
 #: How long ago a persister may have written and still be taken to have been seen at it.
 LATELY = timedelta(minutes=10)
-REMEMBERED = "im.postflight.persister_rooms"
 #: Rooms made in one run at most, where a persister has none yet: a room falls to one by chance. They are kept, so
 #: of two persisters one is without a room after the first run once in 256 times, and made up for by the next.
 ROOMS = 8
@@ -92,12 +99,25 @@ def persisted_events(
     try:
         with matrix(access, main) as homeserver:
             rooms = _Rooms(homeserver, canary_room, listed)
-            rooms.remember()
             tried = _sent(rooms, quiet)
             tried |= _made(rooms, [name for name in quiet if name not in tried], began)
     except MatrixError as error:
         return Hindered(str(error), main.id)
     return PersistedEvents(_with_rows(access, deployment, tried, persisted_rows))
+
+
+def falls_to(persister: str, room: ProbeRoom, listed: Sequence[str]) -> str:
+    """A room of the probe user's that falls to a persister, "" where none does."""
+    return next((each for each in (room.room_id, *room.others) if shard(listed, each) == persister), "")
+
+
+def apart(room: ProbeRoom) -> ProbeRoom:
+    """The room that falls to another persister than the first, else the first: each persister counts a user's messages
+    for itself, so what is sent there is not counted with what is sent here."""
+    listed = lists_of(room.user.home.config or {})[EVENTS]
+    first = shard(listed, room.room_id) if listed else ""
+    found = next((each for each in room.others if listed and shard(listed, each) != first), room.room_id)
+    return replace(room, room_id=found)
 
 
 def _lately(deployment: Deployment, name: str, rows: PersistedRows, counters: Mapping[str, Count]) -> bool:
@@ -110,54 +130,30 @@ class _Rooms:
     """The probe user's rooms, and to which persister each falls. The first is the one of all canaries."""
 
     homeserver: Matrix
-    first: ProbeRoom
+    kept: ProbeRoom
     listed: Sequence[str]
-    own: list[str] = field(default_factory=list)
 
     @property
     def user(self) -> ProbeUser:
-        return self.first.user
-
-    @property
-    def _account_data(self) -> str:
-        return f"{CLIENT}/user/{quote(self.user.user_id)}/account_data/{REMEMBERED}"
-
-    def remember(self) -> None:
-        """Take up the rooms of the runs before that the user is still in. Raises MatrixError."""
-        try:
-            said = self.homeserver.request("GET", self._account_data, token=self.user.token)
-        except MatrixError as error:
-            if error.status != 404:
-                raise
-            return
-        joined = self.homeserver.request("GET", f"{CLIENT}/joined_rooms", token=self.user.token)["joined_rooms"]
-        given = said.get("rooms")
-        self.own = [str(each) for each in given if each in joined] if isinstance(given, list) else []
-
-    def of(self, persister: str) -> str:
-        """A room that falls to it, "" where none does."""
-        every = (self.first.room_id, *self.own)
-        return next((each for each in every if shard(self.listed, each) == persister), "")
+        return self.kept.user
 
     def make(self, limit: float) -> str:
         """One more, kept for the runs to come; its first events are persisted with it. Raises MatrixError."""
         wanted = {"preset": "private_chat", "visibility": "private", "room_version": ROOM_VERSION, "name": LOCALPART}
         made = self.homeserver.request("POST", f"{CLIENT}/createRoom", wanted, token=self.user.token, limit=limit)
-        self.own.append(str(made["room_id"]))
-        self.homeserver.request("PUT", self._account_data, {"rooms": self.own}, token=self.user.token)
-        return self.own[-1]
+        room = str(made["room_id"])
+        self.kept = replace(self.kept, others=(*self.kept.others, room))
+        remember(self.homeserver, self.kept)
+        return room
 
     def send(self, room: str) -> None:
         """Raises MatrixError."""
-        nonce = randomness.token_hex(8)
-        where = f"{CLIENT}/rooms/{quote(room)}/send/m.room.message/{nonce}"
-        body = {"msgtype": "m.text", "body": f"{LOCALPART} {nonce}"}
-        self.homeserver.request("PUT", where, body, token=self.user.token, limit=Limit.PERSISTING)
+        send(self.homeserver, replace(self.kept, room_id=room), randomness.token_hex(8), limit=Limit.PERSISTING)
 
 
 def _sent(rooms: _Rooms, persisters: Iterable[str]) -> dict[str, Persisting]:
     """One event in a room of each persister that there is a room for, side by side."""
-    known = {name: room for name in persisters if (room := rooms.of(name))}
+    known = {name: room for name in persisters if (room := falls_to(name, rooms.kept, rooms.listed))}
 
     def sender(room: str) -> Callable[[], None]:
         return lambda: rooms.send(room)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
-from typing import Any, Self
-from urllib.parse import unquote
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,10 +19,9 @@ from postflight.probes import metrics, persister_rooms
 from postflight.probes.canary_user import Hindered, ProbeRoom, ProbeUser
 from postflight.probes.databases import database_pools
 from postflight.probes.federation_counters import Sent, federation_counters
-from postflight.probes.matrix import MatrixError
 from postflight.probes.metrics import Count, Numbers, counts, process_numbers
-from postflight.probes.persister_rooms import ROOMS, PersistedEvents, persisted_events
-from postflight.probes.persisters import PersistedRows, Unasked, has_written, persisted_counters
+from postflight.probes.persister_rooms import ROOMS, apart, falls_to, persisted_events
+from postflight.probes.persisters import PersistedRows, has_written, persisted_counters
 from postflight.secrets import Secret
 from tests.unit.loopback import api_to, closed_port
 from tests.unit.observations import MODEL, persisted
@@ -42,107 +38,27 @@ def named(persister: str, start: int = 0) -> str:
     return next(room for number in count(start) if shard(LISTED, room := f"!{number}:matrix.lab.test") == persister)
 
 
-class Synapse:
-    """Main, as far as the probe asks: ``new`` are the ids of the rooms that it will make."""
-
-    def __init__(
-        self, *new: str, own: Any = None, joined: tuple[str, ...] = (), error: MatrixError | None = None
-    ) -> None:
-        self.new, self.own, self.joined, self.error = list(new), own, [*joined], error
-        self.sent: list[str] = []
-        self.lock = threading.Lock()
-
-    def request(self, method: str, path: str, body: Any = None, **_: Any) -> dict[str, Any]:
-        with self.lock:
-            return self._answer(method, path, body)
-
-    def _answer(self, method: str, path: str, body: Any) -> dict[str, Any]:
-        if "/account_data/" in path and method == "PUT":
-            self.own = body
-            return {}
-        if "/account_data/" in path:
-            if self.own is None:
-                raise MatrixError("none", 404)
-            return dict(self.own)
-        if path.endswith("/joined_rooms"):
-            return {"joined_rooms": self.joined}
-        if self.error:
-            raise self.error
-        if path.endswith("/createRoom"):
-            return {"room_id": self.new.pop(0)}
-        self.sent.append(unquote(path.split("/rooms/")[1].split("/send/")[0]))
-        return {"event_id": "$e"}
-
-    @contextmanager
-    def __call__(self, *_: Any) -> Iterator[Self]:
-        yield self
-
-
-def run(
-    monkeypatch: pytest.MonkeyPatch,
-    synapse: Synapse,
-    rows: PersistedRows | None = None,
-    counters: dict[str, Count] | None = None,
-    wrote: Any = None,
-    room: str = "",
-) -> PersistedEvents:
-    monkeypatch.setattr(persister_rooms, "matrix", synapse)
-    monkeypatch.setattr(persister_rooms, "asked", lambda *_: Unasked(unseen="no") if wrote is None else wrote)
-    first = ProbeRoom(room or named(P0), USER)
-    seen = persisted_events(MODEL, NOWHERE, first, rows or PersistedRows(unseen="no"), counters or {})
-    assert isinstance(seen, PersistedEvents)
-    return seen
-
-
 class TestRooms:
-    def test_nothing_is_sent_where_all_have_written_lately(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        synapse = Synapse()
-        assert run(monkeypatch, synapse, persisted(MODEL)).tried == {}
-        assert synapse.sent == []
+    def test_the_one_that_falls_to_a_persister(self) -> None:
+        room = ProbeRoom(named(P0), USER, (named(P0, 50), named(P1), named(P1, 50)))
+        assert falls_to(P0, room, LISTED) == named(P0)
+        assert falls_to(P1, room, LISTED) == named(P1)
 
-    def test_each_that_has_not_gets_one_event_in_a_room_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        other = named(P1)
-        synapse = Synapse(own={"rooms": ["!gone:x", other]}, joined=(other,))
-        seen = run(monkeypatch, synapse, persisted(MODEL, ago=3600), wrote={other: (P1,), named(P0): (P0,)})
-        assert sorted(synapse.sent) == sorted([named(P0), other])
-        assert {name: each.wrote for name, each in seen.tried.items()} == {P0: (P0,), P1: (P1,)}
+    def test_none_falls_to_a_persister_by_chance(self) -> None:
+        assert falls_to(P1, ProbeRoom(named(P0), USER, (named(P0, 50),)), LISTED) == ""
 
-    def test_only_the_one_that_has_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        synapse = Synapse()
-        assert set(run(monkeypatch, synapse, persisted(MODEL, P1)).tried) == {P0}
-        assert synapse.sent == [named(P0)]
+    def test_what_is_not_to_be_counted_with_the_first_goes_to_the_room_of_another(self) -> None:
+        room = ProbeRoom(named(P1), USER, (named(P1, 50), named(P0)))
+        assert apart(room) == replace(room, room_id=named(P0))
 
-    def test_rooms_are_made_until_one_falls_to_each_and_all_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        wrong, right = named(P0, 100), named(P1, 100)
-        synapse = Synapse(wrong, right, named(P1, 200))
-        seen = run(monkeypatch, synapse)
-        assert seen.tried[P1].room_id == right
-        assert synapse.own == {"rooms": [wrong, right]}
-        assert synapse.sent == [named(P0)], "what makes a room persists its first events"
-
-    def test_no_more_are_made_than_the_limits_bear(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        synapse = Synapse(*(named(P0, number * 50) for number in range(20)))
-        seen = run(monkeypatch, synapse)
-        assert seen.tried[P1].roomless
-        assert len(synapse.own["rooms"]) == ROOMS
-
-    def test_what_made_a_room_fail_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        seen = run(monkeypatch, Synapse(error=MatrixError("500 M_UNKNOWN", 500)))
-        assert {each.problem for each in seen.tried.values()} == {"500 M_UNKNOWN"}
-        assert seen.tried[P0].room_id
-        assert not seen.tried[P1].room_id
-
-    def test_a_rate_limit_is_our_own_affair(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        seen = run(monkeypatch, Synapse(error=MatrixError("slowly", 429)))
-        assert {(each.problem, each.unseen) for each in seen.tried.values()} == {("", "slowly")}
+    @pytest.mark.parametrize("others", [(), (named(P1, 50),)])
+    def test_where_there_is_no_other_it_goes_to_the_first(self, others: tuple[str, ...]) -> None:
+        room = ProbeRoom(named(P1), USER, others)
+        assert apart(room) == room
 
     def test_without_a_room_of_the_first_kind_nothing_is_tried(self) -> None:
         seen = persisted_events(MODEL, NOWHERE, Hindered("no user", MAIN.id), PersistedRows(), {})
         assert seen == Hindered("no user", MAIN.id)
-
-    @pytest.mark.parametrize("odd", [{"rooms": "!a:b"}, {}, {"rooms": [3]}])
-    def test_an_odd_memory_is_none(self, monkeypatch: pytest.MonkeyPatch, odd: Any) -> None:
-        assert run(monkeypatch, Synapse(named(P1), own=odd)).tried[P1].room_id == named(P1)
 
     @given(st.one_of(st.none(), st.text(), st.dictionaries(st.sampled_from(["burst_count", "x"]), st.integers())))
     def test_the_limits_are_the_deployments(self, limit: Any) -> None:

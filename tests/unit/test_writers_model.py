@@ -130,7 +130,7 @@ class TestRestart:
 
     def test_an_address_that_was_changed_since(self) -> None:
         now = {**(MAIN.config or {}), "instance_map": MAP}
-        assert changed(replace(MAIN, config=now)) == ("instance_map",)
+        assert changed(replace(MAIN, config=now, next_config=MAIN.config)) == ("instance_map",)
 
     def test_when_a_process_began(self) -> None:
         assert MAIN.started
