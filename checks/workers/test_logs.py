@@ -42,7 +42,7 @@ def test_no_synapse_process_logs_what_is_known_to_be_bad(
                 what = _what(row, record)
                 found = bad.setdefault((row.name, log.process.side, _same(what)), _Bad(row, what))
                 (found.now if now or row.lasting else found.before).append((log.process, record))
-            elif now and strange(record) and _up(log.process):
+            elif now and strange(record) and log.process.is_up:
                 kind = (record.logger, _same(record.first_line), _same(record.last_line))
                 other.setdefault(kind, []).append((log.process, record))
     for found in bad.values():
@@ -64,7 +64,7 @@ class _Bad:
 def _not_seen(deployment: Deployment, logs: Sequence[ProcessLog], judge: Judge) -> None:
     read = {each.process.id for each in logs}
     for process in deployment.synapse:
-        if process.id not in read or not _up(process):
+        if process.id not in read or not process.is_up:
             line = f"{process.workload_name} is not up: what it would log at work is not to be seen"
             judge.unavailable(process.id, line)
     for log in logs:
@@ -152,10 +152,6 @@ def _ending(record: Record) -> str:
 def _who(found: Sequence[tuple[SynapseProcess, Record]]) -> str:
     names = list(dict.fromkeys(each.pod.name if each.pod else each.workload_name for each, _ in found))
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-
-
-def _up(process: SynapseProcess) -> bool:
-    return process.pod is not None and process.pod.ready
 
 
 def _times(number: int) -> str:

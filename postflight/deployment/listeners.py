@@ -32,6 +32,13 @@ def _resources(listener: Mapping[str, Any]) -> list[str]:
     return [name for piece in listener.get("resources") or () for name in piece.get("names") or ()]
 
 
+def resources_of(process: SynapseProcess) -> frozenset[str]:
+    """All that a process serves on any of its listeners, those on unix sockets included."""
+    config = process.config or {}
+    listeners = config.get("listeners" if process.is_main else "worker_listeners") or ()
+    return frozenset(name for each in listeners if isinstance(each, dict) for name in _resources(each))
+
+
 def public_ports(process: SynapseProcess) -> frozenset[int]:
     """The ports, with TLS or without, on which users or other servers may ask a process; none where its listeners
     are not known."""

@@ -14,6 +14,9 @@ MODULES = (
     "workloads",
     "own",
     "background",
+    "metrics",
+    "persisters",
+    "persister_rooms",
     "calls",
     "calls_chain",
     "canary_user",
@@ -24,7 +27,11 @@ MODULES = (
     "li",
     "li_import",
     "logs",
+    "media_doors",
+    "closed_doors",
     "arrival",
+    "rendering",
+    "known_settings",
 )
 
 

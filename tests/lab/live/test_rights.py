@@ -25,6 +25,10 @@ THROUGH_TUNNELS = {
     "li.identity",
     "calls.matrixrtc",
     "workers.background",
+    "workers.event_persisters",
+    "workers.signing_key",
+    "media.workers",
+    "clients.closed_doors",
 }
 FEDERATION = "federation.exactly_once"
 #: What is lacking, and the checks that must not be green without it.
@@ -35,9 +39,9 @@ LACKING = {
     "configmaps": {"platform.references"},
     "secrets": {"platform.references", "database.login"},
     "clusters": {"platform.operators", "database.replication"},
-    "horizontalpodautoscalers": {"database.connections"},
-    "ingresses": {"li.identity"},
     "pods/log": {"workers.logs"},
+    "horizontalpodautoscalers": {"database.connections", "workers.stream_writers"},
+    "ingresses": {"li.identity", "clients.closed_doors"},
     "pods/exec": {"database.replication"},
     "pods/portforward": THROUGH_TUNNELS,
     # A stream is opened by a GET: either verb alone is worth nothing to some version of Kubernetes.
