@@ -258,7 +258,8 @@ class TestNotSeen:
 
     def test_of_a_process_that_is_not_ready_other_errors_are_not_told(self) -> None:
         assert MAIN.pod
-        down = replace(MAIN, pod=replace(MAIN.pod, ready=False))
+        containers = tuple(replace(each, ready=False) for each in MAIN.pod.containers)
+        down = replace(MAIN, pod=replace(MAIN.pod, containers=containers))
         model = replace(MODEL, synapse=tuple(down if each.id == MAIN.id else each for each in MODEL.synapse))
         seen = ProcessLog(down, BEGAN, (record("Exception during startup"),))
         rest = (each for each in logs(MODEL) if each.process.id != MAIN.id)
