@@ -32,6 +32,11 @@ def _resources(listener: Mapping[str, Any]) -> list[str]:
     return [name for piece in listener.get("resources") or () for name in piece.get("names") or ()]
 
 
+def resources_of(process: SynapseProcess) -> frozenset[str]:
+    """What a process serves on any of its ports, with TLS or without; nothing where its listeners are not known."""
+    return frozenset(name for each in _listeners(process) for name in _resources(each))
+
+
 def public_ports(process: SynapseProcess) -> frozenset[int]:
     """The ports, with TLS or without, on which users or other servers may ask a process; none where its listeners
     are not known."""

@@ -24,6 +24,8 @@ MODULES = (
     "li",
     "li_import",
     "arrival",
+    "front_door",
+    "haproxy",
 )
 
 
