@@ -18,21 +18,19 @@ def backend_id(proxy: Proxy, name: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Backend:
     """One backend. ``ready`` are the pods that are ready behind its servers, ``due`` how many servers must be up for
-    them: a name of one address, as a Service with a cluster IP has, fills one slot however many pods it has."""
+    them: a name of one address, as a Service with a cluster IP has, fills one slot however many pods it has.
+    ``left_out`` are those of a headless Service for which there is no slot."""
 
     id: str
     name: str
     servers: tuple[tuple[Server, Endpoint], ...]
     ready: tuple[Pod, ...]
     due: int
+    left_out: int
 
     @property
     def hosts(self) -> str:
         return ", ".join(dict.fromkeys(server.host for server, _ in self.servers))
-
-    @property
-    def slots(self) -> int:
-        return sum(server.slots for server, _ in self.servers)
 
     @property
     def services(self) -> str:
@@ -49,8 +47,9 @@ def backends_of(proxy: Proxy, snapshot: Snapshot) -> tuple[Backend, ...]:
             continue
         pairs = tuple(zip(servers, endpoints, strict=True))
         ready = {pod.id: pod for each in endpoints for pod in _ready(each)}
-        due = sum(_due(server, endpoint, snapshot) for server, endpoint in pairs)
-        found.append(Backend(backend_id(proxy, name), name, pairs, tuple(ready.values()), due))
+        counts = [_counts(server, endpoint, snapshot) for server, endpoint in pairs]
+        due, left_out = (sum(each) for each in zip(*counts, strict=True)) if counts else (0, 0)
+        found.append(Backend(backend_id(proxy, name), name, pairs, tuple(ready.values()), due, left_out))
     return tuple(found)
 
 
@@ -58,8 +57,12 @@ def _ready(endpoint: Endpoint) -> tuple[Pod, ...]:
     return tuple(pod for pod, _ in endpoint.pods if pod.ready and not pod.deleting)
 
 
-def _due(server: Server, endpoint: Endpoint, snapshot: Snapshot) -> int:
+def _counts(server: Server, endpoint: Endpoint, snapshot: Snapshot) -> tuple[int, int]:
+    """How many slots of a server line must be up, and how many pods find none."""
     service = snapshot.get(SERVICE, endpoint.namespace, endpoint.service) if endpoint.service else None
-    headless = bool(service) and (service or {})["spec"].get("clusterIP") == "None"
     ready = len(_ready(endpoint))
-    return 0 if server.disabled else min(server.slots if headless else 1, ready)
+    if server.disabled:
+        return 0, 0
+    if service is None or service["spec"].get("clusterIP") != "None":
+        return min(1, ready), 0
+    return min(server.slots, ready), max(0, ready - server.slots)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from postflight.cluster.access import Access
@@ -53,7 +53,7 @@ class FrontDoor:
     main: SynapseProcess
     asked: tuple[Asked, ...]
     counted: tuple[Counted, ...]
-    shut: dict[str, str]
+    shut: Mapping[str, str]
 
 
 @probe(limit=Limit.ROUTES, reaches=True)
@@ -62,7 +62,7 @@ def front_door_requests(deployment: Deployment, snapshot: Snapshot, access: Acce
     main = main_of(deployment)
     if main is None:
         return ()
-    ways: dict[Door, list[tuple[RequestClass, Way]]] = {}
+    ways: dict[tuple[object, ...], list[tuple[RequestClass, Way]]] = {}
     shut: dict[str, str] = {}
     for kind in classes_of(deployment, main):
         found = _ways(deployment, snapshot, main, kind)
@@ -70,7 +70,8 @@ def front_door_requests(deployment: Deployment, snapshot: Snapshot, access: Acce
             shut[kind.name] = found
             continue
         for way in found:
-            ways.setdefault(way.door, []).append((kind, way))
+            door = way.door
+            ways.setdefault((door.pod.id, door.port, door.tls, door.host), []).append((kind, way))
     processes = [each for each in deployment.synapse if each.config is not None]
     before = read_all(access, processes, Limit.ROUTES / 3)
 
@@ -78,10 +79,10 @@ def front_door_requests(deployment: Deployment, snapshot: Snapshot, access: Acce
         requests: list[Request] = [(each.method, each.path, {} if each.has_body else None) for each in kinds]
         return lambda: ask_all(access, door, requests, rounds=TIMES)
 
-    outcomes = in_threads([asker(door, [kind for kind, _ in of]) for door, of in ways.items()], Limit.ROUTES / 3)
+    outcomes = in_threads([asker(of[0][1].door, [kind for kind, _ in of]) for of in ways.values()], Limit.ROUTES / 3)
     asked: list[Asked] = []
-    for (door, of), outcome in zip(ways.items(), outcomes, strict=True):
-        late = [[Said(door.pod.name, problem=LATE)] for _ in of]
+    for of, outcome in zip(ways.values(), outcomes, strict=True):
+        late = [[Said(of[0][1].door.pod.name, problem=LATE)] for _ in of]
         said = late if outcome.exception() else outcome.result()
         asked += [Asked(kind, way, tuple(answers)) for (kind, way), answers in zip(of, said, strict=True)]
     after = read_all(access, processes, Limit.ROUTES / 4)

@@ -16,6 +16,7 @@ from checks.li import test_replication as test_li
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
+from checks.routing import test_backends
 from checks.workers import test_background
 from postflight.check import meta_of
 from postflight.deployment.federation import Federation, covering, federation_of
@@ -36,7 +37,7 @@ from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import calling, recorded
+from tests.unit import calling, recorded, routing
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
@@ -58,6 +59,7 @@ MODULES = (
     test_memory,
     test_redis,
     test_background,
+    test_backends,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -215,6 +217,8 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "federation_canary": canary(model),
         "federation_counters": {each.id: Sent(0) for each in model.synapse},
         "last_words": {},
+        "front_door_requests": routing.front_door(model) if model.proxies else (),
+        "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
     }
 
