@@ -269,7 +269,7 @@ def _names(view: HaproxyView, backends: Sequence[Backend], snapshot: Snapshot, j
             by_section.setdefault(each.section, []).append(each)
     for name, servers in by_section.items():
         mine = [each for each in backends if name in {server.resolvers for server, _ in each.servers}]
-        dead = [each for each in servers if each.sent > 1 and not each.valid]
+        dead = [each for each in servers if each.asked > 1 and not each.valid]
         nowhere = all(_absent(*pair) for each in mine for pair in each.servers)
         told = ", ".join(f"{each.name} ({', '.join(resolvers(proxy.config).get(name, ()))})" for each in dead)
         subject = f"resolvers/{proxy.namespace}/{proxy.name}/{name}"
@@ -285,7 +285,8 @@ def _names(view: HaproxyView, backends: Sequence[Backend], snapshot: Snapshot, j
                 subject,
                 f"resolvers {name} of {proxy.name} get no valid answer from {told}",
                 observed="; ".join(
-                    f"{each.name}: {each.sent} sent, {each.valid} valid, {each.other} other answers" for each in dead
+                    f"{each.name}: {each.asked} questions, {each.valid} valid, {each.other} other answers"
+                    for each in dead
                 )
                 + f" ({view.pod.name})",
                 expected="answers by the cluster's DNS",

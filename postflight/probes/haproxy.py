@@ -64,12 +64,12 @@ class ServerState:
 
 @dataclass(frozen=True, slots=True)
 class Nameserver:
-    """One name server of a resolvers section since HAProxy started: questions ``sent``, answers of use, and all
-    ``other`` answers (no such name, refused, broken)."""
+    """One name server of a resolvers section since HAProxy started: questions ``asked``, those included that could not
+    be sent, answers of use, and all ``other`` answers (no such name, refused, broken)."""
 
     section: str
     name: str
-    sent: int
+    asked: int
     valid: int
     other: int
 
@@ -182,4 +182,4 @@ def _nameserver(section: str, name: str, counts: dict[str, int]) -> Nameserver:
         return sum(counts.get(each, 0) for each in words)
 
     answered = ("nx", "refused", "other", "invalid", "too_big", "truncated", "any_err", "cname_error")
-    return Nameserver(section, name, counts.get("sent", 0), total(VALID), total(answered))
+    return Nameserver(section, name, total(("sent", "snd_error")), total(VALID), total(answered))

@@ -2,7 +2,7 @@
 
 Source: synapse/http/request_metrics.py, 1.119 and 1.163 (``response_timer``; the latter labels it with server_name too).
 A request is counted before its answer leaves the process. A path that a process does not know is counted under the name
-of the resource that it ended at, which ends in "Resource" or "Server" (synapse/http/server.py).
+of the resource that it ended at (synapse/http/server.py: ``JsonResource`` and what derives from it).
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from postflight.probes.metrics import read_metrics
 
 LINE = re.compile(r"^synapse_http_server_response_time_seconds_count\{([^}]*)\}\s+([0-9.e+]+)", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-UNKNOWN = re.compile(r"(Resource|Server)$")
+UNKNOWN = re.compile(
+    r"(ClientRest|AdminRest|MediaRepository|Key|Json|\w*Unrecogni[sz]edRequest)Resource|TransportLayerServer"
+)
 #: Method, servlet, status.
 Key = tuple[str, str, int]
 
@@ -43,7 +45,7 @@ class Counted:
         return sum(
             count
             for (how, servlet, status), count in self.answered.items()
-            if how == method and status in (404, 405) and UNKNOWN.search(servlet)
+            if how == method and status in (404, 405) and UNKNOWN.fullmatch(servlet)
         )
 
 

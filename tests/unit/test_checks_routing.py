@@ -279,13 +279,13 @@ class TestServers:
 
 class TestNameservers:
     def dead(self, **counts: int) -> Callable[[HaproxyView], HaproxyView]:
-        given = {"sent": 12, "valid": 0, "other": 0, **counts}
+        given = {"asked": 12, "valid": 0, "other": 0, **counts}
         return lambda view: replace(view, nameservers=(Nameserver("k8s", "dns", **given),))
 
     def test_that_never_answer(self) -> None:
         found = only(seen(self.dead()))
         assert found.headline == "resolvers k8s of haproxy get no valid answer from dns (parse-resolv-conf)"
-        assert found.observed.startswith("dns: 12 sent, 0 valid, 0 other answers")
+        assert found.observed.startswith("dns: 12 questions, 0 valid, 0 other answers")
         assert PROXY.id in found.stops
 
     def test_that_do_not_know_the_clusters_names(self) -> None:
@@ -300,7 +300,7 @@ class TestNameservers:
         assert "get no valid answer" in only(seen(lambda view: down(change(view)))).headline
 
     def test_that_were_asked_only_just_now(self) -> None:
-        assert seen(self.dead(sent=1)).failures == []
+        assert seen(self.dead(asked=1)).failures == []
 
     def test_one_of_two(self) -> None:
         pair = (Nameserver("k8s", "a", 12, 9, 0), Nameserver("k8s", "b", 12, 0, 0))

@@ -61,7 +61,8 @@ Resolvers section elsewhere
   sent:        4
   valid:       0
  nameserver other:
-  sent:        2
+  sent:        1
+  snd_error:   1
   refused:     2
 
 """
@@ -293,7 +294,7 @@ class TestHaproxysView:
 
     def test_twice_where_it_lags_behind(self, monkeypatch: pytest.MonkeyPatch) -> None:
         looks: list[Mapping[str, object]] = []
-        monkeypatch.setattr(haproxy.time, "sleep", lambda _: None)
+        monkeypatch.setattr("time.sleep", lambda _: None)
 
         def view(*_: object) -> HaproxyView:
             looks.append({})
