@@ -153,7 +153,9 @@ def _who(
     strangers = [process for process, _ in moved if process not in able]
     told = ", ".join(f"{process.pod.name if process.pod else process.id} {count}" for process, count in moved)
     observed, cause = f"{len(whole)} requests, counted by {told or 'nobody'}", _rule(way)
-    if sum(count for process, count in moved if process in strangers) > others:
+    # Where some were not counted and somebody could not be asked, a stranger's may be other people's.
+    certain = total >= len(whole) or not any(each.problem for each in front.counted)
+    if certain and sum(count for process, count in moved if process in strangers) > others:
         writes = f", which writes {kind.stream}" if kind.stream else ""
         expected = f"{_named(able)}{writes} ({SOURCE}, {kind.section})"
         headline = f"{{}} requests are answered by {_named(strangers)}, which cannot serve them"

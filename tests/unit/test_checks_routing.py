@@ -170,6 +170,12 @@ class TestCounters:
             " no answer in time"
         )
 
+    def test_what_came_to_a_stranger_while_another_could_not_be_asked_blames_nobody(self) -> None:
+        noise = [(worker(MODEL, "synapse-generic-worker"), ("PUT", "RoomTypingRestServlet", 401), 1)]
+        (front,) = front_door(MODEL, noise=noise)
+        pen = ask(CHECK, front_door_requests=(unseen(front, "synapse-typing-writer", problem="no answer in time"),))
+        assert only(pen, Status.UNKNOWN).subject == "pod/matrix/synapse-typing-writer-0"
+
     def test_a_process_without_metrics(self) -> None:
         (front,) = front_door(MODEL)
         dumb = unseen(front, "synapse-typing-writer", problem="it serves no metrics", silent=True)
