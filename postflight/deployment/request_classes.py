@@ -1,10 +1,11 @@
 """The classes of request that clients, other servers and administrators send, and which processes can serve them.
 
-Source: Synapse, docs/workers.md, "Available worker applications" (read at 1.157, which 1.163 does not change for
-these), each class by the section that it stands in. What it leaves open is taken from the code, 1.119 and 1.163: which
-servlets a worker registers (rest/__init__.py, rest/admin/__init__.py, app/generic_worker.py), which of them fail away
-from their stream's writer (RoomTypingRestServlet, PushRuleRestServlet, DeviceMessageHandler), and each servlet's name.
-No request changes anything: none has a token, so all are refused at the servlet's first line, before any rate limit.
+Source: Synapse, docs/workers.md, "Available worker applications" (read at 1.157.1), each class by the section that it
+stands in. What it leaves open is from the code of 1.119.0 and 1.163.2: which servlets a worker registers
+(rest/__init__.py, rest/admin/__init__.py, app/generic_worker.py), which of them fail away from their stream's writer
+(rest/client/room.py, rest/client/push_rule.py, storage/databases/main/deviceinbox.py), and the name of each.
+No request changes anything. None has a token, so those that need one are refused at the servlet's first line, before any
+rate limit; the others only read.
 """
 
 from __future__ import annotations
