@@ -6,7 +6,7 @@ LAB = .venv/bin/python -m lab
 TOX = .venv/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab-up lab-down lab-break lab-heal lab-list lab-shell lab-status demo test test-quick test-each
+.PHONY: help setup lab-up lab-down lab-break lab-heal lab-list lab-shell lab-status demo test test-quick test-each docs
 
 help:            ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -48,3 +48,6 @@ test-quick: setup ## lint, types, unit tests
 
 test-each: setup ## every defect alone, one by one; writes docs/defects.md
 	@$(TOX) -e each
+
+docs: setup      ## the pages of the checks, docs/checks/, made anew
+	@.venv/bin/python -m tests.pages

@@ -50,6 +50,8 @@ class Limit:
     """The canary homeserver, from its pod to the last quiet second."""
     ARRIVAL: Final = 12.0
     """Until an event has reached every canary, or LI's database."""
+    PERSISTING: Final = 12.0
+    """One event through a persister, waits for a rate limit included."""
     LEAVE: Final = 20.0
     """A canary's way out of a room: Synapse waits up to 5 s at a time for its writers' replication, then goes on."""
     HELD_BACK: Final = 75.0

@@ -18,6 +18,11 @@ START = (
     "while len(d)<n: d+=sys.stdin.buffer.read(n-len(d))\n"
     "f=os.memfd_create('outpost');os.write(f,d);runpy.run_path('/proc/self/fd/%d'%f,run_name='__main__')"
 )
+#: The same for one module, which sees the container's packages. Standard input is not closed: it is read by length.
+RUN = "import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),'outpost','exec'))"
+
+#: What can be done once only: a second canary would find its ports taken.
+ONCE = frozenset({"listen"})
 
 
 @cache
@@ -31,8 +36,19 @@ def zipapp() -> bytes:
     return archive.getvalue()
 
 
-#: What can be done once only: a second canary would find its ports taken.
-ONCE = frozenset({"listen"})
+def run_script(api: Api, namespace: str, pod: str, container: str, name: str, *, limit: float) -> Any:
+    """Run one of the outpost's modules by itself, where it has to see the container's own packages, and return the
+    JSON that it prints.
+
+    Raises :class:`ApiError` when it cannot run.
+    """
+    text = resources.files("postflight.outpost").joinpath(f"{name}.py").read_bytes()
+    stdin = b"%d\n" % len(text) + text
+    answer = run_in_pod(api, namespace, pod, container, ("python3", "-c", RUN), stdin=stdin, limit=limit)
+    try:
+        return json.loads(answer.stdout)
+    except ValueError as error:
+        raise ApiError(0, f"python3 in {pod} did not answer: {answer.complaint}") from error
 
 
 def ask_outpost(api: Api, namespace: str, pod: str, container: str, deed: str, given: Any, *, limit: float) -> Any:

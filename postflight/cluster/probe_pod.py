@@ -66,12 +66,11 @@ def start_probe_pod(
     namespace = like["metadata"]["namespace"]
     name = f"postflight-{traces.run_id}-{purpose}"
     path = JOB.path(namespace, name)
-    pods: list[str] = []
 
     def remove() -> None:
         _delete(api, path)
-        for pod in pods:
-            wait_for(partial(_gone, api, pod), limit=Limit.CLEAN_UP / 2, every=0.1)
+        # Whether anyone has seen its pod yet or not.
+        wait_for(partial(_gone, api, namespace, name), limit=Limit.CLEAN_UP / 2, every=0.1)
 
     traces.will_make(f"Job {name}", remove, path)
     try:
@@ -83,7 +82,6 @@ def start_probe_pod(
         pod = wait_for(lambda: _running(api, namespace, name), limit=limit, every=0.2)
     except TimedOut as error:
         raise NoProbePod(f"the probe pod does not run: {error}") from error
-    pods.append(POD.path(namespace, pod))
     traces.made.append(POD.path(namespace, pod))
     return ProbePod(namespace, pod, f"Job {name}")
 
@@ -190,9 +188,15 @@ def _merge(base: Any, patch: Any) -> Any:
     return patch if patch is not None else base
 
 
+def _pods(api: Api, namespace: str, job_name: str) -> list[Object]:
+    found: list[Object] = api.get(POD.path(namespace), labelSelector=f"batch.kubernetes.io/job-name={job_name}")[
+        "items"
+    ]
+    return found
+
+
 def _running(api: Api, namespace: str, job_name: str) -> str:
-    pods = api.get(POD.path(namespace), labelSelector=f"batch.kubernetes.io/job-name={job_name}")["items"]
-    for pod in pods:
+    for pod in _pods(api, namespace, job_name):
         statuses = (pod.get("status") or {}).get("containerStatuses") or ()
         if any("running" in (each.get("state") or {}) for each in statuses):
             return str(pod["metadata"]["name"])
@@ -211,14 +215,9 @@ def _refused(api: Api, namespace: str, job_name: str) -> str:
     return str(events[-1].get("message") or "") if events else ""
 
 
-def _gone(api: Api, path: str) -> None:
-    try:
-        api.get(path)
-    except ApiError as error:
-        if error.status == 404:
-            return
-        raise
-    raise NotYet(f"{path.rpartition('/')[2]} is still there")
+def _gone(api: Api, namespace: str, job_name: str) -> None:
+    for pod in _pods(api, namespace, job_name):
+        raise NotYet(f"{pod['metadata']['name']} is still there")
 
 
 def _delete(api: Api, path: str) -> None:

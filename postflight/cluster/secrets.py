@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from postflight.cluster import sensitive
 from postflight.cluster.api import Api, ApiError
+from postflight.cluster.changes import last_change
 from postflight.cluster.kinds import SECRET
 from postflight.cluster.threads import in_threads
 from postflight.limits import Limit
@@ -71,16 +72,4 @@ def _read(api: Api, name: Name, register: Callable[[str, str], None]) -> SecretO
             if said or len(value) >= sensitive.SHORTEST:
                 register(value, said)
         data[key] = Secret(text)
-    return SecretObject(*name, data, _last_change(raw))
-
-
-def _last_change(raw: Mapping[str, object]) -> datetime | None:
-    meta = raw["metadata"]
-    assert isinstance(meta, dict)
-    times = [
-        entry["time"]
-        for entry in meta.get("managedFields") or ()
-        if {"f:data", "f:stringData"} & (entry.get("fieldsV1") or {}).keys() and "time" in entry
-    ]
-    newest = max(times, default=None)
-    return datetime.strptime(newest, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) if newest else None
+    return SecretObject(*name, data, last_change(raw))

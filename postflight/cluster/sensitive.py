@@ -22,6 +22,8 @@ SECRET_NAME = re.compile(r"(?i)pass|secret|token|key|credential|dsn|_url$|^url$"
 IN_URL = re.compile(r"://[^\s:/@]*:(?!\d{1,5}/)(\S+)@")
 #: ``password=PASSWORD`` in a connection string, as libpq quotes it, or in the query of a URL.
 IN_WORDS = re.compile(r"(?i)\bpassword\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S+))")
+#: A placeholder that nobody put anything in for: everyone can read it in the template, so it is no secret.
+PLACEHOLDER = re.compile(r"\$\{\w+\}")
 WORD = 16
 #: Shorter values are not hidden (they would blank the report), only reported where they have a name.
 SHORTEST = 8
@@ -52,7 +54,7 @@ def of_file(path: str, body: bytes) -> Iterator[str]:
             yield from passwords_within(value)
         return
     for match in NAMED.finditer(text):
-        yield from dict.fromkeys(_spellings(text, match))
+        yield from dict.fromkeys(each for each in _spellings(text, match) if not PLACEHOLDER.fullmatch(each))
     yield from passwords_within(text)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from postflight.cluster.api import Api, ApiError, Object
 from postflight.cluster.connection import ClusterError
 from postflight.cluster.kinds import (
+    CONFIG_MAP,
     DEPLOYMENT,
     EVENT,
     LISTED,
@@ -121,8 +122,9 @@ def _matters(kind: Kind, each: Object) -> bool:
 
 
 def _lean(kind: Kind, each: Object) -> Object:
-    """The object with its kind, which lists leave out, and without what nobody here reads."""
-    meta = {key: value for key, value in each["metadata"].items() if key != "managedFields"}
+    """The object with its kind, which lists leave out, and without what nobody here reads: who wrote which field
+    tells of a ConfigMap when its data changed."""
+    meta = {key: value for key, value in each["metadata"].items() if key != "managedFields" or kind is CONFIG_MAP}
     return {**each, "kind": kind.name, "metadata": meta}
 
 

@@ -33,8 +33,10 @@ def _resources(listener: Mapping[str, Any]) -> list[str]:
 
 
 def resources_of(process: SynapseProcess) -> frozenset[str]:
-    """What a process serves on any of its ports, with TLS or without; nothing where its listeners are not known."""
-    return frozenset(name for each in _listeners(process) for name in _resources(each))
+    """All that a process serves on any of its listeners, those on unix sockets included."""
+    config = process.config or {}
+    listeners = config.get("listeners" if process.is_main else "worker_listeners") or ()
+    return frozenset(name for each in listeners if isinstance(each, dict) for name in _resources(each))
 
 
 def public_ports(process: SynapseProcess) -> frozenset[int]:

@@ -6,7 +6,7 @@ A part's id is ``kind/namespace/name`` and is what failures name as subject and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -42,7 +42,7 @@ def name_of(part: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Container:
     """One container of a pod as the kubelet reports it. ``memory_limit`` is in bytes; a ``sidecar`` is
-    an init container that goes on running."""
+    an init container that goes on running; ``started`` is when what runs in it began."""
 
     name: str
     image: str
@@ -55,6 +55,7 @@ class Container:
     last_exit: int | None = None
     memory_limit: int | None = None
     sidecar: bool = False
+    started: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,11 @@ class SynapseProcess:
 
     ``config`` is the configuration in effect, merged as Synapse merges it (top-level keys of later
     files replace those of earlier ones: synapse/config/_base.py, 1.163); None when it is not known,
-    ``config_problem`` says why. ``instance`` is the name that other processes call it by.
+    ``config_problem`` says why. ``derived``: it is rendered from the spec, the container could not be asked.
+    ``instance`` is the name that other processes call it by. ``next_config`` is what it would have on
+    its next start, where what the spec names (ConfigMap, Secret) says another one than it runs on now; None where it
+    says the same, or does not tell. ``refreshed`` is when a file of it was last changed under the running process,
+    which may hold what stood there before.
     """
 
     id: str
@@ -171,6 +176,33 @@ class SynapseProcess:
     derived: bool
     config_problem: str = ""
     side: Side = Side.MAIN
+    next_config: Mapping[str, Any] | None = None
+    refreshed: datetime | None = None
+
+    @property
+    def status(self) -> Container | None:
+        """Its container, where it has a pod."""
+        return self.pod.container(self.container) if self.pod else None
+
+    @property
+    def runs(self) -> bool:
+        """Whether its container runs, ready or not."""
+        return self.status is not None and self.status.running
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its container runs and is ready."""
+        return self.status is not None and self.status.running and self.status.ready
+
+    @property
+    def started(self) -> datetime | None:
+        """When the process began, None where it does not run or nobody says."""
+        return self.status.started if self.status and self.status.running else None
+
+    @property
+    def name(self) -> str:
+        """Its pod's name; its workload's, where there is no pod."""
+        return self.pod.name if self.pod else self.workload_name
 
     @property
     def is_main(self) -> bool:
@@ -180,6 +212,14 @@ class SynapseProcess:
         """Whether both belong to one homeserver, as far as their names are known."""
         named = {self.server_name, other.server_name} - {""}
         return (self.namespace, self.side) == (other.namespace, other.side) and len(named) < 2
+
+
+def several(processes: Sequence[SynapseProcess]) -> str:
+    """The names of some processes, short: one, two, or the first and how many more."""
+    first, *others = [each.name for each in processes]
+    if len(others) > 1:
+        return f"{first} and {len(others)} more"
+    return " and ".join([first, *others])
 
 
 @dataclass(frozen=True, slots=True)

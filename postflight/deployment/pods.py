@@ -90,6 +90,7 @@ def _containers(specs: Any, statuses: Any) -> Iterator[Container]:
             last_exit=last.get("exitCode"),
             memory_limit=quantity(limits.get("memory")),
             sidecar=spec.get("restartPolicy") == "Always",
+            started=instant((state.get("running") or {}).get("startedAt")),
         )
 
 

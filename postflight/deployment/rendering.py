@@ -4,16 +4,18 @@ for what a restart would take today."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from postflight.cluster.changes import last_change
 from postflight.cluster.kinds import CONFIG_MAP
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 
-#: ``envsubst < SOURCE > TARGET``, with or without a list of variables.
-ENVSUBST = re.compile(r"envsubst(?:\s+'[^']*')?\s*<\s*(\S+?)\s*>\s*([^\s;&|]+)")
+#: ``envsubst < SOURCE > TARGET``, with or without a list of variables: with one, no other is put in.
+ENVSUBST = re.compile(r"envsubst(?:\s+'([^']*)')?\s*<\s*(\S+?)\s*>\s*([^\s;&|]+)")
 COPY = re.compile(r"\bcp\s+(?:-\w+\s+)*(\S+)\s+([^\s;&|]+)")
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 #: ``$$`` is a dollar of its own: ``$$(NAME)`` is no reference.
@@ -104,13 +106,30 @@ class Spec:
         """
         return self._file(container, path, environment, DEPTH)
 
+    def refreshed(self, container: Mapping[str, Any], path: str) -> datetime | None:
+        """When the file that a running container has at a path was last changed under it: the kubelet brings a
+        ConfigMap's new content into its volumes, where no ``subPath`` is mounted. None where it does not, or
+        nobody tells when that was."""
+        mount = self._mount(container, path)
+        if mount is None or mount[2]:
+            return None
+        volume, inner, _ = mount
+        for source in (volume, *((volume.get("projected") or {}).get("sources") or ())):
+            ref = source.get("configMap") or {}
+            items = {each["path"]: each["key"] for each in ref.get("items") or ()}
+            found = self.snapshot.get(CONFIG_MAP, self.namespace, ref["name"]) if ref.get("name") else None
+            key = items.get(inner, "") if items else inner
+            if found and key in (found.get("data") or {}):
+                return last_change(found, key)
+        return None
+
     def _file(
         self, container: Mapping[str, Any], path: str, environment: Callable[[str], str | None] | None, depth: int
     ) -> str | None:
         mount = self._mount(container, path)
         if mount is None or depth == 0:
             return None
-        volume, inner = mount
+        volume, inner, _ = mount
         if (text := self._mounted(volume, inner)) is not None:
             return text
         for maker in self.raw.get("initContainers") or ():
@@ -119,10 +138,11 @@ class Spec:
                 continue
             target = f"{place.rstrip('/')}/{inner}"
             script = " ".join((*(maker.get("command") or ()), *(maker.get("args") or ())))
-            for source, made in ENVSUBST.findall(script):
+            for listed, source, made in ENVSUBST.findall(script):
                 if self._path(made, maker) == target:
                     template = self._file(maker, self._path(source, maker), environment, depth - 1)
-                    return None if template is None else self._substitute(template, maker, environment)
+                    only = {one or other for one, other in PLACEHOLDER.findall(listed)}
+                    return None if template is None else self._substitute(template, maker, environment, only)
             folder, _, name = target.rpartition("/")
             for source, made in COPY.findall(script):
                 origin, made = self._path(source, maker), self._path(made, maker)
@@ -140,12 +160,19 @@ class Spec:
         return PLACEHOLDER.sub(lambda m: variables.get(m[1] or m[2], Variable("")).value, bare)
 
     def _substitute(
-        self, template: str, container: Mapping[str, Any], environment: Callable[[str], str | None] | None
+        self,
+        template: str,
+        container: Mapping[str, Any],
+        environment: Callable[[str], str | None] | None,
+        only: Collection[str],
     ) -> str:
+        """``only`` are the variables that are put in; all where it is empty."""
         variables = self.environment(container)
 
         def value(match: re.Match[str]) -> str:
             name = match[1] or match[2]
+            if only and name not in only:
+                return match[0]
             if environment is not None and (traced := environment(name)) is not None:
                 return traced
             variable = variables.get(name) or variables.get(ANY) or Variable("")
@@ -155,7 +182,8 @@ class Spec:
 
         return PLACEHOLDER.sub(value, template)
 
-    def _mount(self, container: Mapping[str, Any], path: str) -> tuple[Mapping[str, Any], str] | None:
+    def _mount(self, container: Mapping[str, Any], path: str) -> tuple[Mapping[str, Any], str, bool] | None:
+        """The volume that a path lies in, the path within it, and whether only a part of the volume is mounted."""
         best: Mapping[str, Any] | None = None
         for mount in container.get("volumeMounts") or ():
             at = mount["mountPath"].rstrip("/")
@@ -168,7 +196,7 @@ class Spec:
         at = best["mountPath"].rstrip("/")
         inner = "/".join(part for part in (best.get("subPath") or "", path[len(at) + 1 :]) if part)
         volume = next((each for each in self.raw.get("volumes") or () if each["name"] == best["name"]), None)
-        return (volume, inner) if volume else None
+        return (volume, inner, bool(best.get("subPath"))) if volume else None
 
     def _mounted(self, volume: Mapping[str, Any], inner: str) -> str | None:
         for source in (volume, *((volume.get("projected") or {}).get("sources") or ())):

@@ -93,7 +93,9 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         config, problem = derive(found)
         if pod and (why := files.unseen.get((pod.namespace, pod.name, name))):
             problem = problem or f"read from the spec only: {why}"
+    changes = [when for path in found.paths if (when := found.spec.refreshed(found.container, path))] if pod else []
     config = _with_secret(config, found)
+    later = None if derived else _with_secret(derive(found)[0], found)
     values = config or {}
     app = str(values.get("worker_app") or _module(found.container) or MAIN)
     worker = values.get("worker_name")
@@ -111,6 +113,8 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         derived=derived,
         config_problem=problem,
         side=Side.LI if LI_LABELS & (pod.labels if pod else {}).items() else Side.MAIN,
+        next_config=later if later != config else None,
+        refreshed=max(changes, default=None),
     )
 
 

@@ -7,7 +7,7 @@ import canary
 import connections
 
 DEEDS = {
-    "connect": lambda asks: [connections.connect(ask) for ask in asks],
+    "connect": connections.connect_all,
     "listen": canary.listen,
     "heard": canary.heard,
 }

@@ -5,7 +5,6 @@ import json
 import os
 import socket
 import ssl
-import sys
 import threading
 import time
 

@@ -14,6 +14,7 @@ from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.canary_user import Hindered, ProbeRoom, send
 from postflight.probes.li import first_answer
 from postflight.probes.matrix import MatrixError, matrix
+from postflight.probes.persister_rooms import apart
 from postflight.probes.probe import Safety, probe
 from postflight.traces import Traces
 
@@ -45,7 +46,7 @@ def li_arrival(deployment: Deployment, access: Access, traces: Traces, canary_ro
     main = canary_room.user.home
     try:
         with matrix(access, main) as homeserver:
-            event = send(homeserver, canary_room, f"li-{traces.run_id}")
+            event = send(homeserver, apart(canary_room), f"li-{traces.run_id}")
     except MatrixError as error:
         return Arrival(problem=str(error), where=main.id)
     began = time.monotonic()

@@ -52,10 +52,12 @@ class ProbeUser:
 
 @dataclass(frozen=True, slots=True)
 class ProbeRoom:
-    """An unlisted room that anyone may join who knows its id; the probe user is its only lasting member."""
+    """An unlisted room that anyone may join who knows its id; the probe user is its only lasting member. ``others`` are
+    rooms of its own that events of ours fall to other event persisters in."""
 
     room_id: str
     user: ProbeUser
+    others: tuple[str, ...] = ()
 
 
 @probe(limit=Limit.CANARY_USER, safety=Safety.CANARY, reaches=True)
@@ -95,7 +97,6 @@ def canary_room(access: Access, canary_user: ProbeUser | Hindered) -> ProbeRoom 
     if isinstance(canary_user, Hindered):
         return canary_user
     user = canary_user
-    where = f"{CLIENT}/user/{quote(user.user_id)}/account_data/{REMEMBERED}"
     asked = {
         "preset": "public_chat",
         "visibility": "private",
@@ -106,33 +107,48 @@ def canary_room(access: Access, canary_user: ProbeUser | Hindered) -> ProbeRoom 
     }
     try:
         with matrix(access, user.home) as homeserver:
-            if room := _remembered(homeserver, user, where):
-                return ProbeRoom(room, user)
+            if remembered := _remembered(homeserver, user):
+                return remembered
             room = _by_alias(homeserver, user)
             if not room:
                 made = homeserver.request("POST", f"{CLIENT}/createRoom", asked, token=user.token, limit=Limit.ROOM)
                 room = str(made["room_id"])
-            homeserver.request("PUT", where, {"room_id": room}, token=user.token)
-            return ProbeRoom(room, user)
+            found = ProbeRoom(room, user)
+            remember(homeserver, found)
+            return found
     except MatrixError as error:
         return Hindered(str(error), user.home.id)
 
 
-def send(homeserver: Matrix, room: ProbeRoom, nonce: str) -> str:
+def send(homeserver: Matrix, room: ProbeRoom, nonce: str, limit: float = Limit.ROOM) -> str:
     """One message that ends with ``nonce``; returns its event id. Raises MatrixError."""
     where = f"{CLIENT}/rooms/{quote(room.room_id)}/send/m.room.message/{nonce}"
     body = {"msgtype": "m.text", "body": f"{LOCALPART} {nonce}"}
-    return str(homeserver.request("PUT", where, body, token=room.user.token, limit=Limit.ROOM)["event_id"])
+    return str(homeserver.request("PUT", where, body, token=room.user.token, limit=limit)["event_id"])
 
 
-def _remembered(homeserver: Matrix, user: ProbeUser, where: str) -> str:
+def remember(homeserver: Matrix, room: ProbeRoom) -> None:
+    """For the runs to come. Raises MatrixError."""
+    kept = {"room_id": room.room_id, "others": room.others}
+    homeserver.request("PUT", _memory(room.user), kept, token=room.user.token)
+
+
+def _memory(user: ProbeUser) -> str:
+    return f"{CLIENT}/user/{quote(user.user_id)}/account_data/{REMEMBERED}"
+
+
+def _remembered(homeserver: Matrix, user: ProbeUser) -> ProbeRoom | None:
+    """The rooms of the runs before, as far as the probe user is still in them."""
     try:
-        room = str(homeserver.request("GET", where, token=user.token).get("room_id") or "")
+        said = homeserver.request("GET", _memory(user), token=user.token)
     except MatrixError as error:
         if error.status == 404:
-            return ""
+            return None
         raise
-    return room if room in _joined(homeserver, user) else ""
+    joined = _joined(homeserver, user)
+    room, others = str(said.get("room_id") or ""), said.get("others")
+    kept = tuple(str(each) for each in others if each in joined) if isinstance(others, list) else ()
+    return ProbeRoom(room, user, kept) if room in joined else None
 
 
 def _by_alias(homeserver: Matrix, user: ProbeUser) -> str:

@@ -17,7 +17,7 @@ from postflight.cluster.threads import in_threads
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Endpoint, Login, Pod, PostgresCluster, SynapseProcess, is_loopback
 from postflight.limits import Limit
-from postflight.probes.metrics import read_metrics
+from postflight.probes.metrics import POOL, Numbers
 from postflight.probes.probe import EXEC, NotTried, probe
 
 if TYPE_CHECKING:
@@ -305,11 +305,8 @@ class Pool:
     problem: str = ""
 
 
-POOL = re.compile(r"^synapse_threadpool_max_threads\{([^}]*)\}\s+([0-9.e+]+)", re.MULTILINE)
-
-
-@probe(limit=Limit.INSIDE, reaches=True)
-def database_pools(deployment: Deployment, access: Access) -> tuple[Pool, ...]:
+@probe(limit=Limit.INSIDE)
+def database_pools(deployment: Deployment, process_numbers: Mapping[str, Numbers]) -> tuple[Pool, ...]:
     """The size of each Synapse process's database pool, from its own metrics.
 
     Source: ``synapse_threadpool_max_threads{name="database-..."}``, seen on 1.119 and 1.163.
@@ -318,23 +315,10 @@ def database_pools(deployment: Deployment, access: Access) -> tuple[Pool, ...]:
     for use in deployment.database_uses:
         if use.pool is not None:
             pools[use.client] = max(pools.get(use.client, 0), use.pool or 10)
-    processes = [each for each in deployment.synapse if each.id in pools]
-
-    def asker(process: SynapseProcess) -> Callable[[], int | None]:
-        return lambda: _reported_pool(access, process)
-
-    outcomes = in_threads([asker(each) for each in processes], Limit.INSIDE - 1)
     found: list[Pool] = []
-    for process, outcome in zip(processes, outcomes, strict=True):
-        error = outcome.exception()
-        size = None if error else outcome.result()
-        problem = str(error) if error else ""
-        found.append(Pool(process, size or pools[process.id], reported=size is not None, problem=problem))
+    for process in (each for each in deployment.synapse if each.id in pools):
+        numbers = process_numbers.get(process.id, Numbers())
+        size = numbers.total(POOL, 'name="database')
+        problem = "" if numbers.silent else numbers.problem
+        found.append(Pool(process, size or pools[process.id], reported=bool(size), problem=problem))
     return tuple(found)
-
-
-def _reported_pool(access: Access, process: SynapseProcess) -> int | None:
-    """None where the process serves no metrics. Raises OSError when it does not answer."""
-    text = read_metrics(access, process)
-    sizes = [float(value) for labels, value in POOL.findall(text or "") if 'name="database' in labels]
-    return int(sum(sizes)) or None

@@ -218,18 +218,13 @@ def _leave(scene: Scene, identity: Identity) -> None:
 def _writers(scene: Scene, open_ways: ExitStack) -> list[Matrix]:
     """The processes to send through: main last, so that each process's own rate limit is met once. Raises
     MatrixError when none is ready."""
-    processes = [each for each in scene.federation.processes if port_of(each, "client") and _runs(each)]
+    processes = [each for each in scene.federation.processes if port_of(each, "client") and each.is_up]
     processes.sort(key=lambda each: each.is_main)
     generic = [each for each in processes if not each.is_main and port_of(each, "federation")]
     chosen = [*generic[:COUNTED], *(each for each in processes if each.is_main)]
     if not chosen:
         raise MatrixError("no Synapse process that takes messages is ready")
     return [open_ways.enter_context(matrix(scene.access, each)) for each in chosen]
-
-
-def _runs(process: SynapseProcess) -> bool:
-    status = process.pod.container(process.container) if process.pod else None
-    return bool(status and status.running and status.ready)
 
 
 def _warm_up(scene: Scene, writer: Matrix, joined: Sequence[Identity]) -> list[str]:
@@ -280,7 +275,7 @@ def _held_back(scene: Scene, joined: Sequence[Identity]) -> list[str]:
     comes then need not be the first message: a sender that catches up sends the newest event of each room.
     """
     late = [each.name for each in joined if each.name not in contacted(scene.records)]
-    return [name for name in late if any(map(_runs, scene.federation.senders_of(name)))]
+    return [name for name in late if any(each.is_up for each in scene.federation.senders_of(name))]
 
 
 def contacted(records: Iterable[Mapping[str, Any]]) -> frozenset[str]:

@@ -13,6 +13,7 @@ from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess, name_of
+from postflight.deployment.writers import addresses_of
 from postflight.limits import Limit
 from postflight.probes.own import Turn
 from postflight.probes.probe import EXEC, MAKE_JOBS, REMOVE_JOBS, NotTried, Safety, Unseen, probe
@@ -64,7 +65,7 @@ def unseen_ways(own: InsideView | NotTried, instead: InsideView | NotTried) -> s
 
 @probe(limit=Limit.INSIDE, rights=(EXEC,))
 def inside_connections(deployment: Deployment, api: Api) -> InsideView:
-    """From one running pod of each Synapse workload, connect to its database and to Redis by name."""
+    """From one running pod of each Synapse workload, connect to its database, Redis and instance_map by name."""
     chosen: dict[str, SynapseProcess] = {}
     for process in deployment.synapse:
         status = process.pod.container(process.container) if process.pod else None
@@ -115,7 +116,8 @@ def probe_pod_connections(
 
 
 def _asks(deployment: Deployment, process: SynapseProcess) -> list[dict[str, object]]:
-    """What a process connects to: its database once, Redis several times."""
+    """What a process connects to: its database and every other process's replication listener once, Redis several
+    times."""
     asked: list[dict[str, object]] = []
     for use in deployment.database_uses:
         if use.client == process.id:
@@ -126,6 +128,10 @@ def _asks(deployment: Deployment, process: SynapseProcess) -> list[dict[str, obj
             password = address.password.reveal() if address.password else ""
             where = {"host": address.endpoint.host, "port": address.endpoint.port}
             asked.append({**where, "times": CONNECTIONS, "redis": not address.tls, "password": password})
+    for instance, listener in addresses_of(process.config or {}).items():
+        if instance != process.instance:
+            where = {"host": listener.host, "port": listener.port}
+            asked.append({**where, "times": 1, "redis": False, "password": ""})
     return asked
 
 

@@ -14,6 +14,9 @@ MODULES = (
     "workloads",
     "own",
     "background",
+    "metrics",
+    "persisters",
+    "persister_rooms",
     "calls",
     "calls_chain",
     "canary_user",
@@ -23,9 +26,13 @@ MODULES = (
     "identity",
     "li",
     "li_import",
+    "media_doors",
+    "closed_doors",
     "arrival",
     "front_door",
     "haproxy",
+    "rendering",
+    "known_settings",
 )
 
 

@@ -3,35 +3,60 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from checks import test_leftovers
 from checks.calls import test_matrixrtc
+from checks.clients import test_closed_doors
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
 from checks.li import test_identity, test_main_database_rights
 from checks.li import test_replication as test_li
+from checks.media import test_workers
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends
-from checks.workers import test_background
+from checks.workers import (
+    test_background,
+    test_configuration,
+    test_event_persisters,
+    test_rendered_config,
+    test_signing_key,
+    test_stream_writers,
+)
 from postflight.check import meta_of
 from postflight.deployment.federation import Federation, covering, federation_of
+from postflight.deployment.listeners import PUBLIC, port_of, resources_of
+from postflight.deployment.media import holds_media, is_media_worker
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Login, PostgresCluster
+from postflight.deployment.writers import addresses_of, writers_of
+from postflight.probes import http
 from postflight.probes.background import BackgroundUpdates
+from postflight.probes.closed_doors import ClosedDoors, Knock
 from postflight.probes.databases import DatabaseInstance, DatabaseLogins, LoginOutcome, LoginTry, Pool
 from postflight.probes.federation import Arrival, FederationCanary, Owed
 from postflight.probes.federation_counters import Sent
+from postflight.probes.identity import WorkerIdentity
 from postflight.probes.inside import InsideConnection, InsideView
+from postflight.probes.known_settings import KnownSettings
 from postflight.probes.li import Said
 from postflight.probes.li_import import Imported
+from postflight.probes.media_doors import PATHS, MediaAnswer, MediaDoor
+from postflight.probes.metrics import Count
+from postflight.probes.persister_rooms import PersistedEvents
+from postflight.probes.persisters import PersistedRows, Written
 from postflight.probes.probe import NotTried, Refusal
 from postflight.probes.redis import BackendRole, WriteProof
 from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
+from postflight.probes.rendering import InitTroubles
 from postflight.secrets import Redactor
 from postflight.settings import Settings
 from postflight.verdict.failure import Failure
@@ -44,6 +69,7 @@ from tests.unit.recorded import Json, item
 MODULES = (
     test_leftovers,
     test_matrixrtc,
+    test_closed_doors,
     test_connections,
     test_login,
     test_names,
@@ -52,6 +78,7 @@ MODULES = (
     test_identity,
     test_main_database_rights,
     test_li,
+    test_workers,
     test_operators,
     test_references,
     test_workloads,
@@ -60,6 +87,11 @@ MODULES = (
     test_redis,
     test_background,
     test_backends,
+    test_configuration,
+    test_rendered_config,
+    test_signing_key,
+    test_event_persisters,
+    test_stream_writers,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -152,7 +184,7 @@ def backends(model: Deployment) -> dict[str, tuple[BackendRole, ...]]:
 
 
 def inside(model: Deployment, problem: str = "", role: str = "master") -> InsideView:
-    """From main's pod, to its database and to Redis."""
+    """From main's pod, to its database and to Redis; from a worker's, to the others' replication listeners."""
     main = next(each for each in model.synapse if each.is_main)
     use = next(each for each in model.database_uses if each.client == main.id)
     address = model.redis_endpoints[0].endpoint
@@ -161,9 +193,58 @@ def inside(model: Deployment, problem: str = "", role: str = "master") -> Inside
         (
             InsideConnection(main, pod, use.login.host, 5432, () if problem else ("connected",), problem),
             InsideConnection(main, pod, address.host, address.port, () if problem else (role,) * 6, problem),
+            *listeners(model),
         ),
         {},
     )
+
+
+#: As signed with the lab's own signing key (lab/deployment/base/secrets.yaml).
+KEYS = {"ed25519:a_lab": "2+6KCd3TzDu39jAJ0vpVblIuFcpBXheC/lIhTUJGs64"}
+
+
+def worker_identities(model: Deployment) -> tuple[WorkerIdentity, ...]:
+    """Every process with a federation listener is heard, and all are given the same key."""
+    origin = "Secret synapse-secrets/signing.key, as /secrets/signing.key"
+    return tuple(
+        WorkerIdentity(each, KEYS, tuple(KEYS), 200, origin, KEYS)
+        if port_of(each, "federation")
+        else WorkerIdentity(each, origin=origin, configured=KEYS, listens=False)
+        for each in model.synapse
+    )
+
+
+@cache
+def synapse_settings() -> Json:
+    """What ``postflight/outpost/synapse_settings.py`` printed in the lab's image."""
+    found: Json = json.loads((Path(__file__).parent / "data" / "synapse_settings.json").read_text())
+    return found
+
+
+def known_settings(model: Deployment) -> dict[str, KnownSettings]:
+    said = synapse_settings()
+    settings, within = frozenset(said["settings"]), {name: frozenset(keys) for name, keys in said["within"].items()}
+    images = {
+        status.image: each.name for each in model.synapse if each.pod and (status := each.pod.container(each.container))
+    }
+    return {image: KnownSettings(image, pod, said["version"], settings, within) for image, pod in images.items()}
+
+
+def listeners(model: Deployment, asker: str = "synapse-generic-worker") -> tuple[InsideConnection, ...]:
+    """From a worker's pod, to every address of its instance_map."""
+    one = next((each for each in model.synapse if each.workload_name == asker), None)
+    pod = one.pod.name if one and one.pod else ""
+    found = addresses_of((one.config if one else None) or {})
+    return tuple(InsideConnection(one, pod, at.host, at.port, ("connected",), "") for at in found.values() if one)
+
+
+def persisted(model: Deployment, *instances: str, ago: float = 20) -> PersistedRows:
+    """As many rows of each of these instances (else each event persister) as the next, the last some seconds ago."""
+    writers = writers_of(model)
+    main = next(each for each in writers.processes if each.is_main)
+    now = datetime(2027, 1, 1, tzinfo=UTC)
+    names = instances or writers.persisters(main)
+    return PersistedRows(tuple(Written(name, 100, now - timedelta(seconds=ago)) for name in names), now, 900)
 
 
 CANARIES = tuple(f"postflight-canary.matrix.svc:{port}" for port in range(18448, 18456))
@@ -187,6 +268,32 @@ def canary(model: Deployment, federation: Federation | None = None) -> Federatio
     return FederationCanary(names, tuple(owed), tuple(arrivals), {})
 
 
+def media(model: Deployment) -> tuple[MediaDoor, ...]:
+    """Each process that is reached answers as Synapse would by its configuration."""
+    config, download, admin = PATHS
+    found: list[MediaDoor] = []
+    for process in model.synapse:
+        served = resources_of(process)
+        if PUBLIC & served and process.config is not None:
+            files = is_media_worker(process) or process.is_main
+            said = {config: (401, "M_MISSING_TOKEN"), download: (404, "M_NOT_FOUND"), admin: (401, "M_MISSING_TOKEN")}
+            known = {config} | ({download, admin} if files else set()) if holds_media(process) else set()
+            answers = (MediaAnswer(path, *(said[path] if path in known else (404, "M_UNRECOGNIZED"))) for path in PATHS)
+            found.append(MediaDoor(process, tuple(answers)))
+    return tuple(found)
+
+
+def shut(model: Deployment) -> tuple[ClosedDoors, ...]:
+    """Whoever knocks is refused; the nonce is there for who knows the secret."""
+
+    def knock(status: int, text: str) -> Knock:
+        return Knock("through haproxy-1", http.Said("haproxy-1", status, text))
+
+    main = next(each for each in model.synapse if each.is_main)
+    off, no_token = knock(403, '{"errcode": "M_FORBIDDEN"}'), knock(401, '{"errcode": "M_MISSING_TOKEN"}')
+    return (ClosedDoors(main, off, no_token, knock(200, '{"nonce": "n"}')),)
+
+
 def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[str, Any]:
     """Everything that a check may ask for, as of a lab where every probe finds what it should."""
     lab = lab or recorded.healthy()
@@ -199,6 +306,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "known_updates": {},
         "calls_discovery": calling.discovery(model),
         "calls_chain": calling.chain(model),
+        "closed_doors": shut(model),
         "redactor": Redactor(),
         "settings": Settings(),
         "database_logins": logins(model),
@@ -209,6 +317,10 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "li_arrival": ARRIVED,
         "li_import": Imported(Said({}), Said({})),
         "identities": identities_of(model),
+        "media_doors": media(model),
+        "worker_identities": worker_identities(model),
+        "init_troubles": InitTroubles({pod.id: () for each in model.synapse if (pod := each.pod)}, {}),
+        "known_settings": known_settings(model),
         "redis_nodes": nodes(model),
         "redis_backends": backends(model),
         "redis_write": {each.id: WriteProof(each.nodes[0], len(each.nodes) - 1) for each in model.redis if each.nodes},
@@ -216,6 +328,9 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "probe_pod_connections": InsideView((), {}),
         "federation_canary": canary(model),
         "federation_counters": {each.id: Sent(0) for each in model.synapse},
+        "persisted_rows": persisted(model),
+        "persisted_counters": {each.id: Count(0) for each in model.synapse},
+        "persisted_events": PersistedEvents(),
         "last_words": {},
         "front_door_requests": routing.front_door(model) if model.proxies else (),
         "haproxy_views": routing.views(model, lab.snapshot),

@@ -185,6 +185,13 @@ class TestFilesThatAnInitContainerMakes:
         assert rendered("envsubst < /templates/t.yaml > /made/other.yaml") is None
         assert rendered("python render.py") is None
 
+    @pytest.mark.parametrize(
+        ("listed", "made"),
+        [("$PASSWORD", "p: hunter2\n"), ("${USER} ${PASSWORD}", "p: hunter2\n"), ("$USER", "p: ${PASSWORD}\n")],
+    )
+    def test_by_envsubst_with_a_list_of_what_is_put_in(self, listed: str, made: str) -> None:
+        assert rendered(f"envsubst '{listed}' < /templates/t.yaml > /made/out.yaml") == made
+
     def test_a_variable_that_is_not_set_is_empty_as_envsubst_has_it(self) -> None:
         assert rendered("envsubst < /templates/t.yaml > /made/out.yaml", secrets(app={})) == "p: \n"
 

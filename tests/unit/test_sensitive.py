@@ -28,6 +28,11 @@ def test_a_value_that_is_a_secret_by_its_key_has_a_name_to_be_reported_by(key: s
     assert of_secret(key, "short")["short"] == f"app/{key}"
 
 
+def test_a_placeholder_that_was_left_is_no_secret() -> None:
+    found = list(sensitive.of_file("/c/a.yaml", b"form_secret: '${FORM_SECRET}'\ndb_password: '${A}b-secret'\n"))
+    assert found == ["${A}b-secret"]
+
+
 def test_any_other_value_is_hidden_and_never_reported_as_weak() -> None:
     assert of_secret("LOG_LEVEL", "info") == {"info": ""}
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
+from postflight.cluster.changes import last_change
 from postflight.cluster.connection import ClusterError
 from postflight.cluster.kinds import (
     CONFIG_MAP,
@@ -126,3 +128,11 @@ def test_managed_fields_are_left_out() -> None:
     world = replace(LAB, objects={(POD, "matrix"): (pod,)})
     (found,) = look(RecordedApi(world), "matrix").all(POD)
     assert found["metadata"] == {"name": "a", "namespace": "matrix"}
+
+
+def test_but_those_of_a_config_map_tell_when_it_changed() -> None:
+    written = {"time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:data": {"f:a": {}}}}
+    held = {"metadata": {"name": "a", "namespace": "matrix", "managedFields": [written]}, "data": {"a": "b"}}
+    world = replace(LAB, objects={(CONFIG_MAP, "matrix"): (held,)})
+    (found,) = look(RecordedApi(world), "matrix").all(CONFIG_MAP)
+    assert last_change(found) == datetime(2026, 1, 1, tzinfo=UTC)

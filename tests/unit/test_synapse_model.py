@@ -324,6 +324,29 @@ def test_the_registration_secret_may_stand_in_a_file_of_its_own() -> None:
     assert "registration_shared_secret" not in (found.config or {})
 
 
+class TestTheNextStart:
+    def world(self, running: str) -> SynapseProcess:
+        """A process whose file comes from a ConfigMap, and what was read of it in the pod."""
+        mounted = [{"name": "c", "mountPath": "/data"}]
+        one = pod(
+            "one", container(image=IMAGE, volumeMounts=mounted), volumes=[{"name": "c", "configMap": {"name": "hs"}}]
+        )
+        world = snapshot(one, config_map("hs", homeserver__yaml=MAIN))
+        (found,) = deployment(world, read=files(**{"/data/homeserver.yaml": running})).synapse
+        return found
+
+    def test_is_on_what_the_spec_says_today(self) -> None:
+        found = self.world("server_name: b.test\n")
+        assert (found.server_name, found.next_config) == ("b.test", {"server_name": "a.test"})
+
+    def test_changes_nothing_where_it_says_the_same(self) -> None:
+        assert self.world(f"# the same\n{MAIN}").next_config is None
+        assert all(each.next_config is None for each in recorded.model().synapse)
+
+    def test_is_not_known_of_one_that_is_derived(self) -> None:
+        assert all(each.next_config is None for each in recorded.healthy().deployment(files=Files({}, {})).synapse)
+
+
 def test_each_namespace_has_the_homeserver_of_its_users() -> None:
     assert set(recorded.model().homeservers.values()) == {recorded.model().synapse[0].server_name}
     read = {"/data/homeserver.yaml": MAIN.encode()}

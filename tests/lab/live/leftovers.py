@@ -2,6 +2,7 @@
 
 from lab.cluster import Cluster
 from lab.errors import LabError
+from tests.lab.live import sql
 
 LABEL = "app.kubernetes.io/managed-by=postflight"
 KINDS = "pods,jobs,services,configmaps,secrets,leases,networkpolicies,serviceaccounts"
@@ -40,10 +41,7 @@ def matrix(cluster: Cluster, namespace: str = "matrix") -> list[str]:
     asked = """select 'token of ' || user_id from access_tokens where user_id like '@postflight:%'
     union all select state_key || ' in ' || room_id from current_state_events
     where type = 'm.room.member' and membership = 'join' and state_key like '@postflight:postflight-canary%'"""
-    labels = "cnpg.io/instanceRole=primary"
-    (pod,) = cluster.kubectl("get", "pods", "-n", namespace, "-l", labels, "-o", "name").split()[:1]
-    psql = ["-c", "postgres", "--", "psql", "-XAtqd", "matrix", "-c", asked]
-    return cluster.kubectl("exec", "-n", namespace, pod, *psql).splitlines()
+    return sql.ask(cluster, asked, namespace)
 
 
 def everything(cluster: Cluster) -> list[str]:

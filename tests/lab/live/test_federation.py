@@ -13,6 +13,7 @@ import yaml
 from lab import elsewhere, public_tls
 from lab.cluster import Cluster
 from postflight.verdict.status import Status
+from tests.lab.live import sql
 from tests.lab.live.client import Client
 from tests.lab.live.verify import Verified
 
@@ -36,7 +37,7 @@ def test_a_destination_in_backoff_is_fetched_back(cluster: Cluster, verify: Veri
             messages = {f"@postflight:{name}": {"*": {"n": 1}}}
             transaction = name.replace(":", "")
             distant.ask("PUT", f"sendToDevice/test.fail/{transaction}", {"messages": messages}, at=WRITER)
-    _wait(lambda: _sql(cluster, WAITING) == str(len(names)), "nothing waits for the canaries")
+    _wait(lambda: sql.ask(cluster, WAITING) == [str(len(names))], "nothing waits for the canaries")
     # By then it has failed more than once, and tries at long intervals.
     time.sleep(10)
     verify(cluster.kubeconfig, checks=CHECKS).must_be_green()
@@ -88,13 +89,6 @@ def _node_port() -> dict[str, Any]:
             "ports": [{"port": 443, "targetPort": 18448, "nodePort": NODE_PORT}],
         },
     }
-
-
-def _sql(cluster: Cluster, statement: str) -> str:
-    labels = "cnpg.io/cluster=matrix-postgresql,cnpg.io/instanceRole=primary"
-    pod = cluster.kubectl("get", "pods", "-n", NAMESPACE, "-l", labels, "-o", "name").strip()
-    psql = ["-c", "postgres", "--", "psql", "-XAtqd", "matrix", "-c", statement]
-    return cluster.kubectl("exec", "-n", NAMESPACE, pod, *psql).strip()
 
 
 def _wait(there: Callable[[], bool], what: str) -> None:

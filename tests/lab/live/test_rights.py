@@ -25,6 +25,11 @@ THROUGH_TUNNELS = {
     "li.identity",
     "calls.matrixrtc",
     "workers.background",
+    "workers.event_persisters",
+    "workers.signing_key",
+    "media.workers",
+    "clients.closed_doors",
+    "routing.backends",
 }
 FEDERATION = "federation.exactly_once"
 #: What is lacking, and the checks that must not be green without it.
@@ -35,8 +40,8 @@ LACKING = {
     "configmaps": {"platform.references"},
     "secrets": {"platform.references", "database.login"},
     "clusters": {"platform.operators", "database.replication"},
-    "horizontalpodautoscalers": {"database.connections"},
-    "ingresses": {"li.identity"},
+    "horizontalpodautoscalers": {"database.connections", "workers.stream_writers"},
+    "ingresses": {"li.identity", "clients.closed_doors", "routing.backends"},
     "pods/exec": {"database.replication"},
     "pods/portforward": THROUGH_TUNNELS,
     # A stream is opened by a GET: either verb alone is worth nothing to some version of Kubernetes.

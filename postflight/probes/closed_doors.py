@@ -1,0 +1,145 @@
+"""What a stranger gets who comes in by the front door: to register, the admin API, and federation where it is off.
+
+Every request would change nothing if it were granted. Source: synapse/rest/client/register.py, synapse/rest/admin and
+synapse/federation/transport/server/_base.py, 1.163.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from postflight.cluster.access import Access
+from postflight.cluster.snapshot import Snapshot
+from postflight.cluster.threads import in_threads
+from postflight.deployment.federation import closed
+from postflight.deployment.listeners import port_of
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Pod, Side, SynapseProcess
+from postflight.limits import Limit
+from postflight.probes.doors import front_door, main_of, public_host
+from postflight.probes.http import Door, Said, ask
+from postflight.probes.leads import Lead, lead
+from postflight.probes.probe import Safety, probe
+from postflight.secrets import Secret
+
+#: 403 where registration is off, whatever the name.
+AVAILABLE = "/_matrix/client/v3/register/available"
+NOBODY = {"username": "postflight-nobody"}
+TAKEN = ("M_USER_IN_USE", "M_INVALID_USERNAME", "M_EXCLUSIVE")
+#: Without a password it registers nobody: it tells what a newcomer must show, and opens a session that ends by itself.
+REGISTER = "/_matrix/client/v3/register"
+#: For an admin's token only.
+USERS = "/_synapse/admin/v2/users"
+#: A nonce for whoever knows the shared secret, worth a minute.
+NONCE = "/_synapse/admin/v1/register"
+#: Denied before anything else where no server is let in. The token is none of a server's, so no key is looked for.
+EVENT = "/_matrix/federation/v1/event/$postflight-nothing"
+NO_SERVER = Secret("postflight-no-server")
+Flows = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """One request and its answer. ``pods`` are those that the request passes or ends at, as far as it is known;
+    ``ingress`` names the Ingress that leads there from outside."""
+
+    way: str
+    said: Said
+    pods: tuple[Pod, ...] = ()
+    ingress: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedDoors:
+    """``flows`` are the ways to register, each the steps that it asks for; None where nobody was asked, or
+    ``register`` says what came instead. ``federation`` is one answer for each process, where federation is off."""
+
+    main: SynapseProcess
+    available: Knock
+    users: Knock
+    nonce: Knock
+    register: Knock | None = None
+    flows: Flows | None = None
+    federation: tuple[tuple[SynapseProcess, Said], ...] = ()
+
+
+@probe(limit=Limit.INSIDE, reaches=True)
+def closed_doors(deployment: Deployment, snapshot: Snapshot, access: Access, safety: Safety) -> tuple[ClosedDoors, ...]:
+    """As a stranger at the front door, ask to register, and for what only admins or allowed servers get."""
+    main = main_of(deployment)
+    if main is None:
+        return ()
+
+    def knock(method: str, path: str, **given: Any) -> Callable[[], Knock]:
+        return lambda: _knock(deployment, snapshot, access, main, method, path, **given)
+
+    servers = _servers(deployment) if closed(deployment) else []
+
+    def server(process: SynapseProcess, door: Door) -> Callable[[], tuple[SynapseProcess, Said]]:
+        return lambda: (process, ask(access, door, "GET", EVENT, token=NO_SERVER))
+
+    knocks = [knock("GET", AVAILABLE, query=NOBODY), knock("GET", USERS), knock("GET", NONCE)]
+    late = Knock("", Said(main.workload_name, problem="no answer in time"))
+    outcomes = in_threads(knocks, Limit.INSIDE / 3)
+    available, users, nonce = (
+        late if isinstance(each.exception(), TimeoutError) else each.result() for each in outcomes
+    )
+    register, flows = None, None
+    if is_on(available.said) and safety.allows(Safety.CANARY):
+        (asked,) = in_threads([knock("POST", REGISTER, body={})], Limit.INSIDE / 3)
+        register = late if isinstance(asked.exception(), TimeoutError) else asked.result()
+        flows = _flows(register.said)
+    answers = in_threads([server(*each) for each in servers], Limit.INSIDE / 4)
+    federation = tuple(
+        (process, late.said) if isinstance(each.exception(), TimeoutError) else each.result()
+        for (process, _), each in zip(servers, answers, strict=True)
+    )
+    return (ClosedDoors(main, available, users, nonce, register, flows, federation),)
+
+
+def is_on(available: Said) -> bool:
+    """Whether an answer to ``AVAILABLE`` says that registration is on: a name is free, or taken."""
+    told = available.json
+    return (available.status == 200 and told.get("available") is True) or told.get("errcode") in TAKEN
+
+
+def _knock(
+    deployment: Deployment,
+    snapshot: Snapshot,
+    access: Access,
+    main: SynapseProcess,
+    method: str,
+    path: str,
+    **given: Any,
+) -> Knock:
+    found = lead(deployment, snapshot, main, public_host(main), path)
+    if isinstance(found, Lead):
+        name = found.route.name if found.route else ""
+        if found.door is None:
+            return Knock(found.says, Said("", problem=found.problem), found.pods, name)
+        said = ask(access, found.door, method, path, **given)
+        return Knock(found.says, said, (found.door.pod, *found.pods), name)
+    door = front_door(deployment, main)
+    if door is None:
+        return Knock("", Said(main.workload_name, problem="no client listener of it is known"))
+    return Knock(f"through {door.pod.name}", ask(access, door, method, path, **given), (door.pod,))
+
+
+def _flows(said: Said) -> Flows | None:
+    listed = said.json.get("flows") if said.status == 401 else None
+    if not isinstance(listed, list):
+        return None
+    stages = [each.get("stages") for each in listed if isinstance(each, Mapping)]
+    return tuple(tuple(map(str, each)) for each in stages if isinstance(each, list))
+
+
+def _servers(deployment: Deployment) -> list[tuple[SynapseProcess, Door]]:
+    """The processes that other servers may reach."""
+    found: list[tuple[SynapseProcess, Door]] = []
+    for process in deployment.synapse:
+        port, pod = port_of(process, "federation"), process.pod
+        if process.side is Side.MAIN and port and pod and pod.ready:
+            found.append((process, Door(pod, port, host=process.server_name)))
+    return found
