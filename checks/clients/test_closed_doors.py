@@ -108,6 +108,7 @@ def _guests(processes: Sequence[SynapseProcess], judge: Judge) -> None:
             line = f"whether {each.workload_name} lets guests in is not known: {each.config_problem}"
             judge.unknown(each.id, line)
     let_in = [each for each in processes if "client" in resources_of(each) and (each.config or {}).get(GUESTS)]
+    let_in.sort(key=lambda each: not each.is_main)
     if let_in:
         judge.wrong(
             let_in[0].id,

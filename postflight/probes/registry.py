@@ -30,6 +30,8 @@ MODULES = (
     "media_doors",
     "closed_doors",
     "arrival",
+    "front_door",
+    "haproxy",
     "rendering",
     "known_settings",
 )
