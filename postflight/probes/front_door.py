@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from postflight.cluster.access import Access
@@ -18,11 +19,13 @@ from postflight.probes.doors import client_doors, federation_doors, main_of, pub
 from postflight.probes.http import Door, Request, Said, ask_all
 from postflight.probes.leads import Lead, lead
 from postflight.probes.probe import probe
-from postflight.probes.request_counters import Counted, between, read_all
+from postflight.probes.request_counters import Counted, Key, between, read_all
 
 #: Requests of each class by each door. A proxy takes its servers in turn.
 TIMES = 3
 LATE = "no answer in time"
+#: Seconds until what a process has answered stands in its metrics for certain.
+SETTLED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +88,31 @@ def front_door_requests(deployment: Deployment, snapshot: Snapshot, access: Acce
         late = [[Said(of[0][1].door.pod.name, problem=LATE)] for _ in of]
         said = late if outcome.exception() else outcome.result()
         asked += [Asked(kind, way, tuple(answers)) for (kind, way), answers in zip(of, said, strict=True)]
-    after = read_all(access, processes, Limit.ROUTES / 4)
+    counted = _counted(access, processes, before)
+    if any(_uncounted(each, counted) for each in asked):
+        # An answer leaves a process a moment before its metrics say so.
+        time.sleep(SETTLED)
+        counted = _counted(access, processes, before)
+    return (FrontDoor(main, tuple(asked), counted, shut),)
+
+
+def _counted(
+    access: Access, processes: Sequence[SynapseProcess], before: Sequence[Mapping[Key, int] | Counted]
+) -> tuple[Counted, ...]:
+    """What each process has answered since ``before``."""
     counted: list[Counted] = []
-    for process, first, last in zip(processes, before, after, strict=True):
+    for process, first, last in zip(processes, before, read_all(access, processes, Limit.ROUTES / 6), strict=True):
         unseen = next((each for each in (first, last) if isinstance(each, Counted)), None)
         if unseen or isinstance(first, Counted) or isinstance(last, Counted):
             counted.append(unseen or Counted(process, problem=LATE))
         else:
             counted.append(Counted(process, between(first, last)))
-    return (FrontDoor(main, tuple(asked), tuple(counted), shut),)
+    return tuple(counted)
+
+
+def _uncounted(asked: Asked, counted: Sequence[Counted]) -> bool:
+    statuses = tuple({each.status for each in asked.said})
+    return sum(each.of(asked.kind.method, asked.kind.servlet, statuses) for each in counted) < len(asked.said)
 
 
 def _ways(
