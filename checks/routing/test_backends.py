@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -72,14 +72,14 @@ def _classes(deployment: Deployment, front: FrontDoor, judge: Judge) -> None:
     for asked in front.asked:
         by_class.setdefault(asked.kind, []).append(asked)
     told: dict[tuple[str, str, str], tuple[Trouble, list[str]]] = {}
-    unseen: list[str] = []
+    unseen: dict[str, str] = {}
     for kind, ways in by_class.items():
         able = servers_of(deployment, front.main, kind)
         troubles, whole = _answers(front, ways, able)
         if whole:
-            found, counted = _who(front, ways[0].way, kind, whole, able)
+            found, missed = _who(front, ways[0].way, kind, whole, able)
             troubles += [found] if found else []
-            unseen += [] if counted else [kind.name]
+            unseen |= {kind.name: missed} if missed else {}
         for trouble in troubles:
             subject = ways[0].way.proxy.id if ways[0].way.proxy else front.main.id
             _, names = told.setdefault((subject, trouble.headline, trouble.cause), (trouble, []))
@@ -143,9 +143,9 @@ def _answer(
 
 def _who(
     front: FrontDoor, way: Way, kind: RequestClass, whole: Sequence[Said], able: Sequence[SynapseProcess]
-) -> tuple[Trouble | None, bool]:
-    """What the counters of the processes show, and whether they show all that was asked. What was counted beyond that
-    is other people's: as much may have come to any process."""
+) -> tuple[Trouble | None, str]:
+    """What the counters of the processes show, and what was counted where that is less than was asked. What was counted
+    beyond that is other people's: as much may have come to any process."""
     statuses = tuple({said.status for said in whole})
     moved = [(each.process, count) for each in front.counted if (count := each.of(kind.method, kind.servlet, statuses))]
     total = sum(count for _, count in moved)
@@ -159,7 +159,7 @@ def _who(
         writes = f", which writes {kind.stream}" if kind.stream else ""
         expected = f"{_named(able)}{writes} ({SOURCE}, {kind.section})"
         headline = f"{{}} requests are answered by {_named(strangers)}, which cannot serve them"
-        return Trouble(headline, cause, observed, expected), True
+        return Trouble(headline, cause, observed, expected), ""
     workers, main = [each for each in able if not each.is_main], front.main
     if kind.relieves and workers and sum(count for process, count in moved if process.id == main.id) > others:
         behind = [pod.id for each in _endpoints(way) for pod, _ in each.pods]
@@ -167,14 +167,15 @@ def _who(
         name = main.workload_name
         headline = f"fall back to {name}" if meant else f"end at {name}, though workers could take them"
         expected = f"an answer of {_named(workers)} ({SOURCE}, {kind.section})"
-        return Trouble(f"{{}} requests {headline}", cause, observed, expected, weak=not meant), True
-    return None, total >= len(whole)
+        return Trouble(f"{{}} requests {headline}", cause, observed, expected, weak=not meant), ""
+    return None, "" if total >= len(whole) else observed
 
 
-def _unseen(deployment: Deployment, front: FrontDoor, names: Sequence[str], judge: Judge) -> None:
+def _unseen(deployment: Deployment, front: FrontDoor, missed: Mapping[str, str], judge: Judge) -> None:
     """Answers that no process counted: by one that could not be asked, or by none of these."""
-    if not names:
+    if not missed:
         return
+    names = list(missed)
     line = f"which process answers {_listed(names)} requests was not seen"
     dumb = [each for each in front.counted if each.problem]
     for each in dumb:
@@ -186,7 +187,7 @@ def _unseen(deployment: Deployment, front: FrontDoor, names: Sequence[str], judg
         judge.wrong(
             front.main.id,
             f"{_listed(names)} requests are answered by no process of this deployment",
-            observed="the answers are Synapse's, and no process in view counted them",
+            observed="; ".join(f"{name}: {seen}" for name, seen in missed.items()),
             expected="a process of this deployment answers what comes in by its front door",
             cause=_rule(front.asked[0].way),
         )
