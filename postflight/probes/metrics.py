@@ -16,6 +16,7 @@ from postflight.limits import Limit
 from postflight.probes.probe import probe
 
 PATH = "/_synapse/metrics"
+OK = 200
 #: What is kept of some hundred thousand bytes. Seen on 1.119 and 1.163, which labels all but the first with
 #: server_name; a counter is not there before it first moves.
 POOL = "synapse_threadpool_max_threads"
@@ -104,7 +105,10 @@ def read_metrics(access: Access, process: SynapseProcess) -> str | None:
         connection = http.client.HTTPConnection(host, local, timeout=Limit.HTTP)
         try:
             connection.request("GET", PATH, headers={"Host": "localhost"})
-            return connection.getresponse().read().decode("utf-8", "replace")
+            answer = connection.getresponse()
+            if answer.status != OK:
+                raise OSError(f"its metrics port {port} answers {answer.status}")
+            return answer.read().decode("utf-8", "replace")
         except http.client.HTTPException as error:
             raise OSError(f"its metrics port {port} does not speak HTTP: {type(error).__name__}") from error
         finally:
