@@ -10,7 +10,7 @@ from postflight.cluster.access import Access
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
 from postflight.deployment.call_parts import Proxy
-from postflight.deployment.listeners import port_of
+from postflight.deployment.listeners import port_of, public_ports
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side, SynapseProcess
 from postflight.deployment.request_classes import Asker, RequestClass, classes_of
@@ -75,10 +75,11 @@ def front_door_requests(deployment: Deployment, snapshot: Snapshot, access: Acce
         for way in found:
             door = way.door
             ways.setdefault((door.pod.id, door.port, door.tls, door.host), []).append((kind, way))
-    processes = [each for each in deployment.synapse if each.config is not None]
+    # Whoever listens for nobody's requests has answered none.
+    processes = [each for each in deployment.synapse if public_ports(each)]
     began = time.monotonic()
     asked, counted = _measured(access, list(ways.values()), processes)
-    if _uncounted(asked, counted) and time.monotonic() - began < Limit.ROUTES / 2:
+    if _uncounted(asked, counted) and time.monotonic() - began < Limit.ROUTES / 3:
         # Who ends just now may answer once more and be gone before anyone asks how often: that is seen once only.
         time.sleep(SETTLED)
         asked, counted = _measured(access, list(ways.values()), processes)
@@ -94,15 +95,15 @@ def _measured(
         requests: list[Request] = [(each.method, each.path, {} if each.has_body else None) for each in kinds]
         return lambda: ask_all(access, door, requests, rounds=TIMES)
 
-    before = read_all(access, processes, Limit.ROUTES / 5)
-    outcomes = in_threads([asker(of[0][1].door, [kind for kind, _ in of]) for of in ways], Limit.ROUTES / 4)
+    before = read_all(access, processes, Limit.ROUTES / 4)
+    outcomes = in_threads([asker(of[0][1].door, [kind for kind, _ in of]) for of in ways], Limit.ROUTES / 3)
     asked: list[Asked] = []
     for of, outcome in zip(ways, outcomes, strict=True):
         late = [[Said(of[0][1].door.pod.name, problem=LATE)] for _ in of]
         said = late if outcome.exception() else outcome.result()
         asked += [Asked(kind, way, tuple(answers)) for (kind, way), answers in zip(of, said, strict=True)]
     counted: list[Counted] = []
-    for process, first, last in zip(processes, before, read_all(access, processes, Limit.ROUTES / 5), strict=True):
+    for process, first, last in zip(processes, before, read_all(access, processes, Limit.ROUTES / 4), strict=True):
         unseen = next((each for each in (first, last) if isinstance(each, Counted)), None)
         if unseen or isinstance(first, Counted) or isinstance(last, Counted):
             counted.append(unseen or Counted(process, problem=LATE))
