@@ -204,10 +204,10 @@ def _unseen(writers: Writers, rows: PersistedRows, counters: Mapping[str, Count]
 
 
 def _uncounted(writers: Writers, counters: Mapping[str, Count]) -> tuple[str, str] | None:
-    """The first running process whose counter is not known, and why."""
+    """The first process that is up whose counter is not known, and why."""
     for process in writers.processes:
         counted = counters.get(process.id)
-        if process.runs and (counted is None or counted.number is None):
+        if process.is_up and (counted is None or counted.number is None):
             return process.instance, counted.problem if counted else "it was not asked"
     return None
 

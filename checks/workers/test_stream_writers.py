@@ -72,7 +72,7 @@ def _refused(writers: Writers, judge: Judge) -> None:
             if not (each.unmapped and each.stream == EVENTS):
                 found.setdefault(each, []).append(process)
     for refusal, processes in found.items():
-        down = [each for each in processes if not _up(each)]
+        down = [each for each in processes if not each.is_up]
         judge.wrong(
             processes[0].id,
             f"{_who(processes)} {'does' if len(processes) == 1 else 'do'} not start: {refusal.why}"
@@ -208,7 +208,7 @@ def _alive(deployment: Deployment, writers: Writers, judge: Judge) -> None:
                 remedy="run one of them, or give each a worker_name of its own and list it",
             )
         for each in found:
-            if not _up(each):
+            if not each.is_up:
                 judge.unavailable(each.id, f"{name}, which writes {what}, is not up")
 
 
@@ -221,7 +221,7 @@ def _reached(writers: Writers, view: InsideView | NotTried, judge: Judge) -> Non
     for name in writers.listed():
         tries = [each for each in view.connections if _is_for(name, each, writers)]
         failed = [each for each in tries if each.problem]
-        up = [each for each in writers.called(name) if _up(each)]
+        up = [each for each in writers.called(name) if each.is_up]
         asked |= {name} if tries else set()
         if failed and up:
             one, who = failed[0], _who([each.process for each in failed])
@@ -249,12 +249,8 @@ def _is_for(name: str, connection: InsideConnection, writers: Writers) -> bool:
 
 
 def _must_be_asked(name: str, writers: Writers) -> bool:
-    """Whether some other process that runs is told where it is."""
-    return any(each.runs and each.instance != name and name in writers.addresses[each.id] for each in writers.sound)
-
-
-def _up(process: SynapseProcess) -> bool:
-    return process.runs and process.pod is not None and process.pod.ready
+    """Whether some other process that is up is told where it is."""
+    return any(each.is_up and each.instance != name and name in writers.addresses[each.id] for each in writers.sound)
 
 
 def _who(processes: Sequence[SynapseProcess]) -> str:
