@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 from postflight.cluster.api import Api, ApiError
-from postflight.cluster.streams import run_in_pod
+from postflight.cluster.streams import Answer, run_in_pod
 
 #: Takes the zipapp from standard input into memory: the container's files may be read-only.
 START = (
@@ -45,10 +45,7 @@ def run_script(api: Api, namespace: str, pod: str, container: str, name: str, *,
     text = resources.files("postflight.outpost").joinpath(f"{name}.py").read_bytes()
     stdin = b"%d\n" % len(text) + text
     answer = run_in_pod(api, namespace, pod, container, ("python3", "-c", RUN), stdin=stdin, limit=limit)
-    try:
-        return json.loads(answer.stdout)
-    except ValueError as error:
-        raise ApiError(0, f"python3 in {pod} did not answer: {answer.complaint}") from error
+    return _understood(answer, pod)
 
 
 def ask_outpost(api: Api, namespace: str, pod: str, container: str, deed: str, given: Any, *, limit: float) -> Any:
@@ -61,6 +58,10 @@ def ask_outpost(api: Api, namespace: str, pod: str, container: str, deed: str, g
     command = ("python3", "-I", "-S", "-c", START)
     again = deed not in ONCE
     answer = run_in_pod(api, namespace, pod, container, command, stdin=stdin, limit=limit, again=again)
+    return _understood(answer, pod)
+
+
+def _understood(answer: Answer, pod: str) -> Any:
     try:
         return json.loads(answer.stdout)
     except ValueError as error:
