@@ -28,7 +28,7 @@ A = TypeVar("A")
 KEY = "postflight:canary"
 KEY_SECONDS = 30
 ACKNOWLEDGED_WITHIN = 1000
-TRIES = 2
+TRIES = 3
 LATE = "no answer within the time limit"
 
 

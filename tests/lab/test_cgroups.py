@@ -18,7 +18,9 @@ def test_version_2_gives_every_controller_down_to_the_parent(root: Path) -> None
     (root / "cgroup.subtree_control").write_text("")
     for name in ("lab", "lab/node1"):
         (root / name).mkdir()
+    (root / "lab/cpu.weight").write_text("100")
     cgroups.create("lab/node1")
+    assert int((root / "lab/cpu.weight").read_text()) > 100
     for folder in (root, root / "lab", root / "lab/node1"):
         assert (folder / "cgroup.subtree_control").read_text() == "+cpuset +cpu +memory +pids"
     assert cgroups.missing() == []
@@ -37,7 +39,10 @@ def test_version_1_fills_a_new_cpuset(root: Path) -> None:
         (root / folder).mkdir(exist_ok=True)
         for file in ("cpuset.cpus", "cpuset.mems"):
             (root / folder / file).write_text(value)
+    (root / "cpu/lab").mkdir()
+    (root / "cpu/lab/cpu.shares").write_text("1024")
     cgroups.create("lab/node1")
+    assert int((root / "cpu/lab/cpu.shares").read_text()) > 1024
     assert (root / "cpuset/lab/cpuset.cpus").read_text() == "0-1"
     assert (root / "cpuset/lab/node1/cpuset.mems").read_text() == "0-1"
     assert (root / "cpu/lab/node1").is_dir()
