@@ -38,7 +38,7 @@ def stale(known: Iterable[Defect], rows: Mapping[str, Row]) -> list[str]:
 
 
 def to_try(known: Collection[Defect], rows: Mapping[str, Row], groups: Sequence[Group]) -> list[Group]:
-    """The fewest groups that hold every stale defect and at least one defect of each check."""
+    """The groups that hold every stale defect, and quick ones until each check has at least one defect."""
     by_name = {each.name: each for each in known}
     grouped = {name: group for group in groups for name in group}
     units = list(dict.fromkeys(grouped.get(each.name, (each.name,)) for each in known))
@@ -51,8 +51,7 @@ def to_try(known: Collection[Defect], rows: Mapping[str, Row], groups: Sequence[
     left = {check for each in known for check in content.checks_of(each)}
     left -= {check for unit in chosen for check in proves(unit)}
     while left:
-        # What took longest last time is tried when nothing else proves the check.
-        best = max(units, key=lambda unit: (len(proves(unit) & left), -_seconds(unit, rows)))
+        best = max(units, key=lambda unit: len(proves(unit) & left) / _seconds(unit, rows))
         chosen.append(best)
         left -= proves(best)
     return [unit for unit in units if unit in chosen]
@@ -70,4 +69,5 @@ def _clashes(one: Defect, two: Defect) -> list[str]:
 
 
 def _seconds(unit: Group, rows: Mapping[str, Row]) -> float:
-    return sum(float(rows[name].seconds) for name in unit if name in rows)
+    """What it took last time, or as much as most take."""
+    return max((float(rows[name].seconds) for name in unit if name in rows), default=60.0)
