@@ -21,12 +21,13 @@ Tell = Callable[[str], None]
 
 
 class Bench:
-    """Hands out a healthy lab. Whoever breaks it says so, by `broken` or `spoiled`."""
+    """Hands out a healthy lab. Whoever breaks it says so, by `broken`, `defective` or `spoiled`."""
 
     def __init__(self, home: Home, tell: Tell) -> None:
         self.home, self._tell = home, tell
         self._rename: Path | None = None
         self._spoiled = False
+        self._defects: tuple[str, ...] = ()
         self._cluster: Cluster | None = None
         if KEEP and lifecycle.running(home.lab(NAME)):
             self._cluster, self._spoiled = labs.open_lab(home, NAME), True
@@ -40,13 +41,23 @@ class Bench:
             if not self._spoiled:
                 return self._cluster
             if self._healed(self._cluster):
-                self._spoiled = False
+                self._spoiled, self._defects = False, ()
                 return self._cluster
         self._remove()
         self._tell(f"lab {NAME}: up")
         self._cluster = labs.up(self.home, labs.Wanted(NAME, rename=rename), lambda line: self._tell(f"  {line}"))
-        self._rename, self._spoiled = rename, False
+        self._rename, self._spoiled, self._defects = rename, False, ()
         return self._cluster
+
+    def defective(self, *names: str) -> Cluster:
+        """The lab with these defects in it, each biting, until somebody asks for a healthy one. Raises LabError."""
+        if self._cluster and self._rename is None and self._defects == names:
+            return self._cluster
+        cluster = self.healthy()
+        self._spoiled = True
+        defects.break_(cluster, names)
+        self._defects = names
+        return cluster
 
     @contextlib.contextmanager
     def broken(self, names: Sequence[str], rename: Path | None = None) -> Iterator[Cluster]:

@@ -15,7 +15,7 @@ from tests.lab.live.verify import Run, Verified
 
 Verify = Callable[..., Verified]
 
-#: First what leaves the lab as it was, then what is healed, last what costs a lab.
+#: First what leaves the lab as it was, then what is healed, last what costs a lab; next to each other what shares a defect.
 ORDER = (
     "test_batches",
     "test_bounds",
@@ -28,10 +28,10 @@ ORDER = (
     "test_elsewhere",
     "test_interrupted",
     "test_secrets",
-    "test_probe_pod",
     "test_signoff",
     "test_ci",
     "test_in_cluster",
+    "test_probe_pod",
     "test_defects",
     "test_deleted",
     "test_renamed",

@@ -12,9 +12,9 @@ from tests.lab.live.verify import Run, Verified
 Verify = Callable[..., Verified]
 
 NAMESPACE = "matrix"
-#: Twenty in a row are the bar for green, ten for the limits; with every test run there are these, and the one after
-#: each defect that was healed.
-RUNS = int(os.environ.get("POSTFLIGHT_TEST_RUNS", "4"))
+#: Twenty in a row are the bar for green, ten for the limits; with every test run there are these, and some thirty more
+#: in the tests of other things.
+RUNS = int(os.environ.get("POSTFLIGHT_TEST_RUNS", "2"))
 IN_A_ROW = 10
 #: synapse/config/ratelimiting.py, rc_message: a second, and at once. Each event persister counts for itself.
 RATE, BURST = 0.2, 10

@@ -46,22 +46,6 @@ def test_by_schedule_it_comes_to_the_verdict_of_a_run_from_outside(within: Insid
     assert inside.terminated(pod)["exitCode"] == 0
 
 
-def test_with_a_defect_its_job_fails_with_the_cause_as_termination_message(
-    within: Inside, bench: Bench, verify: Verify
-) -> None:
-    within.install()
-    with bench.broken([DEFECT]) as cluster:
-        outside = verify(cluster.kubeconfig)
-        pod = inside.once(cluster, "postflight-nightly", "broken")
-    assert outside.record
-    assert inside.message(pod).startswith("FAILED database.login: synapse-main and "), inside.log(cluster, pod)
-    assert "Secret synapse-secrets/DB_PASSWORD differs from Secret matrix-postgresql-app/password" in inside.message(
-        pod
-    )
-    assert inside.message(pod) == inside.said(outside.record)
-    assert inside.terminated(pod)["exitCode"] == outside.code == 1
-
-
 def test_each_hour_it_looks_only_and_has_no_right_to_make_anything(within: Inside) -> None:
     cluster = within.install()
     cluster.kubectl("apply", "--server-side", "-k", str(inside.OVERLAYS / "hourly"))
@@ -89,6 +73,22 @@ def test_a_release_is_signed_with_the_key_of_its_secret(within: Inside, tmp_path
     )
     assert told, log
     assert told[1] == "/reports/2026.11.3"
+
+
+def test_with_a_defect_its_job_fails_with_the_cause_as_termination_message(
+    within: Inside, bench: Bench, verify: Verify
+) -> None:
+    within.install()
+    cluster = bench.defective(DEFECT)
+    outside = verify(cluster.kubeconfig)
+    pod = inside.once(cluster, "postflight-nightly", "broken")
+    assert outside.record
+    assert inside.message(pod).startswith("FAILED database.login: synapse-main and "), inside.log(cluster, pod)
+    assert "Secret synapse-secrets/DB_PASSWORD differs from Secret matrix-postgresql-app/password" in inside.message(
+        pod
+    )
+    assert inside.message(pod) == inside.said(outside.record)
+    assert inside.terminated(pod)["exitCode"] == outside.code == 1
 
 
 def _may(cluster: Cluster, account: str, right: tuple[str, str]) -> bool:

@@ -41,11 +41,10 @@ PLAIN_POD = {
 }
 
 
-@pytest.fixture(scope="module")
-def down(bench: Bench, healthy: Verified) -> Iterator[Cluster]:
+@pytest.fixture
+def down(healthy: Verified, bench: Bench) -> Cluster:
     """A lab in which Synapse is down."""
-    with bench.broken([DEFECT]) as cluster:
-        yield cluster
+    return bench.defective(DEFECT)
 
 
 @contextmanager
