@@ -33,7 +33,8 @@ from postflight.probes.canary_user import (
 )
 from postflight.probes.matrix import LIMITED, Matrix, MatrixError, matrix
 from postflight.probes.metrics import Count
-from postflight.probes.persisters import PersistedRows, Unasked, asked, has_written
+from postflight.probes.own_login import Unasked, asked
+from postflight.probes.persisters import PersistedRows, has_written
 from postflight.probes.probe import Safety, probe
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def persisted_events(
             tried |= _made(rooms, [name for name in quiet if name not in tried], began)
     except MatrixError as error:
         return Hindered(str(error), main.id)
-    return PersistedEvents(_with_rows(access, deployment, tried, persisted_rows))
+    return PersistedEvents(_with_rows(access, deployment, main, tried, persisted_rows))
 
 
 def falls_to(persister: str, room: ProbeRoom, listed: Sequence[str]) -> str:
@@ -201,7 +202,11 @@ def _failed(persister: str, error: BaseException, room: str = "") -> Persisting:
 
 
 def _with_rows(
-    access: Access, deployment: Deployment, tried: Mapping[str, Persisting], before: PersistedRows
+    access: Access,
+    deployment: Deployment,
+    main: SynapseProcess,
+    tried: Mapping[str, Persisting],
+    before: PersistedRows,
 ) -> dict[str, Persisting]:
     """With the instances that the rows of these events name, where the database can be asked."""
     rooms = [each.room_id for each in tried.values() if each.room_id and not (each.problem or each.unseen)]
@@ -214,7 +219,7 @@ def _with_rows(
             found[str(room)] = (*found.get(str(room), ()), str(instance))
         return found
 
-    found = asked(access, deployment, ask)
+    found = asked(access, deployment, main, ask)
     if isinstance(found, Unasked):
         return dict(tried)
     return {name: replace(each, wrote=found.get(each.room_id, ())) for name, each in tried.items()}
