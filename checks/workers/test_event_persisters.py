@@ -8,9 +8,10 @@ from postflight.probes.canary_user import Hindered
 from postflight.probes.metrics import Count
 from postflight.probes.persister_rooms import PersistedEvents, Persisting
 from postflight.probes.persisters import PersistedRows, has_written
-from postflight.probes.probe import NotTried, Refusal
+from postflight.probes.probe import BarredBy, NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
+from postflight.words import several
 
 LIST = f"{SETTING}.{EVENTS}"
 SAME = f"name every persister in {LIST} and in {MAP}, in the configuration that all processes share, and restart them"
@@ -144,7 +145,7 @@ def _not_seen(
     """Neither an event of ours nor one of the users', since the process started."""
     line = f"{name} was not seen to persist an event since it started"
     if isinstance(seen, NotTried):
-        if seen.refusal is Refusal.RIGHT:
+        if seen.barred_by is BarredBy.RIGHT:
             judge.unknown(subject, f"{line}: {seen.reason}")
         else:
             judge.unproven(subject, f"{line}; none is sent to it: {seen.reason}")
@@ -213,8 +214,7 @@ def _uncounted(writers: Writers, counters: Mapping[str, Count]) -> tuple[str, st
 
 
 def _who(processes: Sequence[SynapseProcess]) -> str:
-    first = processes[0].instance
-    return first if len(processes) == 1 else f"{first} and {len(processes) - 1} more"
+    return several(each.instance for each in processes)
 
 
 def _and(names: Iterable[str]) -> str:

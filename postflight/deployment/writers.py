@@ -70,8 +70,8 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a process does not start with its configuration. ``unmapped`` names the writer that is missing from
+class WritersRefusal:
+    """Why a process does not start with the writers that it is told of. ``unmapped`` names the writer that is missing from
     instance_map, "" where it is something else."""
 
     stream: str
@@ -84,13 +84,13 @@ class Writers:
     """The processes of the homeserver that users meet, and whom each takes to be the writers.
 
     By process id: ``lists`` has the instances of every stream in their order, ``addresses`` those of instance_map
-    (main as ``master``), ``refusals`` why a process does not start.
+    (main as ``master``), ``refusals`` why a process does not start with what is in effect.
     """
 
     processes: tuple[SynapseProcess, ...]
     lists: Mapping[str, Lists]
     addresses: Mapping[str, Mapping[str, Address]]
-    refusals: Mapping[str, tuple[Refusal, ...]]
+    refusals: Mapping[str, tuple[WritersRefusal, ...]]
 
     @property
     def sound(self) -> tuple[SynapseProcess, ...]:
@@ -150,7 +150,7 @@ def writers_of(deployment: Deployment) -> Writers:
         processes,
         {each.id: lists_of(each.config or {}) for each in processes},
         {each.id: addresses_of(each.config or {}) for each in processes},
-        {each.id: found for each in processes if (found := refusals_of(each.config or {}, is_main=each.is_main))},
+        {each.id: found for each in processes if (found := refusals_of(each, each.config))},
     )
 
 
@@ -171,20 +171,24 @@ def addresses_of(config: Config) -> Mapping[str, Address]:
     return found
 
 
-def refusals_of(config: Config, *, is_main: bool) -> tuple[Refusal, ...]:
-    """Why Synapse does not start with these writers (ConfigError, exit 1)."""
+def refusals_of(process: SynapseProcess, config: Config | None) -> tuple[WritersRefusal, ...]:
+    """Why Synapse does not start a process with these writers (ConfigError, exit 1); nothing where they are not known."""
+    if config is None:
+        return ()
     given = config.get(MAP)
     mapped = {str(each) for each in given} if isinstance(given, Mapping) else set()
-    found: list[Refusal] = []
-    if not is_main and MAIN not in mapped:
-        found.append(Refusal("", f"{MAP} does not say where main is"))
+    found: list[WritersRefusal] = []
+    if not process.is_main and MAIN not in mapped:
+        found.append(WritersRefusal("", f"{MAP} does not say where main is"))
     for stream, names in lists_of(config).items():
         missing = [name for name in dict.fromkeys(names) if name != MASTER and name not in mapped]
-        found += [Refusal(stream, f"{name} is to write {stream} and is not in {MAP}", name) for name in missing]
+        found += [WritersRefusal(stream, f"{name} is to write {stream} and is not in {MAP}", name) for name in missing]
         if not names:
-            found.append(Refusal(stream, f"{SETTING}.{stream} names nobody"))
+            found.append(WritersRefusal(stream, f"{SETTING}.{stream} names nobody"))
         if len(names) > 1 and stream in SINGLE:
-            found.append(Refusal(stream, f"{SETTING}.{stream} names {' and '.join(names)}, and may name one only"))
+            found.append(
+                WritersRefusal(stream, f"{SETTING}.{stream} names {' and '.join(names)}, and may name one only")
+            )
     return tuple(found)
 
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from postflight.cluster.access import Access, Way
+from postflight.cluster.access import Access
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.streams import run_in_pod
 from postflight.cluster.threads import in_threads
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Endpoint, Login, SynapseProcess
+from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
-from postflight.probes.databases import log_in, way_to
+from postflight.probes.own_login import Unasked, asked
 from postflight.probes.probe import EXEC, probe
+
+if TYPE_CHECKING:
+    import psycopg
 
 ROWS = "SELECT update_name, progress_json, coalesce(depends_on, '') FROM background_updates"
 #: Statements of the same role that run for long: a batch, or an index that is being made.
@@ -60,14 +64,10 @@ class BackgroundUpdates:
 @probe(limit=Limit.DATABASE, reaches=True)
 def background_updates(deployment: Deployment, access: Access) -> tuple[BackgroundUpdates, ...]:
     """Read the background updates that are not done, as each main process would log in; twice where there are any."""
-    endpoints = {(each.host, each.port): each for cluster in deployment.postgres for each in cluster.endpoints}
     mains = [each for each in deployment.synapse if each.is_main]
-    logins = {use.client: use.login for use in reversed(deployment.database_uses)}
 
     def asker(process: SynapseProcess) -> Callable[[], BackgroundUpdates]:
-        login = logins.get(process.id)
-        endpoint = endpoints.get((login.host, login.port)) if login else None
-        return lambda: _ask(access, process, login, endpoint)
+        return lambda: _left(access, deployment, process)
 
     outcomes = in_threads([asker(each) for each in mains], Limit.DATABASE - 1)
     return tuple(
@@ -76,32 +76,23 @@ def background_updates(deployment: Deployment, access: Access) -> tuple[Backgrou
     )
 
 
-def _ask(access: Access, process: SynapseProcess, login: Login | None, endpoint: Endpoint | None) -> BackgroundUpdates:
-    import psycopg
+def _left(access: Access, deployment: Deployment, process: SynapseProcess) -> BackgroundUpdates:
+    def look(connection: psycopg.Connection[Any]) -> BackgroundUpdates:
+        before = connection.execute(ROWS).fetchall()
+        if not before:
+            return BackgroundUpdates(process)
+        connection.commit()
+        time.sleep(Limit.PROGRESS)
+        now = {name: progress for name, progress, _ in connection.execute(ROWS).fetchall()}
+        row = connection.execute(BUSY).fetchone()
+        left = tuple(Update(name, on) for name, _, on in before if name in now)
+        moving = any(now.get(name) != progress for name, progress, _ in before)
+        return BackgroundUpdates(process, left, moving, busy=bool(row and row[0]))
 
-    if login is None or endpoint is None:
-        return BackgroundUpdates(process, unseen="its database is not known")
-    if endpoint.external and access.way is Way.TUNNEL:
-        return BackgroundUpdates(process, unseen=f"no tunnel leads to {login.host}, outside the cluster")
-    if not endpoint.pods and not endpoint.external:
-        return BackgroundUpdates(process, problem=endpoint.problem)
-    try:
-        with (
-            way_to(access, endpoint) as (address, port, _),
-            log_in(login, address, port) as connection,
-        ):
-            before = connection.execute(ROWS).fetchall()
-            if not before:
-                return BackgroundUpdates(process)
-            connection.commit()
-            time.sleep(Limit.PROGRESS)
-            now = {name: progress for name, progress, _ in connection.execute(ROWS).fetchall()}
-            row = connection.execute(BUSY).fetchone()
-    except (psycopg.Error, OSError, ApiError) as error:
-        return BackgroundUpdates(process, problem=" ".join(str(error).split())[:200])
-    left = tuple(Update(name, on) for name, _, on in before if name in now)
-    moving = any(now.get(name) != progress for name, progress, _ in before)
-    return BackgroundUpdates(process, left, moving, busy=bool(row and row[0]))
+    found = asked(access, deployment, process, look)
+    if isinstance(found, Unasked):
+        return BackgroundUpdates(process, problem=found.problem, unseen=found.unseen)
+    return found
 
 
 @probe(limit=Limit.EXEC, rights=(EXEC,))

@@ -24,6 +24,7 @@ from postflight.limits import Limit
 from postflight.probes.canary_user import (
     CLIENT,
     LOCALPART,
+    MARK,
     ROOM_VERSION,
     Hindered,
     ProbeRoom,
@@ -33,7 +34,8 @@ from postflight.probes.canary_user import (
 )
 from postflight.probes.matrix import LIMITED, Matrix, MatrixError, matrix
 from postflight.probes.metrics import Count
-from postflight.probes.persisters import PersistedRows, Unasked, asked, has_written
+from postflight.probes.own_login import Unasked, asked
+from postflight.probes.persisters import PersistedRows, has_written
 from postflight.probes.probe import Safety, probe
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ def persisted_events(
             tried |= _made(rooms, [name for name in quiet if name not in tried], began)
     except MatrixError as error:
         return Hindered(str(error), main.id)
-    return PersistedEvents(_with_rows(access, deployment, tried, persisted_rows))
+    return PersistedEvents(_with_rows(access, deployment, main, tried, persisted_rows))
 
 
 def falls_to(persister: str, room: ProbeRoom, listed: Sequence[str]) -> str:
@@ -139,7 +141,14 @@ class _Rooms:
 
     def make(self, limit: float) -> str:
         """One more, kept for the runs to come; its first events are persisted with it. Raises MatrixError."""
-        wanted = {"preset": "private_chat", "visibility": "private", "room_version": ROOM_VERSION, "name": LOCALPART}
+        wanted = {
+            "preset": "private_chat",
+            "visibility": "private",
+            "room_version": ROOM_VERSION,
+            "name": LOCALPART,
+            # By it a run to come knows the room, should this one end before it has written down its id.
+            "creation_content": {MARK: True},
+        }
         made = self.homeserver.request("POST", f"{CLIENT}/createRoom", wanted, token=self.user.token, limit=limit)
         room = str(made["room_id"])
         self.kept = replace(self.kept, others=(*self.kept.others, room))
@@ -201,7 +210,11 @@ def _failed(persister: str, error: BaseException, room: str = "") -> Persisting:
 
 
 def _with_rows(
-    access: Access, deployment: Deployment, tried: Mapping[str, Persisting], before: PersistedRows
+    access: Access,
+    deployment: Deployment,
+    main: SynapseProcess,
+    tried: Mapping[str, Persisting],
+    before: PersistedRows,
 ) -> dict[str, Persisting]:
     """With the instances that the rows of these events name, where the database can be asked."""
     rooms = [each.room_id for each in tried.values() if each.room_id and not (each.problem or each.unseen)]
@@ -214,7 +227,7 @@ def _with_rows(
             found[str(room)] = (*found.get(str(room), ()), str(instance))
         return found
 
-    found = asked(access, deployment, ask)
+    found = asked(access, deployment, main, ask)
     if isinstance(found, Unasked):
         return dict(tried)
     return {name: replace(each, wrote=found.get(each.room_id, ())) for name, each in tried.items()}

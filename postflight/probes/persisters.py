@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from postflight.cluster.access import Access, Way
-from postflight.cluster.api import ApiError
+from postflight.cluster.access import Access
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
-from postflight.probes.databases import log_in, way_to
 from postflight.probes.doors import main_of
 from postflight.probes.metrics import PERSISTED, Count, Numbers, counts
+from postflight.probes.own_login import Unasked, asked
 from postflight.probes.probe import probe
 
 if TYPE_CHECKING:
     import psycopg
-
-T = TypeVar("T")
 
 #: Who wrote the newest rows. NULL is older than workers that persist (synapse/storage/schema, events.instance_name).
 ROWS = """
@@ -86,46 +83,9 @@ def persisted_rows(deployment: Deployment, access: Access) -> PersistedRows:
         written = tuple(Written(str(name), int(events), _moment(newest)) for name, events, newest, _ in rows)
         return PersistedRows(written, _moment(now), max((int(each[3]) for each in rows), default=0))
 
-    found = asked(access, deployment, ask)
-    return found if isinstance(found, PersistedRows) else PersistedRows(problem=found.problem, unseen=found.unseen)
-
-
-@dataclass(frozen=True, slots=True)
-class Unasked:
-    """``problem`` says why the database did not answer, ``unseen`` why nobody could ask it."""
-
-    problem: str = ""
-    unseen: str = ""
-
-
-def asked(access: Access, deployment: Deployment, ask: Callable[[psycopg.Connection[Any]], T]) -> T | Unasked:
-    """What main's database says to main's own login, in a transaction that only reads."""
-    import psycopg
-
     main = main_of(deployment)
-    login = next((use.login for use in deployment.database_uses if main and use.client == main.id), None)
-    endpoint = next(
-        (
-            each
-            for cluster in deployment.postgres
-            for each in cluster.endpoints
-            if login and (each.host, each.port) == (login.host, login.port)
-        ),
-        None,
-    )
-    if login is None or endpoint is None:
-        return Unasked(unseen="main's database is not known")
-    if endpoint.external and access.way is Way.TUNNEL:
-        return Unasked(unseen=f"no tunnel leads to {login.host}, outside the cluster")
-    if not endpoint.pods and not endpoint.external:
-        return Unasked(problem=endpoint.problem)
-    try:
-        with way_to(access, endpoint) as (address, port, _), log_in(login, address, port) as connection:
-            return ask(connection)
-    except (psycopg.Error, OSError) as error:
-        return Unasked(problem=" ".join(str(error).split())[:200])
-    except ApiError as error:
-        return Unasked(unseen=str(error))
+    found = asked(access, deployment, main, ask) if main else Unasked(unseen="no main process is known")
+    return found if isinstance(found, PersistedRows) else PersistedRows(problem=found.problem, unseen=found.unseen)
 
 
 def _moment(milliseconds: int) -> datetime:

@@ -15,11 +15,12 @@ from postflight.probes.arrival import Arrival
 from postflight.probes.databases import LoginOutcome
 from postflight.probes.li import Attempt, MainRights, Replication, Role, Said
 from postflight.probes.li_import import Imported
-from postflight.probes.probe import NotTried, Refusal
+from postflight.probes.probe import BarredBy, NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit.li_world import ARRIVED, RIGHTS, TABLES, model, replication
-from tests.unit.observations import MIB, only
+from tests.unit.observations import only
+from tests.unit.stores import MIB
 from tests.unit.worlds import Json
 
 MODEL = model()
@@ -87,7 +88,7 @@ class TestReplication:
 
     def test_a_copy_that_is_not_complete_for_another_reason(self) -> None:
         found = only(followed(replication(states={"events": "r", "event_json": "f", "rooms": "i"})))
-        assert found.headline == "LI's copy of event_json, rooms is not complete"
+        assert found.headline == "LI's copy of event_json and rooms is not complete"
 
     @pytest.mark.parametrize(
         ("seen", "why"),
@@ -146,7 +147,7 @@ class TestReplication:
         assert found.needs == ("pod/matrix/hs",)
 
     def test_read_only_sees_it_by_a_weaker_way(self) -> None:
-        refusal = NotTried("needs --safety canary", Refusal.SAFETY)
+        refusal = NotTried("needs --safety canary", BarredBy.SAFETY)
         assert "needs --safety canary" in only(followed(arrival=refusal), Status.WARNED).headline
 
     def test_a_database_that_does_not_answer_is_not_known(self) -> None:
@@ -235,7 +236,7 @@ class TestMainDatabaseRights:
             "LI reads main's database as synapse, which may write 2 of its tables and may create in it"
         )
         assert found.observed == (
-            "UPDATE public.users ... WHERE false was let in; by catalogue synapse may write a, b,"
+            "UPDATE public.users ... WHERE false was let in; by catalogue synapse may write a and b,"
             " may create tables in public"
         )
         assert "Job setup logs in as synapse (Secret sync/MAIN_DB_PASSWORD)" in found.cause

@@ -22,7 +22,8 @@ from postflight.probes import known_settings as probe
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
-from tests.unit.observations import MODEL, NOT_ALLOWED, ask, known_settings, only, synapse_settings
+from tests.unit.observations import MODEL, NOT_ALLOWED, ask, only
+from tests.unit.processes import known_settings, synapse_settings
 from tests.unit.recorded import Json, item
 
 CHECK = "workers.configuration"
@@ -155,7 +156,6 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("settings", "app", "why"),
         [
-            ({"instance_map": {}}, "", "instance_map does not name main"),
             ({"worker_replication_secret_path": "/a"}, "", "are both set"),
             ({"worker_log_config": {}}, "", "worker_log_config is no path"),
             ({}, "synapse.app.pusher", "runs pushers while start_pushers"),
@@ -183,6 +183,8 @@ class TestRefused:
         ("settings", "app"),
         [
             ({}, ""),
+            # Refused, and workers.stream_writers' to say.
+            ({"instance_map": {}}, ""),
             ({"start_pushers": False}, "synapse.app.pusher"),
             ({"pusher_instances": ["one"]}, "synapse.app.pusher"),
             ({"notify_appservices": False}, "synapse.app.appservice"),

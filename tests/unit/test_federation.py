@@ -19,7 +19,8 @@ from postflight.probes.federation import Arrival, FederationCanary
 from postflight.probes.federation_counters import Sent
 from postflight.settings import CanarySettings
 from postflight.verdict.status import Status
-from tests.unit.observations import CANARIES, MODEL, NOT_ALLOWED, READ_ONLY, ask, canary, only
+from tests.unit.observations import MODEL, NOT_ALLOWED, READ_ONLY, ask, only
+from tests.unit.processes import CANARIES, canary
 
 FIRST, SECOND = (f"federation_sender_synapse-federation-sender-{number}" for number in (0, 1))
 
@@ -216,7 +217,7 @@ class TestWhatCame:
         assert not ask("federation.exactly_once", federation_canary=through).failures
         silent = {each.id: Sent(None, "it serves no metrics", silent=True) for each in MODEL.synapse}
         told = ask("federation.exactly_once", federation_canary=through, federation_counters=silent)
-        assert "serves no metrics" in only(told, Status.WARNED).headline
+        assert "and 14 more have sent is not known: they serve no metrics" in only(told, Status.WARNED).headline
         assert not ask("federation.exactly_once", federation_canary=seen, federation_counters=silent).failures
 
     def test_counters_of_a_process_that_must_not_send(self) -> None:
