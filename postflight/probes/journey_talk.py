@@ -7,19 +7,20 @@ import secrets as randomness
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from postflight.limits import Limit
 from postflight.probes.canary_user import CLIENT, LOCALPART
 from postflight.probes.canary_user import DEVICE as FIRST_DEVICE
-from postflight.probes.journey_steps import Step, Trail, has, listed, within
+from postflight.probes.journey_steps import Trail, has, listed, within
 from postflight.probes.olm import ROOM_KEY, SIGNED, Device, Json, NotWhatWasSent, RoomSession, read_in_room
 from postflight.secrets import Secret
 
 MESSAGE, ENCRYPTED = "m.room.message", "m.room.encrypted"
 #: What one sync may bring along, of the one room; and how long it waits for it, in milliseconds.
-NEWEST, POLL = 20, 1000
+NEWEST, POLL = 20, 500
 #: One-time keys of a killed run that are handed out before the one of this run.
 STALE = 5
 
@@ -51,23 +52,22 @@ class Talk:
             count = int(said["one_time_key_counts"][SIGNED])
 
         _, synced, uploaded = self.trail.side_by_side([self.who_am_i, self.first_sync, upload])
-        writing = [self.plain, *([lambda: self.encrypted(keys, count)] if uploaded else [])]
-        if not synced:
-            self.trail.side_by_side(writing)
-            return
-        over = [threading.Event() for _ in writing]
+        writing: list[Callable[[threading.Event], None]] = [self.plain]
+        if uploaded:
+            writing.append(partial(self.encrypted, keys, count))
+        sent = [threading.Event() for _ in writing]
 
-        def until_over(write: Callable[[], object], mark: threading.Event) -> Callable[[], None]:
+        def writer(write: Callable[[threading.Event], None], mark: threading.Event) -> Callable[[], None]:
             def run() -> None:
                 try:
-                    write()
+                    write(mark)
                 finally:
                     mark.set()
 
             return run
 
-        works = [until_over(write, mark) for write, mark in zip(writing, over, strict=True)]
-        self.trail.side_by_side([*works, lambda: self.read_along(over)])
+        works = [writer(write, mark) for write, mark in zip(writing, sent, strict=True)]
+        self.trail.side_by_side([*works, *([partial(self.read_along, sent)] if synced else [])])
 
     def who_am_i(self) -> None:
         def look(said: Mapping[str, Any]) -> str:
@@ -79,17 +79,18 @@ class Talk:
     def first_sync(self) -> None:
         self.sync("first sync", 1, 0)
 
-    def plain(self) -> None:
+    def plain(self, all_sent: threading.Event) -> None:
         """The first session writes; the message is read by its id, among the room's messages, and by sync."""
         nonce = randomness.token_hex(8)
         sent = {"msgtype": "m.text", "body": f"{LOCALPART} journey {nonce}"}
         id = self.send("sending", MESSAGE, nonce, sent)
         self.owed.append(("the message", lambda: self.arrived(id, sent)))
+        all_sent.set()
         self.trail.side_by_side(
             [lambda: self.read("reading an event", id, sent), lambda: self.look_back("reading messages", id, sent)]
         )
 
-    def encrypted(self, uploaded: Json, count: int) -> None:
+    def encrypted(self, uploaded: Json, count: int, all_sent: threading.Event) -> None:
         """The first session learns of the second one's keys, gives it the room's, and writes what only those read."""
         asked: Json = {"device_keys": {self.device.user: [self.device.name]}}
         mine = uploaded["device_keys"]
@@ -114,7 +115,7 @@ class Talk:
             token=self.first,
             body={"messages": {self.device.user: {self.device.name: letter}}},
         )
-        self.owed.append(("the key of the encrypted room", lambda: self.opened(letter)))
+        self.owed.append(("the room's key", lambda: self.opened(letter)))
         inner = {"msgtype": "m.text", "body": f"{LOCALPART} journey {nonce}"}
         sealed = session.write(inner, MESSAGE)
         id = self.send("encrypted sending", ENCRYPTED, nonce, sealed)
@@ -124,6 +125,7 @@ class Talk:
             return self.understood(sealed, inner) if came == "" else came
 
         self.owed.append(("the encrypted message", state))
+        all_sent.set()
         self.read("reading an encrypted event", id, sealed)
 
     def claim(self, uploaded: Json, count: int) -> Json:
@@ -182,24 +184,22 @@ class Talk:
         self.letters += listed(within(said, "to_device").get("events"))
         self.came += listed(within(said, "rooms", "join", self.room, "timeline").get("events"))
 
-    def read_along(self, over: Sequence[threading.Event]) -> None:
+    def read_along(self, sent: Sequence[threading.Event]) -> None:
         """Sync until all that is owed has come, or it has had its time after the last was sent. Raises Stopped."""
         until = 0.0
         while True:
-            done = all(mark.is_set() for mark in over)
-            self.sync("sync", NEWEST, POLL)
-            if done:
-                late = [what for what, state in self.owed if state() is None]
+            if all(mark.is_set() for mark in sent):
+                late = any(state() is None for _, state in self.owed)
                 until = until or time.monotonic() + min(Limit.SYNC, self.trail.door.time_left)
                 if not late or time.monotonic() > until:
                     break
-        last = next(each for each in reversed(self.trail.steps) if each.name == "sync")
+            self.sync("sync", NEWEST, POLL)
+        last = next(each for each in reversed(self.trail.steps) if each.name.endswith("sync"))
         for what, state in self.owed:
             if (said := state()) != "":
-                wrong = said or f"{what} has not come {Limit.SYNC:g} s after it was sent"
-                self.trail.steps.append(
-                    Step(f"sync: {what}", last.method, last.route, last.answer, False, wrong, late=said is None)
-                )
+                wrong = said or f"it has not come {Limit.SYNC:g} s after it was sent"
+                missed = replace(last, name=f"{what} by sync", good=False, wrong=wrong, late=said is None)
+                self.trail.steps.append(missed)
 
     def arrived(self, id: str, content: Json) -> str | None:
         found = next((each for each in self.came if each.get("event_id") == id), None)
