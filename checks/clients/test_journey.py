@@ -158,7 +158,11 @@ def _needs(deployment: Deployment, journey: Journey) -> tuple[str, ...]:
     main = journey.main
     mine = [each for each in deployment.synapse if each.side is Side.MAIN and each.serves_with(main)]
     writers = {name for names in lists_of(main.config or {}).values() for name in names}
-    parts = [each.id for each in mine if each.is_main or "client" in resources_of(each) or each.instance in writers]
+    parts = [
+        each.id
+        for each in mine
+        if each.is_main or each.config is None or "client" in resources_of(each) or each.instance in writers
+    ]
     doors = [part for proxy in deployment.proxies for part in (proxy.id, *(pod.id for pod in proxy.pods))]
     return tuple(dict.fromkeys((main.id, *parts, *doors)))
 

@@ -19,7 +19,7 @@ from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
 from postflight.probes.canary_user import CLIENT, UNKNOWN_TOKEN, Hindered, ProbeRoom, ProbeUser, log_out, login_of
 from postflight.probes.doors import client_host, public_host
-from postflight.probes.journey_steps import Step, Stopped, Trail, has
+from postflight.probes.journey_steps import AGAIN, Step, Stopped, Trail, has
 from postflight.probes.journey_talk import Talk
 from postflight.probes.leads import Outside, lead
 from postflight.probes.olm import Device
@@ -33,8 +33,6 @@ DEVICE = "POSTFLIGHT-2"
 WELL_KNOWN = "/.well-known/matrix/client"
 VERSIONS = "/_matrix/client/versions"
 NOT_FOUND = "M_NOT_FOUND"
-#: Seconds between two looks whether a session has ended.
-AGAIN = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,8 @@ def _arrive(trail: Trail, user: ProbeUser) -> Secret:
     """The token of the second session. Raises Stopped."""
     trail.take("versions", "GET", VERSIONS, look=has("versions"))
     asked = login_of(user.password.reveal(), DEVICE)
-    said = trail.take("login", "POST", f"{CLIENT}/login", body=asked, look=has("access_token", "user_id"))
+    look = has("access_token", "user_id")
+    said = trail.take("login", "POST", f"{CLIENT}/login", body=asked, look=look, limit=Limit.ROOM)
     return Secret(str(said["access_token"]))
 
 
@@ -147,4 +146,5 @@ def _gone(trail: Trail, name: str, route: str, token: Secret, what: str, refusal
         time.sleep(AGAIN)
     good = (said.status, said.json.get("errcode")) == refusal
     wrong = f"{what} is still there {Limit.LOGGED_OUT:g} s after it was logged out" if said.status == 200 else ""
-    trail.steps.append(Step(name, "GET", route, answer, good, wrong, expected=f"{refusal[0]} {refusal[1]}"))
+    expected = f"{refusal[0]} {refusal[1]}"
+    trail.steps.append(Step(name, "GET", route, answer, good, wrong, late=bool(wrong), expected=expected))

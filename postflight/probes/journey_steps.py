@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 from postflight.cluster.threads import in_threads
+from postflight.limits import Limit
 from postflight.probes.visitor import Answer, Visitor
 from postflight.secrets import Secret
 
 Json = dict[str, Any]
+#: Seconds between two looks at what only time may mend.
+AGAIN = 0.2
+
+
+class Late(str):
+    """What is amiss with an answer, and may be no more in a moment: processes learn of things one after the other."""
+
+
+#: What is amiss with an answer, "" for nothing.
 Look = Callable[[Mapping[str, Any]], str]
 
 
@@ -54,15 +65,22 @@ class Trail:
         body: object = None,
         query: Mapping[str, str] | None = None,
         look: Look | None = None,
+        limit: float = Limit.HTTP,
     ) -> Mapping[str, Any]:
         """One step, as the second session or with another ``token``. ``parts`` stand in the path where ``route`` has
-        braces, ``look`` says what is amiss with the answer. Raises Stopped where anything is."""
+        braces, ``look`` says what is amiss with the answer; what is late is asked for again. Raises Stopped where
+        anything is amiss."""
         path = route.format(*(quote(each, safe="") for each in parts))
-        answer = self.door.ask(method, path, token=token or self.token, body=body, query=query)
-        said = answer.said.json
-        wrong = look(said) if look and answer.said.status == 200 else ""
-        good = answer.said.status == 200 and not wrong
-        self.steps.append(Step(name, method, route.replace("{}", "…"), answer, good, wrong))
+        until = time.monotonic() + min(Limit.SYNC, self.door.time_left)
+        while True:
+            answer = self.door.ask(method, path, token=token or self.token, body=body, query=query, limit=limit)
+            said = answer.said.json
+            wrong = look(said) if look and answer.said.status == 200 else ""
+            if not isinstance(wrong, Late) or time.monotonic() > until:
+                break
+            time.sleep(AGAIN)
+        good, late = answer.said.status == 200 and not wrong, isinstance(wrong, Late)
+        self.steps.append(Step(name, method, route.replace("{}", "…"), answer, good, str(wrong), late))
         if not good:
             raise Stopped(name)
         return said

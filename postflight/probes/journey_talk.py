@@ -14,7 +14,7 @@ from typing import Any
 from postflight.limits import Limit
 from postflight.probes.canary_user import CLIENT, LOCALPART
 from postflight.probes.canary_user import DEVICE as FIRST_DEVICE
-from postflight.probes.journey_steps import Trail, has, listed, within
+from postflight.probes.journey_steps import Late, Trail, has, listed, within
 from postflight.probes.olm import ROOM_KEY, SIGNED, Device, Json, NotWhatWasSent, RoomSession, read_in_room
 from postflight.secrets import Secret
 
@@ -98,7 +98,9 @@ class Talk:
         def same(said: Mapping[str, Any]) -> str:
             found = within(said, "device_keys", self.device.user, self.device.name)
             bare = {key: value for key, value in found.items() if key != "unsigned"}
-            return "" if bare == mine else "they are not the keys that were uploaded" if found else "there are none"
+            return (
+                "" if bare == mine else "they are not the keys that were uploaded" if found else Late("there are none")
+            )
 
         said = self.trail.take("key query", "POST", f"{CLIENT}/keys/query", token=self.first, body=asked, look=same)
         keys = within(said, "device_keys", self.device.user, self.device.name)
@@ -137,7 +139,7 @@ class Talk:
             nonlocal found
             found = within(said, "one_time_keys", self.device.user, self.device.name)
             fine = more or found.items() <= uploaded.items()
-            return "there is none" if not found else "" if fine else "it is not the key that was uploaded"
+            return Late("there is none") if not found else "" if fine else "it is not the key that was uploaded"
 
         for each in range(tries := max(1, min(count, STALE))):
             more = each < tries - 1
@@ -151,7 +153,15 @@ class Talk:
         """The event's id. Raises Stopped."""
         route = f"{CLIENT}/rooms/{{}}/send/{kind}/{{}}"
         said = self.trail.take(
-            name, "PUT", route, self.room, nonce, token=self.first, body=content, look=has("event_id")
+            name,
+            "PUT",
+            route,
+            self.room,
+            nonce,
+            token=self.first,
+            body=content,
+            look=has("event_id"),
+            limit=Limit.ROOM,
         )
         return str(said["event_id"])
 
@@ -164,8 +174,9 @@ class Talk:
     def look_back(self, name: str, id: str, content: Json) -> None:
         def look(said: Mapping[str, Any]) -> str:
             found = next((each for each in listed(said.get("chunk")) if each.get("event_id") == id), None)
-            same = found is not None and found.get("content") == content
-            return "" if same else "the message just sent is not among the newest" if found is None else "it is altered"
+            if found is None:
+                return Late("the message just sent is not among the newest")
+            return "" if found.get("content") == content else "it is altered"
 
         query = {"dir": "b", "limit": str(NEWEST)}
         self.trail.take(name, "GET", f"{CLIENT}/rooms/{{}}/messages", self.room, query=query, look=look)
