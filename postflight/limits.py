@@ -62,5 +62,11 @@ class Limit:
     """Removing what a run made, and proving that it is gone."""
     CALLS: Final = 20.0
     """A probe of the way into a call."""
+    JOURNEY: Final = 60.0
+    """The probe user's whole way through the front door, waits for a rate limit included."""
+    SYNC: Final = 8.0
+    """Until what was sent is there for another session, or through another process."""
+    LOGGED_OUT: Final = 4.0
+    """Until every process knows that a session has ended."""
     PROGRESS: Final = 5.0
     """Between two looks at something that must move."""

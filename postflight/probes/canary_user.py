@@ -43,6 +43,8 @@ LOOKS = 8
 ROOM_VERSION = "10"
 REGISTER = "/_synapse/admin/v1/register"
 CLIENT = "/_matrix/client/v3"
+UNKNOWN_TOKEN = "M_UNKNOWN_TOKEN"
+NO_PASSWORD = Secret("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,12 @@ class Hindered:
 
 @dataclass(frozen=True, slots=True)
 class ProbeUser:
-    """Logged in for this run. ``home`` is the process that it logged in at."""
+    """Logged in for this run. ``home`` is the process that it logged in at; ``password`` opens a second session."""
 
     user_id: str
     token: Secret
     home: SynapseProcess
+    password: Secret = NO_PASSWORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,8 @@ def canary_user(
         return Hindered(f"{main.workload_name} does not let the probe user in that was just registered", main.id)
     token = Secret(str(answer["access_token"]))
     redactor.register(token, "the probe user's token")
-    user = ProbeUser(str(answer["user_id"]), token, main)
-    traces.will_make(f"a session of {user.user_id}", lambda: _log_out(access, user))
+    user = ProbeUser(str(answer["user_id"]), token, main, Secret(password))
+    traces.will_make(f"a session of {user.user_id}", lambda: log_out(access, main, token))
     return user
 
 
@@ -139,6 +142,27 @@ def send(homeserver: Matrix, room: ProbeRoom, nonce: str, limit: float = Limit.R
     where = f"{CLIENT}/rooms/{quote(room.room_id)}/send/m.room.message/{nonce}"
     body = {"msgtype": "m.text", "body": f"{LOCALPART} {nonce}"}
     return str(homeserver.request("PUT", where, body, token=room.user.token, limit=limit)["event_id"])
+
+
+def login_of(password: str, device: str) -> dict[str, object]:
+    """What the probe user says to log in: a session of a device of that name, which a later one replaces."""
+    return {
+        "type": "m.login.password",
+        "identifier": {"type": "m.id.user", "user": LOCALPART},
+        "password": password,
+        "device_id": device,
+        "initial_device_display_name": LOCALPART,
+    }
+
+
+def log_out(access: Access, home: SynapseProcess, token: Secret) -> None:
+    """End the session of a token; one that has ended already is ended. Raises MatrixError."""
+    try:
+        with matrix(access, home) as homeserver:
+            homeserver.request("POST", f"{CLIENT}/logout", {}, token=token)
+    except MatrixError as error:
+        if error.errcode != UNKNOWN_TOKEN:
+            raise
 
 
 def remember(homeserver: Matrix, room: ProbeRoom) -> None:
@@ -198,13 +222,7 @@ def _joined(homeserver: Matrix, user: ProbeUser) -> frozenset[str]:
 
 def _log_in(homeserver: Matrix, password: str) -> dict[str, object] | None:
     """None where there is no such user yet."""
-    asked = {
-        "type": "m.login.password",
-        "identifier": {"type": "m.id.user", "user": LOCALPART},
-        "password": password,
-        "device_id": DEVICE,
-        "initial_device_display_name": LOCALPART,
-    }
+    asked = login_of(password, DEVICE)
     try:
         return homeserver.request("POST", f"{CLIENT}/login", asked, limit=Limit.CANARY_USER - 2)
     except MatrixError as error:
@@ -236,8 +254,3 @@ def _register(homeserver: Matrix, secret: str, password: str) -> None:
 
 def _hmac(key: str, text: str, kind: str) -> bytes:
     return hmac.new(key.encode(), text.encode(), getattr(hashlib, kind)).digest()
-
-
-def _log_out(access: Access, user: ProbeUser) -> None:
-    with matrix(access, user.home) as homeserver:
-        homeserver.request("POST", f"{CLIENT}/logout", {}, token=user.token)

@@ -26,12 +26,14 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One answer. ``status`` is 0 and ``problem`` set where none came. ``text`` may hold a token: it never prints."""
+    """One answer. ``status`` is 0 and ``problem`` set where none came. ``text`` may hold a token: it never prints.
+    ``server`` is what it calls itself, where that was looked at."""
 
     pod: str
     status: int = 0
     text: str = field(default="", repr=False)
     problem: str = ""
+    server: str = ""
 
     @property
     def json(self) -> Mapping[str, Any]:

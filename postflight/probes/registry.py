@@ -29,6 +29,7 @@ MODULES = (
     "media_doors",
     "closed_doors",
     "arrival",
+    "journey",
     "rendering",
     "known_settings",
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from checks import test_leftovers
 from checks.calls import test_matrixrtc
-from checks.clients import test_closed_doors
+from checks.clients import test_closed_doors, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
 from checks.li import test_identity, test_main_database_rights
@@ -41,7 +41,7 @@ from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import calling, processes, recorded, stores
+from tests.unit import calling, front, processes, recorded, stores
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
@@ -49,6 +49,7 @@ MODULES = (
     test_leftovers,
     test_matrixrtc,
     test_closed_doors,
+    test_journey,
     test_connections,
     test_login,
     test_names,
@@ -91,6 +92,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "calls_discovery": calling.discovery(model),
         "calls_chain": calling.chain(model),
         "closed_doors": processes.shut(model),
+        "client_journey": front.journey(model),
         "redactor": Redactor(),
         "settings": Settings(),
         "database_logins": stores.logins(model),

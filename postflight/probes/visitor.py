@@ -1,0 +1,170 @@
+"""Requests by the front door, as a client sends them: each path leads where the public address has it led, over
+connections that are kept open."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from postflight.cluster.access import Access
+from postflight.cluster.api import ApiError
+from postflight.cluster.snapshot import Snapshot
+from postflight.deployment.call_parts import Proxy
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess
+from postflight.limits import Limit
+from postflight.probes.doors import front_door
+from postflight.probes.http import Door, Said, origin
+from postflight.probes.leads import Lead, lead
+from postflight.probes.matrix import LIMITED
+from postflight.secrets import Secret
+
+if TYPE_CHECKING:
+    import httpx
+
+#: Seconds to wait where a rate limit does not say how long.
+PAUSE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one request. ``proxy`` is the one that it came in by; ``unseen``: it could not be asked from here,
+    which says nothing of the deployment."""
+
+    lead: Lead
+    said: Said
+    proxy: Proxy | None = None
+    unseen: bool = False
+
+
+@dataclass(slots=True)
+class Visitor:
+    """Whoever comes in by the front door of ``host``, at ``base`` beneath it, until ``deadline`` (of the monotonic
+    clock). Safe to use from several threads."""
+
+    deployment: Deployment
+    snapshot: Snapshot
+    access: Access
+    main: SynapseProcess
+    host: str
+    deadline: float
+    open_ways: ExitStack
+    base: str = ""
+    _clients: dict[tuple[str, int, bool], tuple[str, httpx.Client]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def time_left(self) -> float:
+        return max(0.1, self.deadline - time.monotonic())
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: Secret | None = None,
+        body: object = None,
+        query: Mapping[str, str] | None = None,
+        limit: float = Limit.HTTP,
+    ) -> Answer:
+        """One request; one that is limited by rate is sent again when it may be, within ``limit`` seconds."""
+        led = self._lead(f"{self.base}{path}")
+        if led.door is None:
+            return Answer(led, Said("", problem=led.problem))
+        proxy = next((each for each in self.deployment.proxies if led.door.pod in each.pods), None)
+        until = time.monotonic() + min(limit, self.time_left)
+        while True:
+            try:
+                said = self._once(led.door, method, f"{self.base}{path}", token, body, query, until)
+            except (ApiError, OSError) as error:
+                unseen = isinstance(error, ApiError)
+                return Answer(led, Said(led.door.pod.name, problem=_line(error)), proxy, unseen)
+            pause = _pause(said)
+            if said.status != LIMITED or time.monotonic() + pause > until:
+                return Answer(led, said, proxy)
+            time.sleep(pause)
+
+    def _lead(self, path: str) -> Lead:
+        """Where clients end up; the deployment's first proxy, else main, where nothing says where they do."""
+        found = lead(self.deployment, self.snapshot, self.main, self.host, path)
+        if isinstance(found, Lead):
+            return found
+        door = front_door(self.deployment, self.main)
+        if door is None:
+            return Lead(None, "", problem=f"{self.host}: {found.why}, and no client listener of Synapse is known")
+        backend = next(
+            (p.client.backend(path) for p in self.deployment.proxies if door.pod in p.pods and p.client), None
+        )
+        return Lead(door, f"through {door.pod.name}", backend=backend, limit=f"{self.host}: {found.why}")
+
+    def _once(
+        self,
+        door: Door,
+        method: str,
+        path: str,
+        token: Secret | None,
+        body: object,
+        query: Mapping[str, str] | None,
+        until: float,
+    ) -> Said:
+        """Raises ApiError where no way leads there, OSError where nothing answers on it."""
+        import httpx
+
+        headers = {"Host": door.host} if door.host else {}
+        if token:
+            headers["Authorization"] = f"Bearer {token.reveal()}"
+        given: dict[str, Any] = {"params": query, "headers": headers} | ({} if body is None else {"json": body})
+
+        def send(client: httpx.Client, url: str) -> Said:
+            limits = httpx.Timeout(max(0.1, until - time.monotonic()), connect=Limit.CONNECT)
+            answer = client.request(method, f"{url}{path}", timeout=limits, **given)
+            return Said(door.pod.name, answer.status_code, answer.text, server=answer.headers.get("Server", "")[:40])
+
+        try:
+            url, client = self._way(door)
+            try:
+                return send(client, url)
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
+                # A way that broke says why only where it ends: once more, over one of its own.
+                with self._reached(door) as url, self._client() as fresh:
+                    return send(fresh, url)
+        except httpx.TimeoutException as error:
+            raise ConnectionError("no answer in time") from error
+        except httpx.HTTPError as error:
+            raise ConnectionError(_line(error)) from error
+
+    def _way(self, door: Door) -> tuple[str, httpx.Client]:
+        """The beginning of a door's URLs, and the client whose connections lead there. Raises ApiError."""
+        # By whatever name it is asked, the connections are the same.
+        key = (door.pod.id, door.port, door.tls)
+        with self._lock:
+            if key not in self._clients:
+                url = self.open_ways.enter_context(self._reached(door))
+                self._clients[key] = (url, self.open_ways.enter_context(self._client()))
+            return self._clients[key]
+
+    @contextmanager
+    def _reached(self, door: Door) -> Iterator[str]:
+        pod = door.pod
+        with self.access.to_pod(pod.namespace, pod.name, pod.ip, door.port) as (host, port):
+            yield origin(host, port, tls=door.tls)
+
+    @staticmethod
+    def _client() -> httpx.Client:
+        """It looks at no certificate: what is behind the port is meant."""
+        import httpx
+
+        return httpx.Client(verify=False, trust_env=False, headers={"User-Agent": "postflight"})
+
+
+def _pause(said: Said) -> float:
+    told = said.json.get("retry_after_ms")
+    return float(told) / 1000 if isinstance(told, int | float) else PAUSE
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
