@@ -8,6 +8,7 @@ from postflight.deployment.parts import Side, SynapseProcess
 from postflight.probes.closed_doors import ClosedDoors, Knock, is_on
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
+from postflight.words import several
 
 #: Steps of a registration that anybody takes (Client-Server API, 5.6).
 FREE = frozenset({"m.login.dummy", "m.login.terms"})
@@ -128,5 +129,4 @@ def _unseen(seen: ClosedDoors, knock: Knock, line: str, judge: Judge) -> None:
 
 
 def _names(processes: Sequence[SynapseProcess]) -> str:
-    names = list(dict.fromkeys(each.workload_name for each in processes))
-    return names[0] + (f" and {len(names) - 1} more" if names[1:] else "")
+    return several(dict.fromkeys(each.workload_name for each in processes))

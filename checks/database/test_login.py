@@ -12,6 +12,7 @@ from postflight.secrets import Redactor
 from postflight.settings import Settings
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
+from postflight.words import several
 
 #: Answers of a living server that say that this login is wrong. A database that is missing is
 #: database.names' to say: its password was accepted.
@@ -219,8 +220,7 @@ def _server(host: str) -> str:
 
 
 def _who(uses: Iterable[DatabaseUse]) -> str:
-    names = list(dict.fromkeys(name_of(use.workload).rpartition(" ")[2] for use in uses))
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return several(dict.fromkeys(name_of(use.workload).rpartition(" ")[2] for use in uses))
 
 
 def _count(uses: list[DatabaseUse]) -> str:

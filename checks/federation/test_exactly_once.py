@@ -21,6 +21,7 @@ from postflight.probes.federation_counters import Sent
 from postflight.probes.probe import NotTried, Refusal
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
+from postflight.words import several
 
 SAME_LIST = f"put one {LIST} that names every sender and nothing else into the configuration that all processes share"
 #: Names of servers that do not exist, so many that every place of a list is met.
@@ -262,8 +263,10 @@ def _uncounted(deployment: Deployment, counters: Mapping[str, Sent], judge: Judg
     asked = [(each, counters[each.id]) for each in deployment.synapse if each.id in counters]
     silent = [each.instance for each, seen in asked if seen.silent]
     if silent:
-        more = f" and {len(silent) - 1} more" if silent[1:] else ""
-        judge.unproven("metrics", f"what {silent[0]}{more} has sent is not known: it serves no metrics")
+        line = f"what {several(silent)} has sent is not known: it serves no metrics"
+        if silent[1:]:
+            line = f"what {several(silent)} have sent is not known: they serve no metrics"
+        judge.unproven("metrics", line)
     for each, seen in asked:
         if seen.problem and not seen.silent:
             judge.unknown(each.id, f"what {each.instance} has sent is not known: {seen.problem}")

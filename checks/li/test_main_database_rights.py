@@ -5,6 +5,7 @@ from postflight.probes.databases import LoginOutcome
 from postflight.probes.li import Attempt, MainRights, Role
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
+from postflight.words import several
 
 REFUSED = (LoginOutcome.PASSWORD, LoginOutcome.NO_ROLE, LoginOutcome.NOT_ALLOWED, LoginOutcome.NO_SCRAM)
 NAMED = 3
@@ -100,5 +101,4 @@ def _login(attempt: Attempt, needs: tuple[str, ...], judge: Judge) -> None:
 
 
 def _some(tables: tuple[str, ...]) -> str:
-    names = [each.removeprefix("public.") for each in tables]
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "") or "nothing"
+    return several((each.removeprefix("public.") for each in tables), NAMED) if tables else "nothing"

@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from postflight.check import check
@@ -10,6 +10,7 @@ from postflight.probes.li_import import Imported, allowed
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity, Status
+from postflight.words import several
 
 #: Bytes that LI may be behind: two WAL segments and what a busy second writes.
 BEHIND = 64 * 2**20
@@ -192,11 +193,11 @@ def _waiting(
     barred = {each: role.name for role in rights.roles for each in role.unreadable if each in waiting}
     if barred:
         role = next(iter(barred.values()))
-        headline = f"LI gets no row of {_some(list(barred))}: role {role} may not read it in main's database"
-        cause = f"role {role} has no SELECT on {_some(list(barred))}, so that the first copy never ends"
+        headline = f"LI gets no row of {_some(barred)}: role {role} may not read it in main's database"
+        cause = f"role {role} has no SELECT on {_some(barred)}, so that the first copy never ends"
         remedy = f"GRANT SELECT ON {', '.join(list(barred)[:NAMED])} TO {role}, in main's database"
     else:
-        headline = f"LI's copy of {_some(list(waiting))} is not complete"
+        headline = f"LI's copy of {_some(waiting)} is not complete"
         cause = "the first copy still runs, or fails and is tried again"
         remedy = "wait for the copy to end; if it does not, the log of LI's PostgreSQL says why"
     judge.wrong(
@@ -285,7 +286,5 @@ def _stopped(li: LawfulIntercept) -> tuple[str, ...]:
     return (li.id, *dict.fromkeys(part for each in li.processes for part in (each.id, each.workload)))
 
 
-def _some(tables: list[str]) -> str:
-    names = [each.removeprefix("public.") for each in tables]
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+def _some(tables: Iterable[str]) -> str:
+    return several((each.removeprefix("public.") for each in tables), NAMED)

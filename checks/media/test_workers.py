@@ -3,7 +3,7 @@ from collections.abc import Collection, Mapping, Sequence
 from postflight.check import check
 from postflight.deployment.media import APP, JOBS, SWITCH, MediaSide, holds_media, jobs_of, media_sides
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side, SynapseProcess
+from postflight.deployment.parts import Side, SynapseProcess, names_of
 from postflight.probes.media_doors import MediaDoor
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
@@ -48,15 +48,15 @@ def _silent(doors: Sequence[MediaDoor], workers: Collection[SynapseProcess], jud
         process = door.process
         if door.unasked:
             say = judge.unknown if process in workers else judge.unproven
-            say(process.id, f"whether {_name(process)} serves media was not seen: {door.problem}")
+            say(process.id, f"whether {process.name} serves media was not seen: {door.problem}")
         elif door.problem:
             up = process.pod is not None and process.pod.ready
-            line = f"{_name(process)} could not be asked for media: {door.problem}"
+            line = f"{process.name} could not be asked for media: {door.problem}"
             (judge.unknown if up else judge.unavailable)(process.id, line)
         elif door.broken:
             judge.unavailable(
                 process.id,
-                f"{_name(process)} knows media requests and fails at them: {door.broken[0].status}",
+                f"{process.name} knows media requests and fails at them: {door.broken[0].status}",
                 observed="; ".join(map(str, door.broken)),
                 expected="404 M_NOT_FOUND for a file that does not exist",
             )
@@ -70,12 +70,12 @@ def _strays(side: MediaSide, doors: Mapping[str, MediaDoor], judge: Judge) -> No
         value = (first.config or {}).get(SWITCH, True)
         judge.wrong(
             first.id,
-            f"{_names(strays)} serve{'s' if len(strays) == 1 else ''} media too, beside {_names(side.workers)}",
-            observed=f"{_name(first)} answers {'; '.join(map(str, doors[first.id].answers))}",
+            f"{names_of(strays)} serve{'s' if len(strays) == 1 else ''} media too, beside {names_of(side.workers)}",
+            observed=f"{first.name} answers {'; '.join(map(str, doors[first.id].answers))}",
             expected="404 M_UNRECOGNIZED from all that are no media workers",
-            cause=f"{SWITCH} is {str(value).lower()}{'' if SWITCH in (first.config or {}) else ' (not set)'} for {_name(first)}",
-            remedy=f"set {SWITCH}: false in the configuration that all processes share, then restart {_names(strays)}",
-            evidence=tuple(_name(each) for each in strays),
+            cause=f"{SWITCH} is {str(value).lower()}{'' if SWITCH in (first.config or {}) else ' (not set)'} for {first.name}",
+            remedy=f"set {SWITCH}: false in the configuration that all processes share, then restart {names_of(strays)}",
+            evidence=tuple(each.name for each in strays),
         )
 
 
@@ -86,19 +86,19 @@ def _deaf(meant: Sequence[SynapseProcess], doors: Mapping[str, MediaDoor], judge
     first, one = deaf[0], len(deaf) == 1
     why = "it has a media repository, and no listener for it" if holds_media(first) else f"{SWITCH} is false"
     if first.is_main:
-        headline = f"nobody answers media requests: {_names(deaf)} refuses them ({why}), and there is no media worker"
+        headline = f"nobody answers media requests: {names_of(deaf)} refuses them ({why}), and there is no media worker"
         remedy = f"set {SWITCH}: true, or deploy a media worker"
     else:
-        headline = f"{_names(deaf)} listen{'s' if one else ''} for media and refuse{'s' if one else ''} it: {why}"
+        headline = f"{names_of(deaf)} listen{'s' if one else ''} for media and refuse{'s' if one else ''} it: {why}"
         remedy = f"make it a media worker (worker_app: {APP}), or take media out of its listener"
     judge.wrong(
         first.id,
         headline,
-        observed=f"{_name(first)} answers {'; '.join(map(str, doors[first.id].answers))}",
+        observed=f"{first.name} answers {'; '.join(map(str, doors[first.id].answers))}",
         expected="401 M_MISSING_TOKEN, or 404 M_NOT_FOUND for a file that does not exist",
-        cause=f"{why} for {_name(first)}, whose app is {first.app}",
+        cause=f"{why} for {first.name}, whose app is {first.app}",
         remedy=remedy,
-        evidence=tuple(_name(each) for each in deaf),
+        evidence=tuple(each.name for each in deaf),
     )
 
 
@@ -131,7 +131,7 @@ def _jobs(side: MediaSide, judge: Judge) -> None:
             remedy=f"set {JOBS} to {_instances(side.workers or runs)[0]} for all",
         )
     elif runs[0].pod is None or not runs[0].pod.ready:
-        judge.unavailable(runs[0].id, f"{_name(runs[0])} runs the media background jobs and is not up")
+        judge.unavailable(runs[0].id, f"{runs[0].name} runs the media background jobs and is not up")
 
 
 def _hint(named: Collection[str], side: MediaSide) -> str:
@@ -144,12 +144,3 @@ def _hint(named: Collection[str], side: MediaSide) -> str:
 
 def _instances(processes: Sequence[SynapseProcess]) -> list[str]:
     return sorted({each.instance for each in processes})
-
-
-def _name(process: SynapseProcess) -> str:
-    return process.pod.name if process.pod else process.workload_name
-
-
-def _names(processes: Sequence[SynapseProcess]) -> str:
-    more = len(processes) - 1
-    return _name(processes[0]) + (f" and {more} more" if more else "")

@@ -6,7 +6,7 @@ from postflight.check import check
 from postflight.cluster.kinds import CONFIG_MAP
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import SynapseProcess, several
+from postflight.deployment.parts import SynapseProcess, names_of
 from postflight.deployment.refusals import Refusal, refusals
 from postflight.probes.known_settings import KnownSettings
 from postflight.probes.probe import NotTried
@@ -69,16 +69,16 @@ def test_every_setting_is_one_that_the_running_synapse_reads_and_takes(
     for refusal, processes in refused.items():
         _refused(refusal, processes, judge)
     for refusal, processes in later.items():
-        line = f"{several(processes)} will not start another time, as upstream has it: {refusal.why}"
+        line = f"{names_of(processes)} will not start another time, as upstream has it: {refusal.why}"
         judge.warn(processes[0].id, line, remedy=refusal.remedy)
     for image, processes in unasked.items():
         if isinstance(known_settings, NotTried):
-            line = f"that the Synapse of {several(processes)} reads what is set was not seen: {known_settings.reason}"
+            line = f"that the Synapse of {names_of(processes)} reads what is set was not seen: {known_settings.reason}"
             judge.unproven(processes[0].id, line)
             continue
         said = told.get(image)
         why = f"{said.asked}: {said.problem}" if said else "no container of it runs"
-        line = f"which settings the Synapse of {several(processes)} reads is not known ({image}: {why})"
+        line = f"which settings the Synapse of {names_of(processes)} reads is not known ({image}: {why})"
         judge.unknown(processes[0].id, line, needs=tuple(each.id for each in processes))
 
 
@@ -111,17 +111,17 @@ def _unknown(
         judge.wrong(
             processes[0].id,
             f"{spelt} is no setting of Synapse: {right} is meant, and is not set",
-            observed=f"{spelt} in the configuration of {several(processes)}{where}; {release} reads no such setting",
+            observed=f"{spelt} in the configuration of {names_of(processes)}{where}; {release} reads no such setting",
             expected=right,
             cause=f"{spelt} is misspelt: Synapse passes over it without a word",
-            remedy=f"call it {right}, and restart {several(processes)}",
+            remedy=f"call it {right}, and restart {names_of(processes)}",
         )
     elif not section:
         hint = f"; {right} is set beside it" if there_too else ""
         judge.warn(
             processes[0].id,
             f"{spelt} is nothing that {release} reads: it does nothing{hint}",
-            observed=f"in the configuration of {several(processes)}{where}",
+            observed=f"in the configuration of {names_of(processes)}{where}",
             expected="settings that the release reads; x-... for what is one's own",
             remedy=f"take {spelt} out, or run the release that reads it",
         )
@@ -159,7 +159,7 @@ def _where(key: str, namespace: str, snapshot: Snapshot) -> str:
 def _refused(refusal: Refusal, processes: Sequence[SynapseProcess], judge: Judge) -> None:
     judge.wrong(
         processes[0].id,
-        f"Synapse refuses the configuration of {several(processes)}: {refusal.why}",
+        f"Synapse refuses the configuration of {names_of(processes)}: {refusal.why}",
         observed=f"not up; in its configuration: {', '.join(refusal.settings)}",
         expected="settings that Synapse takes together",
         cause=refusal.why,

@@ -11,6 +11,7 @@ from postflight.probes.persisters import PersistedRows, has_written
 from postflight.probes.probe import NotTried, Refusal
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
+from postflight.words import several
 
 LIST = f"{SETTING}.{EVENTS}"
 SAME = f"name every persister in {LIST} and in {MAP}, in the configuration that all processes share, and restart them"
@@ -213,8 +214,7 @@ def _uncounted(writers: Writers, counters: Mapping[str, Count]) -> tuple[str, st
 
 
 def _who(processes: Sequence[SynapseProcess]) -> str:
-    first = processes[0].instance
-    return first if len(processes) == 1 else f"{first} and {len(processes) - 1} more"
+    return several(each.instance for each in processes)
 
 
 def _and(names: Iterable[str]) -> str:

@@ -2,7 +2,7 @@ from collections.abc import Mapping, Sequence
 
 from postflight.check import check
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import SynapseProcess, several
+from postflight.deployment.parts import SynapseProcess, names_of
 from postflight.deployment.templates import Unrendered, unrendered
 from postflight.probes.rendering import InitTroubles, Trouble
 from postflight.verdict.judge import Judge
@@ -64,7 +64,7 @@ def test_every_process_runs_on_a_fully_rendered_configuration(
     for each, processes in left.items():
         _left(each, processes, judge)
     for each, processes in later.items():
-        line = f"{several(processes)} will start on a configuration with {each.marker} in {each.setting} the next time"
+        line = f"{names_of(processes)} will start on a configuration with {each.marker} in {each.setting} the next time"
         judge.warn(processes[0].id, line)
     _complaints(whole, init_troubles, judge)
     _same_name(whole, judge)
@@ -109,7 +109,7 @@ def _empty(what: str, trouble: Trouble | None, processes: Sequence[SynapseProces
         cause, remedy = "what should have written it did not", "look at what its init containers write, and where"
     judge.wrong(
         processes[0].id,
-        f"the configuration of {several(processes)} is {what}: {cause}",
+        f"the configuration of {names_of(processes)} is {what}: {cause}",
         observed=said,
         expected="a configuration that parses, with server_name",
         cause=cause,
@@ -122,7 +122,7 @@ def _empty(what: str, trouble: Trouble | None, processes: Sequence[SynapseProces
 def _left(what: Unrendered, processes: Sequence[SynapseProcess], judge: Judge) -> None:
     judge.wrong(
         processes[0].id,
-        f"{what.setting} of {several(processes)} is the placeholder of the template, {what.marker}",
+        f"{what.setting} of {names_of(processes)} is the placeholder of the template, {what.marker}",
         observed=f"{what.marker} in {what.setting}, in {len(processes)} processes",
         expected="no placeholder in a configuration that a process runs on",
         cause=f"{what.variable} was not put in when the file was rendered"
@@ -144,7 +144,7 @@ def _complaints(processes: Sequence[SynapseProcess], init: InitTroubles, judge: 
     for trouble, those in found.items():
         judge.warn(
             those[0].id,
-            f"init container {trouble.container} of {several(those)} ended with exit code 0 and says: {trouble.line}",
+            f"init container {trouble.container} of {names_of(those)} ended with exit code 0 and says: {trouble.line}",
             remedy=f"let the script of {trouble.container} end at a failure (set -e)",
         )
 
@@ -159,7 +159,7 @@ def _same_name(processes: Sequence[SynapseProcess], judge: Judge) -> None:
                 process.id,
                 f"{process.name} calls itself {process.server_name or 'nothing'}, main is {' or '.join(names)}",
                 observed=f"server_name: {process.server_name}",
-                expected=f"server_name: {' or '.join(names)}, as in the configuration of {several(mains)}",
+                expected=f"server_name: {' or '.join(names)}, as in the configuration of {names_of(mains)}",
                 cause=f"the configuration of {process.name} is another than main's",
                 remedy="let all processes of a homeserver share the file that server_name stands in",
             )
@@ -169,12 +169,12 @@ def _not_seen(processes: Sequence[SynapseProcess], init: InitTroubles, judge: Ju
     by_spec = [each for each in processes if each.derived and each.is_up]
     if by_spec:
         why = by_spec[0].config_problem or "its files could not be read"
-        line = f"that {several(by_spec)} run on a rendered configuration was not seen: {why}"
+        line = f"that {names_of(by_spec)} run on a rendered configuration was not seen: {why}"
         judge.unproven(by_spec[0].id, line)
     unread = [each for each in processes if each.pod and each.pod.id in init.unread]
     if unread and unread[0].pod:
         why = init.unread[unread[0].pod.id]
-        line = f"what the init containers of {several(unread)} had to say was not read: {why}"
+        line = f"what the init containers of {names_of(unread)} had to say was not read: {why}"
         judge.unproven(unread[0].id, line)
 
 

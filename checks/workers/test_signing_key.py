@@ -2,7 +2,7 @@ from collections.abc import Mapping, Sequence
 
 from postflight.check import check
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side, several
+from postflight.deployment.parts import Side, names_of
 from postflight.probes.identity import PATH, VERSION, WorkerIdentity
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
@@ -78,14 +78,14 @@ def _same(reference: WorkerIdentity, heard: Sequence[WorkerIdentity], judge: Jud
         first = those[0]
         judge.wrong(
             first.process.id,
-            f"{several([each.process for each in those])} {'sign' if those[1:] else 'signs'} with"
+            f"{names_of([each.process for each in those])} {'sign' if those[1:] else 'signs'} with"
             f" {_told(dict(keys), reference.keys)}, {reference.process.name} publishes"
             f" {_told(reference.keys, dict(keys))}",
             observed=f"{PATH}: {first.process.name}: {_shown(dict(keys))}; {reference.process.name}:"
             f" {_shown(reference.keys)}",
             expected="the same verify_keys from every process",
             cause=_cause(first.process.name, first.origin, reference),
-            remedy=f"give {several([each.process for each in those])} the signing key of {reference.process.name}, and"
+            remedy=f"give {names_of([each.process for each in those])} the signing key of {reference.process.name}, and"
             " restart; name the other in old_signing_keys if anything was signed with it",
         )
 
@@ -107,12 +107,12 @@ def _configured(reference: WorkerIdentity, silent: Sequence[WorkerIdentity], jud
         those = [each.process for each in found]
         judge.wrong(
             those[0].id,
-            f"{several(those)} {'are' if those[1:] else 'is'} given {_told(dict(keys), due)} to sign"
+            f"{names_of(those)} {'are' if those[1:] else 'is'} given {_told(dict(keys), due)} to sign"
             f" with, {reference.process.name} {_told(due, dict(keys))}",
             observed=f"by configuration: {_shown(dict(keys))}; {reference.process.name}: {_shown(due)}",
             expected="one signing key for all processes of a homeserver",
             cause=_cause(those[0].name, found[0].origin, reference),
-            remedy=f"give {several(those)} the signing key of {reference.process.name}, and restart",
+            remedy=f"give {names_of(those)} the signing key of {reference.process.name}, and restart",
         )
 
 

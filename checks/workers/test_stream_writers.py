@@ -22,6 +22,7 @@ from postflight.probes.inside import InsideConnection, InsideView
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
+from postflight.words import several
 
 ONE = f"one {SETTING} and one {MAP} in the configuration that all processes share"
 
@@ -254,8 +255,7 @@ def _must_be_asked(name: str, writers: Writers) -> bool:
 
 
 def _who(processes: Sequence[SynapseProcess]) -> str:
-    first = processes[0].instance
-    return first if len(processes) == 1 else f"{first} and {len(processes) - 1} more"
+    return several(each.instance for each in processes)
 
 
 def _and(names: Iterable[str]) -> str:

@@ -6,13 +6,14 @@ A part's id is ``kind/namespace/name`` and is what failures name as subject and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from postflight.secrets import Secret
+from postflight.words import several
 
 
 def pod_id(namespace: str, name: str) -> str:
@@ -214,12 +215,9 @@ class SynapseProcess:
         return (self.namespace, self.side) == (other.namespace, other.side) and len(named) < 2
 
 
-def several(processes: Sequence[SynapseProcess]) -> str:
-    """The names of some processes, short: one, two, or the first and how many more."""
-    first, *others = [each.name for each in processes]
-    if len(others) > 1:
-        return f"{first} and {len(others)} more"
-    return " and ".join([first, *others])
+def names_of(processes: Iterable[SynapseProcess]) -> str:
+    """Some processes by their names, as a sentence has them: :func:`postflight.words.several`."""
+    return several(each.name for each in processes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from postflight.probes.own import Turn
 from postflight.probes.probe import EXEC, MAKE_JOBS, REMOVE_JOBS, NotTried, Safety, Unseen, probe
 from postflight.settings import Settings
 from postflight.traces import Traces
+from postflight.words import several
 
 CONNECTIONS = 6
 #: What a connection met that was not asked for a role.
@@ -55,9 +56,7 @@ def unseen_ways(own: InsideView | NotTried, instead: InsideView | NotTried) -> s
         return ""
     missed = {**own.unseen, **(instead.unseen if isinstance(instead, InsideView) else {})}
     if missed:
-        first, why = next(iter(missed.items()))
-        others = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
-        return f"from {name_of(first)}{others}: {why}"
+        return f"from {several(map(name_of, missed))}: {next(iter(missed.values()))}"
     if not own.connections and isinstance(instead, NotTried):
         return f"no Synapse process could be asked, and a probe pod in their stead {instead.reason}"
     return ""

@@ -191,7 +191,7 @@ class TestDatabaseLogin:
         blind = InsideView((), {main.id: "exec into synapse-main-0 was refused (500)", "pod/matrix/b": "other"})
         pen = ask("database.login", inside_connections=blind)
         assert only(pen, Status.WARNED).headline == (
-            "whether the processes reach the database by name was not seen: from synapse-main-0 and 1 more:"
+            "whether the processes reach the database by name was not seen: from synapse-main-0 and b:"
             " exec into synapse-main-0 was refused (500)"
         )
         assert ask("database.login", inside_connections=blind, probe_pod_connections=inside(MODEL)).failures == []

@@ -87,7 +87,7 @@ class TestReplication:
 
     def test_a_copy_that_is_not_complete_for_another_reason(self) -> None:
         found = only(followed(replication(states={"events": "r", "event_json": "f", "rooms": "i"})))
-        assert found.headline == "LI's copy of event_json, rooms is not complete"
+        assert found.headline == "LI's copy of event_json and rooms is not complete"
 
     @pytest.mark.parametrize(
         ("seen", "why"),
@@ -235,7 +235,7 @@ class TestMainDatabaseRights:
             "LI reads main's database as synapse, which may write 2 of its tables and may create in it"
         )
         assert found.observed == (
-            "UPDATE public.users ... WHERE false was let in; by catalogue synapse may write a, b,"
+            "UPDATE public.users ... WHERE false was let in; by catalogue synapse may write a and b,"
             " may create tables in public"
         )
         assert "Job setup logs in as synapse (Secret sync/MAIN_DB_PASSWORD)" in found.cause

@@ -11,7 +11,7 @@ import pytest
 from postflight.cluster.access import Access, Way
 from postflight.deployment.media import APP, JOBS, SWITCH, is_media_worker
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side, SynapseProcess
+from postflight.deployment.parts import Side, SynapseProcess, names_of
 from postflight.probes import media_doors as probes
 from postflight.probes.media_doors import PATHS, MediaAnswer, MediaDoor
 from postflight.verdict.judge import Judge
@@ -67,23 +67,21 @@ class TestWhoServes:
         found = only(judged(shared))
         others = sum(each.serves for each in media(shared)) - len(WORKERS) - 1
         assert others > 1
-        beside = f"{name(FIRST)} and 1 more"
-        assert found.headline == f"{name(MAIN)} and {others} more serve media too, beside {beside}"
+        assert found.headline == f"{name(MAIN)} and {others} more serve media too, beside {names_of(WORKERS)}"
         assert found.cause == f"{SWITCH} is true for {name(MAIN)}"
         assert found.subject == MAIN.id
 
     def test_not_set_means_true(self) -> None:
         found = only(judged(configured(lambda each: each.id == MAIN.id, enable_media_repo=None)))
-        assert found.headline == f"{name(MAIN)} serves media too, beside {name(FIRST)} and 1 more"
+        assert found.headline == f"{name(MAIN)} serves media too, beside {names_of(WORKERS)}"
         assert found.cause == f"{SWITCH} is true (not set) for {name(MAIN)}"
 
     def test_a_generic_worker_that_listens_and_may_not(self) -> None:
         generic = [each for each in MODEL.synapse if each.workload_name == "synapse-generic-worker"]
         names = listening(generic[0], "client", "federation", "media")
         found = only(judged(configured(lambda each: each in generic, **names)))
-        more = f" and {len(generic) - 1} more" if generic[1:] else ""
-        s = "" if more else "s"
-        assert found.headline == f"{name(generic[0])}{more} listen{s} for media and refuse{s} it: {SWITCH} is false"
+        s = "" if generic[1:] else "s"
+        assert found.headline == f"{names_of(generic)} listen{s} for media and refuse{s} it: {SWITCH} is false"
         assert found.cause.endswith("whose app is synapse.app.generic_worker")
 
     def test_a_generic_worker_that_listens_and_may_is_a_media_worker(self) -> None:

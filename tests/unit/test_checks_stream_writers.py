@@ -63,7 +63,8 @@ class TestLists:
     def test_two_where_one_is_allowed(self) -> None:
         broken = with_writers(only_in="synapse-synchrotron", presence=[PRESENCE, RECEIPTS])
         found = only(ask(CHECK, deployment=down(broken, "synapse-synchrotron")))
-        assert "and 1 more do not start: stream_writers.presence names" in found.headline
+        assert found.headline.count("synchrotron_synapse-synchrotron-") == 2
+        assert " do not start: stream_writers.presence names" in found.headline
         assert "one only" in found.headline
         assert len(found.stops) == 3
 
