@@ -48,8 +48,8 @@ def _fixture_source() -> object:
     def observation(name: str) -> Any:
         def fixture(request: pytest.FixtureRequest) -> Any:
             outcome = request.config.stash[SESSION].run.value(name)
-            if outcome.refusal:
-                return NotTried(outcome.unseen, outcome.refusal)
+            if outcome.barred_by:
+                return NotTried(outcome.unseen, outcome.barred_by)
             if outcome.unseen:
                 raise Unseen(outcome.unseen)
             return outcome.value

@@ -25,7 +25,7 @@ from postflight.deployment.build import build, survey
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side
 from postflight.deployment.synapse import holds_homeserver
-from postflight.probes.probe import FORWARD, NotTried, Probe, Refusal, Right, Safety
+from postflight.probes.probe import FORWARD, BarredBy, NotTried, Probe, Right, Safety
 from postflight.probes.runner import Looked, Outcome, closure
 from postflight.probes.runner import run as run_probes
 from postflight.secrets import Redactor
@@ -214,7 +214,7 @@ class Run:
         refused: dict[str, NotTried] = {}
         for each in wanted:
             if not self.options.safety.allows(each.safety):
-                refused[each.name] = NotTried(f"needs --safety {each.safety.value}", Refusal.SAFETY)
+                refused[each.name] = NotTried(f"needs --safety {each.safety.value}", BarredBy.SAFETY)
             else:
                 needs[each.name] = (*each.rights, *((FORWARD,) if each.reaches and tunnels else ()))
         asked = {
@@ -230,7 +230,7 @@ class Run:
                 for verb, namespace in itertools.product(right.verbs, namespaces):
                     if (verb, right.resource, right.group, namespace) in missing:
                         line = f"no right: {verb} {right.resource} in namespace {namespace}"
-                        refused.setdefault(name, NotTried(line, Refusal.RIGHT))
+                        refused.setdefault(name, NotTried(line, BarredBy.RIGHT))
         return refused
 
 

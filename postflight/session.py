@@ -15,7 +15,7 @@ import pytest
 from postflight import __version__, options
 from postflight.check import meta_of
 from postflight.deployment.model import Deployment
-from postflight.probes.probe import NotTried, Refusal, Unseen
+from postflight.probes.probe import BarredBy, NotTried, Unseen
 from postflight.probes.registry import all_probes
 from postflight.probes.runner import closure
 from postflight.run import Run
@@ -111,7 +111,7 @@ class Session:
             raise Unseen(why)
         for name, value in item.funcargs.items():
             if isinstance(value, NotTried) and "NotTried" not in str(inspect.signature(function).parameters[name]):
-                if value.refusal is Refusal.SAFETY:
+                if value.barred_by is BarredBy.SAFETY:
                     judge.absent(value.reason)
                     return True
                 raise Unseen(value.reason)

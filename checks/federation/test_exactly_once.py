@@ -18,7 +18,7 @@ from postflight.probes.canary_homeserver import NotPrepared
 from postflight.probes.canary_user import Hindered
 from postflight.probes.federation import Arrival, FederationCanary, Owed
 from postflight.probes.federation_counters import Sent
-from postflight.probes.probe import NotTried, Refusal
+from postflight.probes.probe import BarredBy, NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 from postflight.words import several
@@ -224,7 +224,7 @@ def _idle(
 
 def _not_seen(why: NotPrepared | NotTried, judge: Judge) -> None:
     """Without a right nobody could look; where no canary may or can stand there is a weaker way."""
-    if isinstance(why, NotTried) and why.refusal is Refusal.RIGHT:
+    if isinstance(why, NotTried) and why.barred_by is BarredBy.RIGHT:
         judge.unknown("the canary way", f"whether everything arrives once was not seen: {why.reason}")
         return
     judge.unproven(

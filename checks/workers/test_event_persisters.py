@@ -8,7 +8,7 @@ from postflight.probes.canary_user import Hindered
 from postflight.probes.metrics import Count
 from postflight.probes.persister_rooms import PersistedEvents, Persisting
 from postflight.probes.persisters import PersistedRows, has_written
-from postflight.probes.probe import NotTried, Refusal
+from postflight.probes.probe import BarredBy, NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 from postflight.words import several
@@ -145,7 +145,7 @@ def _not_seen(
     """Neither an event of ours nor one of the users', since the process started."""
     line = f"{name} was not seen to persist an event since it started"
     if isinstance(seen, NotTried):
-        if seen.refusal is Refusal.RIGHT:
+        if seen.barred_by is BarredBy.RIGHT:
             judge.unknown(subject, f"{line}: {seen.reason}")
         else:
             judge.unproven(subject, f"{line}; none is sent to it: {seen.reason}")

@@ -11,8 +11,8 @@ from postflight.deployment.writers import (
     MASTER,
     SETTING,
     STREAMS,
-    Refusal,
     Writers,
+    WritersRefusal,
     changed,
     scaled,
     unsure,
@@ -67,7 +67,7 @@ def test_every_stream_has_writers_that_run_and_that_all_processes_know(
 
 def _refused(writers: Writers, judge: Judge) -> None:
     """Lists with which Synapse does not start. Persisters without an address are workers.event_persisters' to say."""
-    found: dict[Refusal, list[SynapseProcess]] = {}
+    found: dict[WritersRefusal, list[SynapseProcess]] = {}
     for process in writers.processes:
         for each in writers.refusals.get(process.id, ()):
             if not (each.unmapped and each.stream == EVENTS):

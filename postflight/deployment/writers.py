@@ -70,8 +70,8 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a process does not start with its configuration. ``unmapped`` names the writer that is missing from
+class WritersRefusal:
+    """Why a process does not start with the writers that it is told of. ``unmapped`` names the writer that is missing from
     instance_map, "" where it is something else."""
 
     stream: str
@@ -90,7 +90,7 @@ class Writers:
     processes: tuple[SynapseProcess, ...]
     lists: Mapping[str, Lists]
     addresses: Mapping[str, Mapping[str, Address]]
-    refusals: Mapping[str, tuple[Refusal, ...]]
+    refusals: Mapping[str, tuple[WritersRefusal, ...]]
 
     @property
     def sound(self) -> tuple[SynapseProcess, ...]:
@@ -171,20 +171,22 @@ def addresses_of(config: Config) -> Mapping[str, Address]:
     return found
 
 
-def refusals_of(config: Config, *, is_main: bool) -> tuple[Refusal, ...]:
+def refusals_of(config: Config, *, is_main: bool) -> tuple[WritersRefusal, ...]:
     """Why Synapse does not start with these writers (ConfigError, exit 1)."""
     given = config.get(MAP)
     mapped = {str(each) for each in given} if isinstance(given, Mapping) else set()
-    found: list[Refusal] = []
+    found: list[WritersRefusal] = []
     if not is_main and MAIN not in mapped:
-        found.append(Refusal("", f"{MAP} does not say where main is"))
+        found.append(WritersRefusal("", f"{MAP} does not say where main is"))
     for stream, names in lists_of(config).items():
         missing = [name for name in dict.fromkeys(names) if name != MASTER and name not in mapped]
-        found += [Refusal(stream, f"{name} is to write {stream} and is not in {MAP}", name) for name in missing]
+        found += [WritersRefusal(stream, f"{name} is to write {stream} and is not in {MAP}", name) for name in missing]
         if not names:
-            found.append(Refusal(stream, f"{SETTING}.{stream} names nobody"))
+            found.append(WritersRefusal(stream, f"{SETTING}.{stream} names nobody"))
         if len(names) > 1 and stream in SINGLE:
-            found.append(Refusal(stream, f"{SETTING}.{stream} names {' and '.join(names)}, and may name one only"))
+            found.append(
+                WritersRefusal(stream, f"{SETTING}.{stream} names {' and '.join(names)}, and may name one only")
+            )
     return tuple(found)
 
 

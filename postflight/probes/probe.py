@@ -53,8 +53,8 @@ class Unseen(Exception):
     """The probe could not look; the message is one line that says why."""
 
 
-class Refusal(StrEnum):
-    """Why a probe was not even tried."""
+class BarredBy(StrEnum):
+    """What keeps a probe from being tried at all: the run's safety level, or a right that is missing."""
 
     SAFETY = "safety"
     RIGHT = "right"
@@ -69,7 +69,7 @@ class NotTried:
     """
 
     reason: str
-    refusal: Refusal
+    barred_by: BarredBy
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,19 @@ from typing import Any
 
 from postflight.cluster.connection import ClusterError
 from postflight.cluster.threads import spawn
-from postflight.probes.probe import NotTried, Probe, Refusal, Unseen
+from postflight.probes.probe import BarredBy, NotTried, Probe, Unseen
 from postflight.verdict.record import ProbeTime
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a probe came to: an observation, or one line that says why there is none. ``crash`` is
-    the traceback where that is the verifier's own fault; ``refusal`` is set where it was not tried."""
+    the traceback where that is the verifier's own fault; ``barred_by`` is set where it was not tried."""
 
     value: Any = None
     unseen: str = ""
     crash: str = ""
-    refusal: Refusal | None = None
+    barred_by: BarredBy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,12 @@ def run(
             if waits:
                 continue
             del pending[each.name]
-            if (refusal := refused.get(each.name)) is not None:
-                finish(each.name, Outcome(unseen=refusal.reason, refusal=refusal.refusal), now, each.inputs)
+            if (barred := refused.get(each.name)) is not None:
+                finish(each.name, Outcome(unseen=barred.reason, barred_by=barred.barred_by), now, each.inputs)
                 continue
             blind = next((outcomes[n] for n in each.inputs if n in outcomes and outcomes[n].unseen), None)
             if blind is not None:
-                finish(each.name, Outcome(unseen=blind.unseen, refusal=blind.refusal), now, each.inputs)
+                finish(each.name, Outcome(unseen=blind.unseen, barred_by=blind.barred_by), now, each.inputs)
                 continue
             values = {n: outcomes[n].value if n in outcomes else given[n] for n in each.inputs}
             running[each.name] = (now, now + each.limit)

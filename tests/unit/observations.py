@@ -52,7 +52,7 @@ from postflight.probes.media_doors import PATHS, MediaAnswer, MediaDoor
 from postflight.probes.metrics import Count
 from postflight.probes.persister_rooms import PersistedEvents
 from postflight.probes.persisters import PersistedRows, Written
-from postflight.probes.probe import NotTried, Refusal
+from postflight.probes.probe import BarredBy, NotTried
 from postflight.probes.redis import BackendRole, WriteProof
 from postflight.probes.redis_groups import RedisAnswer, RedisObservation, SentinelAnswer
 from postflight.probes.rendering import InitTroubles
@@ -95,8 +95,8 @@ CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
 }
 MIB = 2**20
-NOT_ALLOWED = NotTried("no right: create pods/exec in namespace matrix", Refusal.RIGHT)
-READ_ONLY = NotTried("needs --safety canary", Refusal.SAFETY)
+NOT_ALLOWED = NotTried("no right: create pods/exec in namespace matrix", BarredBy.RIGHT)
+READ_ONLY = NotTried("needs --safety canary", BarredBy.SAFETY)
 FACTS = {
     "max_connections": 300,
     "reserved": 3,

@@ -15,7 +15,7 @@ from postflight.probes.arrival import Arrival
 from postflight.probes.databases import LoginOutcome
 from postflight.probes.li import Attempt, MainRights, Replication, Role, Said
 from postflight.probes.li_import import Imported
-from postflight.probes.probe import NotTried, Refusal
+from postflight.probes.probe import BarredBy, NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit.li_world import ARRIVED, RIGHTS, TABLES, model, replication
@@ -146,7 +146,7 @@ class TestReplication:
         assert found.needs == ("pod/matrix/hs",)
 
     def test_read_only_sees_it_by_a_weaker_way(self) -> None:
-        refusal = NotTried("needs --safety canary", Refusal.SAFETY)
+        refusal = NotTried("needs --safety canary", BarredBy.SAFETY)
         assert "needs --safety canary" in only(followed(arrival=refusal), Status.WARNED).headline
 
     def test_a_database_that_does_not_answer_is_not_known(self) -> None:

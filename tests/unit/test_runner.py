@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postflight.cluster.connection import ClusterError
-from postflight.probes.probe import NotTried, Probe, Refusal, Safety, Unseen
+from postflight.probes.probe import BarredBy, NotTried, Probe, Safety, Unseen
 from postflight.probes.runner import Looked, closure, run
 from postflight.verdict.record import ProbeTime
 
@@ -120,9 +120,11 @@ class TestNothingToSee:
         touched: list[str] = []
         turn = made("turn", lambda: touched.append("turn"))
         write = made("write", lambda turn: touched.append("write"), "turn")
-        refusal = NotTried("needs --safety canary", Refusal.SAFETY)
+        refusal = NotTried("needs --safety canary", BarredBy.SAFETY)
         looked = look(turn, write, refused={"turn": refusal})
-        assert {(each.unseen, each.refusal) for each in looked.outcomes.values()} == {(refusal.reason, Refusal.SAFETY)}
+        assert {(each.unseen, each.barred_by) for each in looked.outcomes.values()} == {
+            (refusal.reason, BarredBy.SAFETY)
+        }
         assert touched == []
 
     def test_of_two_inputs_the_first_that_is_unseen_is_named(self) -> None:
@@ -193,7 +195,7 @@ def test_every_probe_ends_exactly_once_and_after_its_inputs(
         for number, (inputs, fate) in enumerate(graph)
     ]
     refused = {
-        f"p{number}": NotTried(f"p{number}", Refusal.RIGHT)
+        f"p{number}": NotTried(f"p{number}", BarredBy.RIGHT)
         for number, (_, fate) in enumerate(graph)
         if fate == "refused"
     }
