@@ -14,6 +14,7 @@ from postflight.deployment.writers import (
     Writers,
     WritersRefusal,
     changed,
+    refusals_of,
     scaled,
     unsure,
     writers_of,
@@ -42,12 +43,11 @@ def test_every_stream_has_writers_that_run_and_that_all_processes_know(
     """A process with another list gives its events, receipts or typing to one who does not write them: what is sent
     there fails, or two write one stream and neither sees what the other wrote."""
     for process in deployment.unread:
-        if process.side is Side.MAIN:
-            why = process.config_problem
-            judge.unknown(process.id, f"whom {process.workload_name} takes for the writers is not known: {why}")
+        why = process.config_problem
+        judge.unknown(process.id, f"whom {process.workload_name} takes for the writers is not known: {why}")
     writers = writers_of(deployment)
-    judge.saw(*(each.id for each in writers.processes))
-    _refused(writers, judge)
+    judge.saw(*(each.id for each in deployment.synapse if each.config is not None))
+    _refused(deployment, judge)
     _twice(writers, judge)
     _stale(writers, judge)
     _agreed(writers, judge)
@@ -65,25 +65,34 @@ def test_every_stream_has_writers_that_run_and_that_all_processes_know(
         )
 
 
-def _refused(writers: Writers, judge: Judge) -> None:
-    """Lists with which Synapse does not start. Persisters without an address are workers.event_persisters' to say."""
-    found: dict[WritersRefusal, list[SynapseProcess]] = {}
-    for process in writers.processes:
-        for each in writers.refusals.get(process.id, ()):
-            if not (each.unmapped and each.stream == EVENTS):
-                found.setdefault(each, []).append(process)
-    for refusal, processes in found.items():
-        down = [each for each in processes if not each.is_up]
+def _refused(deployment: Deployment, judge: Judge) -> None:
+    """Lists with which Synapse does not start, or would not start again; LI's processes are held to them too.
+    Persisters without an address are workers.event_persisters' to say, of the homeserver and the lists that it reads."""
+    found: dict[tuple[WritersRefusal, Side], list[SynapseProcess]] = {}
+    down: dict[tuple[WritersRefusal, Side], list[SynapseProcess]] = {}
+    for process in deployment.synapse:
+        now = refusals_of(process, process.config)
+        for each in dict.fromkeys((*now, *refusals_of(process, process.next_config))):
+            if each.unmapped and each.stream == EVENTS and each in now and process.side is Side.MAIN:
+                continue
+            found.setdefault((each, process.side), []).append(process)
+            if each in now and not process.is_up:
+                down.setdefault((each, process.side), []).append(process)
+    for (refusal, side), processes in found.items():
+        who = f"{'LI: ' if side is Side.LI else ''}{_who(processes)}"
+        stopped = down.get((refusal, side), ())
         judge.wrong(
             processes[0].id,
-            f"{_who(processes)} {'does' if len(processes) == 1 else 'do'} not start: {refusal.why}"
-            if down
-            else f"{_who(processes)} will not start again: {refusal.why}",
+            f"{who} {'does' if len(processes) == 1 else 'do'} not start: {refusal.why}"
+            if stopped
+            else f"{who} will not start again: {refusal.why}",
             observed=f"in the configuration of {_and(each.instance for each in processes)}",
-            expected=f"a {SETTING} that Synapse takes: one writer of a stream that is not sharded, each in {MAP}",
+            expected=f"a {SETTING} that Synapse takes: one writer of a stream that is not sharded, each in {MAP}"
+            if refusal.stream
+            else f"main in the {MAP} of every worker, with host and port",
             cause=refusal.why,
             remedy=f"correct {SETTING if not refusal.unmapped and refusal.stream else MAP}, then restart",
-            stops=tuple(dict.fromkeys(part for each in down for part in (each.id, each.workload))),
+            stops=tuple(dict.fromkeys(part for each in stopped for part in (each.id, each.workload))),
         )
 
 

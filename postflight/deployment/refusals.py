@@ -1,7 +1,7 @@
 """What Synapse refuses to start a process with, of what is set for workers.
 
-Source: synapse/config/workers.py, 1.119 and 1.163 (every ConfigError there but those of ``stream_writers`` and
-``send_federation``, which are other checks' to say).
+Source: synapse/config/workers.py, 1.119 and 1.163 (every ConfigError there but those of ``stream_writers`` with main's
+place in ``instance_map``, and of ``send_federation``: other modules have those).
 """
 
 from __future__ import annotations
@@ -51,10 +51,6 @@ def _replication(config: Config, *, worker: bool) -> Iterator[Refusal]:
     for setting in (each for each in MOVED if worker and config.get(each)):
         why = f"{setting} is no worker's setting any more"
         yield Refusal((setting,), why, "take it out, and name main in the instance_map of the shared configuration")
-    known = config.get("instance_map")
-    if worker and "main" not in (known if isinstance(known, Mapping) else {}):
-        why = "instance_map does not name main, so that a worker does not find it"
-        yield Refusal(("instance_map",), why, "name main, with host and port, in the instance_map that all share")
     both = ("worker_replication_secret", "worker_replication_secret_path")
     if all(map(config.get, both)):
         yield Refusal(both, f"{both[0]} and {both[1]} are both set", f"take one of {both[0]} and {both[1]} out")

@@ -84,7 +84,7 @@ class Writers:
     """The processes of the homeserver that users meet, and whom each takes to be the writers.
 
     By process id: ``lists`` has the instances of every stream in their order, ``addresses`` those of instance_map
-    (main as ``master``), ``refusals`` why a process does not start.
+    (main as ``master``), ``refusals`` why a process does not start with what is in effect.
     """
 
     processes: tuple[SynapseProcess, ...]
@@ -150,7 +150,7 @@ def writers_of(deployment: Deployment) -> Writers:
         processes,
         {each.id: lists_of(each.config or {}) for each in processes},
         {each.id: addresses_of(each.config or {}) for each in processes},
-        {each.id: found for each in processes if (found := refusals_of(each.config or {}, is_main=each.is_main))},
+        {each.id: found for each in processes if (found := refusals_of(each, each.config))},
     )
 
 
@@ -171,12 +171,14 @@ def addresses_of(config: Config) -> Mapping[str, Address]:
     return found
 
 
-def refusals_of(config: Config, *, is_main: bool) -> tuple[WritersRefusal, ...]:
-    """Why Synapse does not start with these writers (ConfigError, exit 1)."""
+def refusals_of(process: SynapseProcess, config: Config | None) -> tuple[WritersRefusal, ...]:
+    """Why Synapse does not start a process with these writers (ConfigError, exit 1); nothing where they are not known."""
+    if config is None:
+        return ()
     given = config.get(MAP)
     mapped = {str(each) for each in given} if isinstance(given, Mapping) else set()
     found: list[WritersRefusal] = []
-    if not is_main and MAIN not in mapped:
+    if not process.is_main and MAIN not in mapped:
         found.append(WritersRefusal("", f"{MAP} does not say where main is"))
     for stream, names in lists_of(config).items():
         missing = [name for name in dict.fromkeys(names) if name != MASTER and name not in mapped]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import SynapseProcess
+from postflight.deployment.parts import Side, SynapseProcess
 from postflight.probes.inside import InsideView
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
@@ -97,6 +97,118 @@ class TestLists:
             return replace(each, config=config, next_config=config)
 
         assert any("at elsewhere:9093" in each.headline for each in ask(CHECK, deployment=model(move)).failures)
+
+
+class TestWithoutMain:
+    """A worker whose instance_map does not say where main is."""
+
+    TYPING = "synapse-typing-writer"
+    WHY = "instance_map does not say where main is"
+
+    def model(self, *, now: bool = True, then: bool = True) -> Deployment:
+        """One worker without it, in effect or after a restart."""
+
+        def change(each: SynapseProcess) -> SynapseProcess:
+            if each.workload_name != self.TYPING:
+                return each
+            known = each.config or {}
+            others = {name: at for name, at in known["instance_map"].items() if name != "main"}
+            bare = {**known, "instance_map": others}
+            return replace(each, config=bare if now else known, next_config=bare if then else known)
+
+        return model(change)
+
+    def test_that_is_down_with_it(self) -> None:
+        pen = ask(CHECK, deployment=down(self.model(), self.TYPING))
+        found = next(each for each in pen.failures if each.nature is Nature.WRONG)
+        assert found.headline == f"{self.TYPING}-0 does not start: {self.WHY}"
+        assert found.expected == "main in the instance_map of every worker, with host and port"
+        assert found.remedy == "correct instance_map, then restart"
+        assert len(found.stops) == 2
+
+    def test_that_runs_with_it(self) -> None:
+        found = only(ask(CHECK, deployment=self.model()))
+        assert (found.headline, found.stops) == (f"{self.TYPING}-0 will not start again: {self.WHY}", ())
+
+    def test_that_would_start_with_it(self) -> None:
+        said = [each.headline for each in ask(CHECK, deployment=self.model(now=False)).failures]
+        assert f"{self.TYPING}-0 will not start again: {self.WHY}" in said
+        assert f"{self.TYPING}-0 started before instance_map changed: it does not know it" in said
+
+    def test_that_is_mended_by_a_restart(self) -> None:
+        said = [each.headline for each in ask(CHECK, deployment=self.model(then=False)).failures]
+        assert f"{self.TYPING}-0 will not start again: {self.WHY}" in said
+
+    def test_no_other_check_says_it(self) -> None:
+        assert ask("workers.configuration", deployment=self.model()).failures == []
+
+    def test_a_persister_that_only_a_restart_would_miss_is_said_here(self) -> None:
+        later = with_writers(only_in=self.TYPING, events=[P0, P1, "third"])
+        both = zip(MODEL.synapse, later.synapse, strict=True)
+        model = replace(MODEL, synapse=tuple(replace(now, next_config=then.next_config) for now, then in both))
+        said = [each.headline for each in ask(CHECK, deployment=model).failures]
+        assert f"{self.TYPING}-0 will not start again: third is to write events and is not in instance_map" in said
+
+
+class TestLi:
+    """Of LI's processes only that they start is looked at."""
+
+    def with_li(self, *, up: bool = True, **fields: Any) -> Deployment:
+        """The lab with one more worker, which is LI's."""
+        worker = next(each for each in MODEL.synapse if each.workload_name == "synapse-typing-writer")
+        assert worker.pod
+        containers = tuple(replace(each, running=up, ready=up) for each in worker.pod.containers)
+        pod = replace(worker.pod, id="pod/matrix/li-worker-0", name="li-worker-0", containers=containers)
+        mine = {"workload": "statefulset/matrix/li-worker", "workload_name": "li-worker", "instance": "li-worker-0"}
+        li = replace(worker, id=pod.id, pod=pod, side=Side.LI, **mine, **fields)
+        return replace(MODEL, synapse=(*MODEL.synapse, li))
+
+    def config(self, **settings: Any) -> dict[str, Any]:
+        """Of a LI that has one worker, which writes nothing."""
+        known = {"main": {"host": "li-main", "port": 9093}}
+        return {"server_name": "matrix.lab.test", "instance_map": known, **settings}
+
+    def test_that_starts(self) -> None:
+        config = self.config()
+        pen = ask(CHECK, deployment=self.with_li(config=config, next_config=config))
+        assert pen.failures == []
+        assert "pod/matrix/li-worker-0" in pen.seen
+
+    @pytest.mark.parametrize(
+        ("settings", "why"),
+        [
+            ({"instance_map": {}}, "instance_map does not say where main is"),
+            ({"stream_writers": {"events": "a"}}, "a is to write events and is not in instance_map"),
+            ({"stream_writers": {"receipts": "a"}}, "a is to write receipts and is not in instance_map"),
+        ],
+    )
+    def test_that_does_not_start(self, settings: dict[str, Any], why: str) -> None:
+        config = self.config(**settings)
+        found = only(ask(CHECK, deployment=self.with_li(up=False, config=config, next_config=config)))
+        assert found.headline == f"LI: li-worker-0 does not start: {why}"
+        assert found.stops == ("pod/matrix/li-worker-0", "statefulset/matrix/li-worker")
+        found = only(ask(CHECK, deployment=self.with_li(config=config, next_config=config)))
+        assert found.headline == f"LI: li-worker-0 will not start again: {why}"
+        found = only(ask(CHECK, deployment=self.with_li(config=self.config(), next_config=config)))
+        assert found.headline == f"LI: li-worker-0 will not start again: {why}"
+
+    def test_what_is_refused_of_both_sides_is_said_of_each(self) -> None:
+        def bare(each: SynapseProcess) -> SynapseProcess:
+            wanted = each.side is Side.LI or each.workload_name == "synapse-typing-writer"
+            return replace(each, config={"server_name": "a"}, next_config=None) if wanted else each
+
+        broken = self.with_li()
+        pen = ask(CHECK, deployment=replace(broken, synapse=tuple(map(bare, broken.synapse))))
+        said = [each.headline for each in pen.failures if "where main is" in each.headline]
+        assert said == [
+            "synapse-typing-writer-0 will not start again: instance_map does not say where main is",
+            "LI: li-worker-0 will not start again: instance_map does not say where main is",
+        ]
+
+    def test_whose_configuration_is_not_known(self) -> None:
+        blind = self.with_li(config=None, next_config=None, config_problem="no right to exec")
+        found = only(ask(CHECK, deployment=blind), Status.UNKNOWN)
+        assert found.headline == "whom li-worker takes for the writers is not known: no right to exec"
 
 
 class TestProcesses:

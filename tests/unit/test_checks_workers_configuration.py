@@ -155,7 +155,6 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("settings", "app", "why"),
         [
-            ({"instance_map": {}}, "", "instance_map does not name main"),
             ({"worker_replication_secret_path": "/a"}, "", "are both set"),
             ({"worker_log_config": {}}, "", "worker_log_config is no path"),
             ({}, "synapse.app.pusher", "runs pushers while start_pushers"),
@@ -183,6 +182,8 @@ class TestRefused:
         ("settings", "app"),
         [
             ({}, ""),
+            # Refused, and workers.stream_writers' to say.
+            ({"instance_map": {}}, ""),
             ({"start_pushers": False}, "synapse.app.pusher"),
             ({"pusher_instances": ["one"]}, "synapse.app.pusher"),
             ({"notify_appservices": False}, "synapse.app.appservice"),

@@ -10,6 +10,7 @@ import pytest
 
 from postflight.cluster.changes import last_change
 from postflight.cluster.files import Files
+from postflight.deployment.parts import SynapseProcess
 from postflight.deployment.writers import (
     STREAMS,
     Address,
@@ -26,6 +27,7 @@ from tests.unit.observations import MODEL
 from tests.unit.recorded import items
 
 MAIN = next(each for each in MODEL.synapse if each.is_main)
+WORKER = next(each for each in MODEL.synapse if not each.is_main)
 PERSISTERS = tuple(f"event_persister_synapse-event-persister-{number}" for number in (0, 1))
 MAP = {"main": {"host": "m", "port": 9093}, "one": {"host": "o", "port": 9093}}
 
@@ -57,9 +59,9 @@ class TestLists:
 class TestRefusals:
     """What synapse/config/workers.py raises ConfigError for, 1.119 and 1.163."""
 
-    def why(self, writers: Any, mapped: Any = MAP, *, is_main: bool = False) -> list[str]:
+    def why(self, writers: Any, mapped: Any = MAP, process: SynapseProcess = WORKER) -> list[str]:
         config = {"stream_writers": writers, "instance_map": mapped}
-        return [each.why for each in refusals_of(config, is_main=is_main)]
+        return [each.why for each in refusals_of(process, config)]
 
     @pytest.mark.parametrize("stream", ["typing", "to_device", "account_data", "presence", "push_rules"])
     def test_two_where_one_is_allowed(self, stream: str) -> None:
@@ -79,7 +81,11 @@ class TestRefusals:
 
     def test_only_main_itself_need_not_know_where_main_is(self) -> None:
         assert self.why({}, {}) == ["instance_map does not say where main is"]
-        assert self.why({}, {}, is_main=True) == []
+        assert self.why({}, None) == ["instance_map does not say where main is"]
+        assert self.why({}, {}, MAIN) == []
+
+    def test_of_a_configuration_that_is_not_known_nothing_is_refused(self) -> None:
+        assert refusals_of(WORKER, None) == ()
 
 
 class TestWriters:
