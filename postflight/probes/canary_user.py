@@ -1,8 +1,10 @@
-"""The one fixed user by whom a canary run acts, and its one room.
+"""The one fixed user by whom a canary run acts, and its rooms.
 
 Not an admin. Its password is derived from the registration secret, so that it is the same in every run and
-stored nowhere. The room is kept from run to run: Synapse limits the rooms that a user makes (1.163: 0.016 a
-second, ten at once), and one room that stays is less than one that every run leaves.
+stored nowhere. The rooms are kept from run to run: Synapse limits the rooms that a user makes (1.163: 0.016 a
+second, ten at once), and a room that stays is less than one that every run leaves. Which they are stands in the user's
+account data; a room whose run ended before it was written there is found again by its alias, or by its mark among the
+rooms that the user is in.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import random
+import time
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -18,7 +23,7 @@ from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
 from postflight.probes.doors import main_of
-from postflight.probes.matrix import FORBIDDEN, Matrix, MatrixError, matrix
+from postflight.probes.matrix import FORBIDDEN, LIMITED, Matrix, MatrixError, matrix
 from postflight.probes.own import Turn
 from postflight.probes.probe import Safety, probe
 from postflight.secrets import Redactor, Secret
@@ -28,6 +33,13 @@ LOCALPART = "postflight"
 DEVICE = "POSTFLIGHT"
 ALIAS = "postflight-probe-room"
 REMEMBERED = "im.postflight.room"
+#: In the creation content, which nobody can change, of the rooms that are made for event persisters. That the user made
+#: a room does not make it ours: Synapse may have the first user that registers make those of ``auto_join_rooms``, and
+#: joins every later one to them (synapse/handlers/register.py, 1.163). Synapse keeps what it does not know of the
+#: creation content as it is given (synapse/handlers/room.py).
+MARK = "im.postflight.persister"
+#: Rooms that one run looks for the mark in at most. Synapse limits no reading (synapse/rest/client/room.py, 1.163).
+LOOKS = 8
 ROOM_VERSION = "10"
 REGISTER = "/_synapse/admin/v1/register"
 CLIENT = "/_matrix/client/v3"
@@ -107,14 +119,16 @@ def canary_room(access: Access, canary_user: ProbeUser | Hindered) -> ProbeRoom 
     }
     try:
         with matrix(access, user.home) as homeserver:
-            if remembered := _remembered(homeserver, user):
-                return remembered
-            room = _by_alias(homeserver, user)
+            kept, joined = _remembered(homeserver, user), _joined(homeserver, user)
+            room = kept.room_id if kept.room_id in joined else _by_alias(homeserver, user, joined)
             if not room:
                 made = homeserver.request("POST", f"{CLIENT}/createRoom", asked, token=user.token, limit=Limit.ROOM)
                 room = str(made["room_id"])
-            found = ProbeRoom(room, user)
-            remember(homeserver, found)
+            others = tuple(each for each in kept.others if each in joined)
+            lost = _marked(homeserver, user, joined - {room, *others})
+            found = ProbeRoom(room, user, (*others, *lost))
+            if found != kept:
+                remember(homeserver, found)
             return found
     except MatrixError as error:
         return Hindered(str(error), user.home.id)
@@ -137,21 +151,35 @@ def _memory(user: ProbeUser) -> str:
     return f"{CLIENT}/user/{quote(user.user_id)}/account_data/{REMEMBERED}"
 
 
-def _remembered(homeserver: Matrix, user: ProbeUser) -> ProbeRoom | None:
-    """The rooms of the runs before, as far as the probe user is still in them."""
+def _remembered(homeserver: Matrix, user: ProbeUser) -> ProbeRoom:
+    """The rooms that the runs before wrote down; without an id where they wrote none."""
     try:
         said = homeserver.request("GET", _memory(user), token=user.token)
     except MatrixError as error:
         if error.status == 404:
-            return None
+            return ProbeRoom("", user)
         raise
-    joined = _joined(homeserver, user)
-    room, others = str(said.get("room_id") or ""), said.get("others")
-    kept = tuple(str(each) for each in others if each in joined) if isinstance(others, list) else ()
-    return ProbeRoom(room, user, kept) if room in joined else None
+    others = said.get("others")
+    return ProbeRoom(str(said.get("room_id") or ""), user, tuple(map(str, others)) if isinstance(others, list) else ())
 
 
-def _by_alias(homeserver: Matrix, user: ProbeUser) -> str:
+def _marked(homeserver: Matrix, user: ProbeUser, rooms: Collection[str]) -> Iterator[str]:
+    """Of rooms that the probe user is in, those that a run made for a persister and did not live to write down. A few
+    are looked at, and all together no longer than one request may take: the rest is for the runs to come."""
+    until = time.monotonic() + Limit.HTTP
+    for room in random.sample(sorted(rooms), min(LOOKS, len(rooms))):
+        where = f"{CLIENT}/rooms/{quote(room)}/state/m.room.create"
+        try:
+            content = homeserver.request("GET", where, token=user.token, limit=max(0.1, until - time.monotonic()))
+        except MatrixError as error:
+            if error.status in (0, LIMITED):
+                return
+            continue
+        if content.get(MARK):
+            yield room
+
+
+def _by_alias(homeserver: Matrix, user: ProbeUser, joined: Collection[str]) -> str:
     """Its room, by the alias; "" where there is none, or one of somebody else's."""
     alias = quote(f"#{ALIAS}:{user.home.server_name}")
     try:
@@ -160,12 +188,12 @@ def _by_alias(homeserver: Matrix, user: ProbeUser) -> str:
         if error.status == 404:
             return ""
         raise
-    return room if room in _joined(homeserver, user) else ""
+    return room if room in joined else ""
 
 
-def _joined(homeserver: Matrix, user: ProbeUser) -> list[str]:
+def _joined(homeserver: Matrix, user: ProbeUser) -> frozenset[str]:
     rooms: list[str] = homeserver.request("GET", f"{CLIENT}/joined_rooms", token=user.token)["joined_rooms"]
-    return rooms
+    return frozenset(rooms)
 
 
 def _log_in(homeserver: Matrix, password: str) -> dict[str, object] | None:

@@ -24,6 +24,7 @@ from postflight.limits import Limit
 from postflight.probes.canary_user import (
     CLIENT,
     LOCALPART,
+    MARK,
     ROOM_VERSION,
     Hindered,
     ProbeRoom,
@@ -140,7 +141,14 @@ class _Rooms:
 
     def make(self, limit: float) -> str:
         """One more, kept for the runs to come; its first events are persisted with it. Raises MatrixError."""
-        wanted = {"preset": "private_chat", "visibility": "private", "room_version": ROOM_VERSION, "name": LOCALPART}
+        wanted = {
+            "preset": "private_chat",
+            "visibility": "private",
+            "room_version": ROOM_VERSION,
+            "name": LOCALPART,
+            # By it a run to come knows the room, should this one end before it has written down its id.
+            "creation_content": {MARK: True},
+        }
         made = self.homeserver.request("POST", f"{CLIENT}/createRoom", wanted, token=self.user.token, limit=limit)
         room = str(made["room_id"])
         self.kept = replace(self.kept, others=(*self.kept.others, room))
