@@ -11,14 +11,8 @@ from postflight.probes.inside import InsideView
 from postflight.probes.own import Left
 from postflight.verdict.judge import Judge
 from tests.unit import li_world, recorded
-from tests.unit.observations import (
-    CHECKS,
-    MODEL,
-    ask,
-    logins,
-    observed,
-    only,
-)
+from tests.unit.observations import CHECKS, MODEL, ask, observed, only
+from tests.unit.stores import logins
 from tests.unit.worlds import NO_SECRETS, deployment, snapshot
 
 

@@ -21,7 +21,8 @@ from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
 from tests.unit.calling import errcode, said
 from tests.unit.loopback import api_to, closed_port
-from tests.unit.observations import MODEL, ask, only, shut
+from tests.unit.observations import MODEL, ask, only
+from tests.unit.processes import shut
 from tests.unit.test_ingresses import ingress, to
 
 CHECK = "clients.closed_doors"

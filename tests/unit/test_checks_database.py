@@ -13,19 +13,10 @@ from postflight.probes.inside import InsideView
 from postflight.secrets import Redactor, Secret
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
-from tests.unit.observations import (
-    CLUSTER,
-    MODEL,
-    NOT_ALLOWED,
-    READ_ONLY,
-    ask,
-    inside,
-    logins,
-    only,
-    pools,
-    primary_says,
-)
+from tests.unit.observations import CLUSTER, MODEL, NOT_ALLOWED, READ_ONLY, ask, only
+from tests.unit.processes import inside
 from tests.unit.recorded import Json
+from tests.unit.stores import logins, pools, primary_says
 
 
 def by_role(user: str, outcome: LoginOutcome, message: str = "said so") -> Callable[[Login], tuple[LoginOutcome, str]]:

@@ -9,8 +9,9 @@ import pytest
 
 from postflight.probes.databases import DatabaseInstance
 from postflight.verdict.status import Nature, Status
-from tests.unit.observations import CLUSTER, MIB, MODEL, ask, instances_of, only, primary_says, slot
+from tests.unit.observations import CLUSTER, MODEL, ask, only
 from tests.unit.recorded import Json
+from tests.unit.stores import MIB, instances_of, primary_says, slot
 
 
 def replica_says(problem: str = "", **facts: Any) -> dict[str, tuple[DatabaseInstance, ...]]:

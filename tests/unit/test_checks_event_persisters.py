@@ -15,7 +15,8 @@ from postflight.probes.persister_rooms import PersistedEvents, Persisting
 from postflight.probes.persisters import PersistedRows, Written
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
-from tests.unit.observations import MODEL, NOT_ALLOWED, READ_ONLY, ask, only, persisted
+from tests.unit.observations import MODEL, NOT_ALLOWED, READ_ONLY, ask, only
+from tests.unit.processes import persisted
 from tests.unit.test_checks_stream_writers import P0, P1, down, with_writers
 
 CHECK = "workers.event_persisters"

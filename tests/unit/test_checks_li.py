@@ -19,7 +19,8 @@ from postflight.probes.probe import BarredBy, NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit.li_world import ARRIVED, RIGHTS, TABLES, model, replication
-from tests.unit.observations import MIB, only
+from tests.unit.observations import only
+from tests.unit.stores import MIB
 from tests.unit.worlds import Json
 
 MODEL = model()

@@ -17,7 +17,8 @@ from postflight.probes.media_doors import PATHS, MediaAnswer, MediaDoor
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit.loopback import Reply, Request, answering, api_to, closed_port
-from tests.unit.observations import MODEL, ask, media, only
+from tests.unit.observations import MODEL, ask, only
+from tests.unit.processes import media
 
 CHECK = "media.workers"
 MAIN = next(each for each in MODEL.synapse if each.is_main and each.side is Side.MAIN)

@@ -14,16 +14,10 @@ from postflight.verdict.blame import resolve
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
-from tests.unit.observations import (
-    CLUSTER,
-    MODEL,
-    ask,
-    logins,
-    not_ready,
-    only,
-)
+from tests.unit.observations import CLUSTER, MODEL, ask, not_ready, only
 from tests.unit.recorded import Json, item, items
 from tests.unit.records import said
+from tests.unit.stores import logins
 from tests.unit.worlds import container, deployment, pod, snapshot, thing
 
 

@@ -13,21 +13,10 @@ from postflight.probes.redis_groups import RedisAnswer, RedisObservation, Sentin
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
-from tests.unit.observations import (
-    ADDRESS,
-    GROUP,
-    MIB,
-    MODEL,
-    NOT_ALLOWED,
-    READ_ONLY,
-    ask,
-    backends,
-    inside,
-    nodes,
-    not_ready,
-    only,
-)
+from tests.unit.observations import ADDRESS, GROUP, MODEL, NOT_ALLOWED, READ_ONLY, ask, not_ready, only
+from tests.unit.processes import inside
 from tests.unit.recorded import Json, items
+from tests.unit.stores import MIB, backends, nodes
 
 
 def redis_says(*answers: RedisAnswer | None, sentinels: tuple[SentinelAnswer, ...] | None = None) -> Any:

@@ -9,11 +9,7 @@ import pytest
 from postflight.cluster.kinds import CONFIG_MAP
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
-from tests.unit.observations import (
-    MODEL,
-    ask,
-    only,
-)
+from tests.unit.observations import MODEL, ask, only
 from tests.unit.recorded import Json, item, items
 
 

@@ -14,7 +14,8 @@ from postflight.deployment.parts import Side, SynapseProcess
 from postflight.probes.inside import InsideView
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
-from tests.unit.observations import MODEL, NOT_ALLOWED, ask, inside, only
+from tests.unit.observations import MODEL, NOT_ALLOWED, ask, only
+from tests.unit.processes import inside
 from tests.unit.recorded import item, items
 
 CHECK = "workers.stream_writers"

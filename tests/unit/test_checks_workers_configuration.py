@@ -22,7 +22,8 @@ from postflight.probes import known_settings as probe
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
-from tests.unit.observations import MODEL, NOT_ALLOWED, ask, known_settings, only, synapse_settings
+from tests.unit.observations import MODEL, NOT_ALLOWED, ask, only
+from tests.unit.processes import known_settings, synapse_settings
 from tests.unit.recorded import Json, item
 
 CHECK = "workers.configuration"

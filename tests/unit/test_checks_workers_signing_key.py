@@ -19,8 +19,9 @@ from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit import recorded
 from tests.unit.loopback import Refused, Reply, Request, answering, api_to, closed_port
-from tests.unit.observations import KEYS, MODEL, ask, only
-from tests.unit.observations import worker_identities as healthy
+from tests.unit.observations import MODEL, ask, only
+from tests.unit.processes import KEYS
+from tests.unit.processes import worker_identities as healthy
 from tests.unit.recorded import Json
 
 CHECK = "workers.signing_key"

@@ -19,7 +19,8 @@ from postflight.probes.federation import Arrival, FederationCanary
 from postflight.probes.federation_counters import Sent
 from postflight.settings import CanarySettings
 from postflight.verdict.status import Status
-from tests.unit.observations import CANARIES, MODEL, NOT_ALLOWED, READ_ONLY, ask, canary, only
+from tests.unit.observations import MODEL, NOT_ALLOWED, READ_ONLY, ask, only
+from tests.unit.processes import CANARIES, canary
 
 FIRST, SECOND = (f"federation_sender_synapse-federation-sender-{number}" for number in (0, 1))
 

@@ -24,7 +24,8 @@ from postflight.probes.persister_rooms import ROOMS, apart, falls_to, persisted_
 from postflight.probes.persisters import PersistedRows, has_written, persisted_counters
 from postflight.secrets import Secret
 from tests.unit.loopback import api_to, closed_port
-from tests.unit.observations import MODEL, persisted
+from tests.unit.observations import MODEL
+from tests.unit.processes import persisted
 
 MAIN = next(each for each in MODEL.synapse if each.is_main)
 P0, P1 = (f"event_persister_synapse-event-persister-{number}" for number in (0, 1))
