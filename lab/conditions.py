@@ -12,6 +12,8 @@ from lab.errors import LabError
 from lab.readiness import Object, chosen, pod_state, unready, wait
 
 Step = dict[str, Any]
+# Seconds for which an action is repeated at most.
+REPEAT_TIMEOUT = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,14 @@ def steps(given: Any, known: Mapping[str, object], where: str) -> list[Step]:
     for step in given or []:
         if not isinstance(step, dict) or len(step) != 1 or next(iter(step)) not in known:
             raise LabError(f"{where}: {json.dumps(step)} is none of {', '.join(known)}")
+        if again := step.get("repeat"):
+            steps(again["do"], ACTIONS, where)
+            steps(again["until"], CONDITIONS, where)
     return list(given or [])
 
 
 def missing(scene: Scene, conditions: Iterable[Step]) -> str:
-    """The first condition that does not hold and what was seen instead, or an empty string."""
+    """The first condition that does not hold and what was seen instead, or an empty string. Conditions only look."""
     for step in conditions:
         ((kind, value),) = step.items()
         if text := CONDITIONS[kind](scene, value):
@@ -135,6 +140,16 @@ def _kubectl(scene: Scene, value: list[str]) -> None:
     scene.cluster.kubectl(*value)
 
 
+def _repeat(scene: Scene, value: dict[str, list[Step]]) -> None:
+    """repeat: {do: [actions], until: [conditions]}: the actions, then a look, and again until all the conditions hold."""
+
+    def done() -> str:
+        perform(scene, value["do"])
+        return missing(scene, value["until"])
+
+    wait(done, REPEAT_TIMEOUT, "what is repeated does not help")
+
+
 def _workloads(scene: Scene, labels: dict[str, str]) -> list[Object]:
     declared = [o for o in scene.objects if o["kind"] in ("Deployment", "StatefulSet")]
     return [o for o in declared if labels and chosen([o["spec"]["template"]], labels)]
@@ -156,4 +171,5 @@ ACTIONS: dict[str, Callable[[Scene, Any], None]] = {
     "restart": _restart,
     "touch": _touch,
     "kubectl": _kubectl,
+    "repeat": _repeat,
 }
