@@ -26,9 +26,12 @@ MODULES = (
     "identity",
     "li",
     "li_import",
+    "logs",
     "media_doors",
     "closed_doors",
     "arrival",
+    "front_door",
+    "haproxy",
     "rendering",
     "known_settings",
 )

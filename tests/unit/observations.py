@@ -22,10 +22,12 @@ from checks.media import test_workers
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
+from checks.routing import test_backends
 from checks.workers import (
     test_background,
     test_configuration,
     test_event_persisters,
+    test_logs,
     test_rendered_config,
     test_signing_key,
     test_stream_writers,
@@ -48,6 +50,7 @@ from postflight.probes.inside import InsideConnection, InsideView
 from postflight.probes.known_settings import KnownSettings
 from postflight.probes.li import Said
 from postflight.probes.li_import import Imported
+from postflight.probes.logs import ProcessLog
 from postflight.probes.media_doors import PATHS, MediaAnswer, MediaDoor
 from postflight.probes.metrics import Count
 from postflight.probes.persister_rooms import PersistedEvents
@@ -61,7 +64,7 @@ from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import calling, recorded
+from tests.unit import calling, recorded, routing
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
@@ -85,6 +88,8 @@ MODULES = (
     test_memory,
     test_redis,
     test_background,
+    test_logs,
+    test_backends,
     test_configuration,
     test_rendered_config,
     test_signing_key,
@@ -95,6 +100,8 @@ CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
 }
 MIB = 2**20
+#: When the run began whose logs are looked at.
+BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NOT_ALLOWED = NotTried("no right: create pods/exec in namespace matrix", Refusal.RIGHT)
 READ_ONLY = NotTried("needs --safety canary", Refusal.SAFETY)
 FACTS = {
@@ -266,6 +273,11 @@ def canary(model: Deployment, federation: Federation | None = None) -> Federatio
     return FederationCanary(names, tuple(owed), tuple(arrivals), {})
 
 
+def logs(model: Deployment) -> tuple[ProcessLog, ...]:
+    """Every process logs nothing that matters."""
+    return tuple(ProcessLog(each, BEGAN) for each in model.synapse)
+
+
 def media(model: Deployment) -> tuple[MediaDoor, ...]:
     """Each process that is reached answers as Synapse would by its configuration."""
     config, download, admin = PATHS
@@ -326,10 +338,13 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "probe_pod_connections": InsideView((), {}),
         "federation_canary": canary(model),
         "federation_counters": {each.id: Sent(0) for each in model.synapse},
+        "process_logs": logs(model),
         "persisted_rows": persisted(model),
         "persisted_counters": {each.id: Count(0) for each in model.synapse},
         "persisted_events": PersistedEvents(),
         "last_words": {},
+        "front_door_requests": routing.front_door(model) if model.proxies else (),
+        "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
     }
 

@@ -29,6 +29,7 @@ THROUGH_TUNNELS = {
     "workers.signing_key",
     "media.workers",
     "clients.closed_doors",
+    "routing.backends",
 }
 FEDERATION = "federation.exactly_once"
 #: What is lacking, and the checks that must not be green without it.
@@ -39,8 +40,9 @@ LACKING = {
     "configmaps": {"platform.references"},
     "secrets": {"platform.references", "database.login"},
     "clusters": {"platform.operators", "database.replication"},
+    "pods/log": {"workers.logs"},
     "horizontalpodautoscalers": {"database.connections", "workers.stream_writers"},
-    "ingresses": {"li.identity", "clients.closed_doors"},
+    "ingresses": {"li.identity", "clients.closed_doors", "routing.backends"},
     "pods/exec": {"database.replication"},
     "pods/portforward": THROUGH_TUNNELS,
     # A stream is opened by a GET: either verb alone is worth nothing to some version of Kubernetes.
