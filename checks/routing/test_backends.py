@@ -7,12 +7,13 @@ from postflight.cluster.kinds import INGRESS
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.haproxy_servers import Server, resolvers
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Endpoint, SynapseProcess
-from postflight.deployment.proxy_backends import Backend, backend_id, backends_of
+from postflight.deployment.parts import SynapseProcess
+from postflight.deployment.proxy_backends import Backend, absent, backend_id, backends_of
 from postflight.deployment.request_classes import Asker, RequestClass, servers_of
-from postflight.probes.front_door import Asked, FrontDoor, Way
 from postflight.probes.haproxy import HaproxyView, Nameserver
 from postflight.probes.http import Said
+from postflight.probes.lost import Doubt, doubts, itself, strays
+from postflight.probes.rounds import FrontDoor, Round, Way, by_synapse, unrecognised
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -42,7 +43,7 @@ def test_every_class_of_request_is_answered_by_a_process_that_can_serve_it(
     for view in haproxy_views:
         _servers(view, backends_of(view.proxy, snapshot), snapshot, judge)
     for front in front_door_requests:
-        _classes(deployment, front, judge)
+        _classes(deployment, snapshot, front, haproxy_views, judge)
     if not front_door_requests:
         judge.unknown("homeserver", "no main process is in view, so who answers for it is not known")
     for proxy in deployment.proxies:
@@ -66,25 +67,32 @@ class Trouble:
     needs: tuple[str, ...] = ()
 
 
-def _classes(deployment: Deployment, front: FrontDoor, judge: Judge) -> None:
+def _classes(
+    deployment: Deployment, snapshot: Snapshot, front: FrontDoor, haproxies: Sequence[HaproxyView], judge: Judge
+) -> None:
     """Classes with the same trouble are told together, as mostly one rule of a proxy is behind it."""
-    by_class: dict[RequestClass, list[Asked]] = {}
-    for asked in front.asked:
-        by_class.setdefault(asked.kind, []).append(asked)
     told: dict[tuple[str, str, str], tuple[Trouble, list[str]]] = {}
-    unseen: dict[str, str] = {}
-    for kind, ways in by_class.items():
+    lost: dict[RequestClass, tuple[Doubt, ...]] = {}
+    for kind in front.kinds:
+        asked = front.last(kind)
+        way = asked.ways(kind)[0].way
         able = servers_of(deployment, front.main, kind)
-        troubles, whole = _answers(front, ways, able)
-        if whole:
-            found, missed = _who(front, ways[0].way, kind, whole, able)
-            troubles += [found] if found else []
-            unseen |= {kind.name: missed} if missed else {}
+        open_ = doubts(deployment, snapshot, front, haproxies, kind) if kind in asked.lost else ()
+        troubles = [
+            trouble
+            for each in asked.ways(kind)
+            for said in each.said
+            if not (open_ and unrecognised(said)) and (trouble := _answer(asked, kind, each.way, said, able))
+        ]
+        found = _who(front, asked, way, kind, able)
+        troubles += [found] if found else []
+        if kind in asked.lost and not found and (open_ or asked.attributed(kind).short):
+            lost[kind] = open_
         for trouble in troubles:
-            subject = ways[0].way.proxy.id if ways[0].way.proxy else front.main.id
+            subject = way.proxy.id if way.proxy else front.main.id
             _, names = told.setdefault((subject, trouble.headline, trouble.cause), (trouble, []))
             names += [] if kind.name in names else [kind.name]
-        if not troubles:
+        if not troubles and kind not in lost and not _cached(asked, kind):
             judge.saw(f"requests/{front.main.namespace}/{kind.name}")
     for (subject, headline, cause), (trouble, names) in told.items():
         say = judge.unavailable if trouble.silent else judge.warn if trouble.weak else judge.wrong
@@ -96,36 +104,23 @@ def _classes(deployment: Deployment, front: FrontDoor, judge: Judge) -> None:
             cause=cause,
             needs=trouble.needs,
         )
-    _unseen(deployment, front, unseen, judge)
+    if cached := [each.name for each in front.kinds if _cached(front.last(each), each)]:
+        line = f"which process answers {_listed(cached)} requests was not seen: they are answered out of a cache"
+        judge.unproven(front.main.id, line)
+    _uncounted(snapshot, front, haproxies, lost, judge)
     _shut(deployment, front, judge)
 
 
-def _answers(
-    front: FrontDoor, ways: Sequence[Asked], able: Sequence[SynapseProcess]
-) -> tuple[list[Trouble], list[Said]]:
-    """What the answers alone show, and those that are whole: some process of Synapse's has dealt with the request."""
-    troubles: list[Trouble] = []
-    whole: list[Said] = []
-    for asked in ways:
-        for said in asked.said:
-            if trouble := _answer(front, asked.kind, asked.way, said, able):
-                troubles.append(trouble)
-            elif _by_synapse(said) and not _unrecognised(said):
-                whole.append(said)
-    return troubles, whole
-
-
-def _answer(
-    front: FrontDoor, kind: RequestClass, way: Way, said: Said, able: Sequence[SynapseProcess]
-) -> Trouble | None:
-    cause, observed, expected = _rule(way), f"{said.short} from {said.pod}", f"an answer of {_named(able)} ({SOURCE})"
-    if not said.status or (said.status in (502, 503, 504) and not _by_synapse(said)):
+def _answer(asked: Round, kind: RequestClass, way: Way, said: Said, able: Sequence[SynapseProcess]) -> Trouble | None:
+    """What an answer alone shows."""
+    cause, observed, expected = way.rule, f"{said.short} from {said.pod}", f"an answer of {_named(able)} ({SOURCE})"
+    if not said.status or (said.status in (502, 503, 504) and not by_synapse(said)):
         needs = _beneath(way, able)
-        return Trouble("nobody answers {} requests" + _at(way), cause, observed, expected, silent=True, needs=needs)
+        return Trouble("nobody answers {} requests" + way.at, cause, observed, expected, silent=True, needs=needs)
     if 300 <= said.status < 400:
-        return Trouble("{} requests are sent on elsewhere" + _at(way), cause, observed, expected)
-    if _unrecognised(said):
-        who = [each.process for each in front.counted if each.unknown(kind.method)]
+        return Trouble("{} requests are sent on elsewhere" + way.at, cause, observed, expected)
+    if unrecognised(said):
+        who = [each.process for each in asked.counted if each.unknown(kind.method)]
         strangers = [each for each in who if each not in able]
         if who and not strangers:
             # One that could serve it and does not know it is of a release without this request.
@@ -133,64 +128,81 @@ def _answer(
         at = f"at {_named(strangers)}, which does not know them" if strangers else "where nobody knows them"
         return Trouble(f"{{}} requests end {at}", cause, observed, expected)
     if said.status >= 500:
-        at = _named([each.process for each in front.counted if each.of(kind.method, kind.servlet, (said.status,))])
-        return Trouble("{} requests fail" + (f" at {at}" if at else _at(way)), cause, observed, expected)
-    if not _by_synapse(said) and not kind.closable:
-        headline = "{} requests do not get to Synapse" + _at(way)
+        at = _named([each.process for each in asked.counted if each.of(kind.method, kind.servlet, (said.status,))])
+        return Trouble("{} requests fail" + (f" at {at}" if at else way.at), cause, observed, expected)
+    if not by_synapse(said) and not kind.closable:
+        headline = "{} requests do not get to Synapse" + way.at
         return Trouble(headline, cause, observed, expected, weak=kind.asker is Asker.SERVER)
     return None
 
 
 def _who(
-    front: FrontDoor, way: Way, kind: RequestClass, whole: Sequence[Said], able: Sequence[SynapseProcess]
-) -> tuple[Trouble | None, str]:
-    """What the counters of the processes show, and what was counted where that is less than was asked. What was counted
-    beyond that is other people's: as much may have come to any process."""
-    statuses = tuple({said.status for said in whole})
-    moved = [(each.process, count) for each in front.counted if (count := each.of(kind.method, kind.servlet, statuses))]
-    total = sum(count for _, count in moved)
-    others = max(0, total - len(whole))
-    strangers = [process for process, _ in moved if process not in able]
-    told = ", ".join(f"{process.pod.name if process.pod else process.id} {count}" for process, count in moved)
-    observed, cause = f"{len(whole)} requests, counted by {told or 'nobody'}", _rule(way)
+    front: FrontDoor, asked: Round, way: Way, kind: RequestClass, able: Sequence[SynapseProcess]
+) -> Trouble | None:
+    """What the counters of the processes show."""
+    seen = asked.attributed(kind)
+    strangers = [process for process, _ in seen.moved if process not in able]
     # Where some were not counted and somebody could not be asked, a stranger's may be other people's.
-    certain = total >= len(whole) or not any(each.problem for each in front.counted)
-    if certain and sum(count for process, count in moved if process in strangers) > others:
+    if (asked.certain or not seen.short) and seen.beyond_chance(strangers):
         writes = f", which writes {kind.stream}" if kind.stream else ""
         expected = f"{_named(able)}{writes} ({SOURCE}, {kind.section})"
         headline = f"{{}} requests are answered by {_named(strangers)}, which cannot serve them"
-        return Trouble(headline, cause, observed, expected), ""
+        return Trouble(headline, way.rule, seen.observed, expected)
     workers, main = [each for each in able if not each.is_main], front.main
-    if kind.relieves and workers and sum(count for process, count in moved if process.id == main.id) > others:
-        behind = [pod.id for each in _endpoints(way) for pod, _ in each.pods]
+    if kind.relieves and workers and seen.beyond_chance([main]):
+        behind = [pod.id for each in way.endpoints for pod, _ in each.pods]
         meant = bool(behind) and (main.pod is None or main.pod.id not in behind)
         name = main.workload_name
         headline = f"fall back to {name}" if meant else f"end at {name}, though workers could take them"
         expected = f"an answer of {_named(workers)} ({SOURCE}, {kind.section})"
-        return Trouble(f"{{}} requests {headline}", cause, observed, expected, weak=not meant), ""
-    return None, "" if total >= len(whole) else observed
+        return Trouble(f"{{}} requests {headline}", way.rule, seen.observed, expected, weak=not meant)
+    return None
 
 
-def _unseen(deployment: Deployment, front: FrontDoor, missed: Mapping[str, str], judge: Judge) -> None:
-    """Answers that no process counted: by one that could not be asked, or by none of these."""
-    if not missed:
-        return
-    names = list(missed)
-    line = f"which process answers {_listed(names)} requests was not seen"
-    dumb = [each for each in front.counted if each.problem]
-    for each in dumb:
-        say = judge.unproven if each.silent else judge.unknown
-        say(each.process.id, f"{line}: {each.process.workload_name} could not be asked, {each.problem}")
-    for process in deployment.unread:
-        judge.unknown(process.id, f"{line}: the configuration of {process.workload_name} is not known")
-    if not dumb and not deployment.unread:
+def _uncounted(
+    snapshot: Snapshot,
+    front: FrontDoor,
+    haproxies: Sequence[HaproxyView],
+    lost: Mapping[RequestClass, Sequence[Doubt]],
+    judge: Judge,
+) -> None:
+    """Answers that no process counted, however often they were asked for: by one that was not seen, or, where all were
+    seen, by none of these."""
+    unclear: dict[Doubt, list[str]] = {}
+    sure: dict[str, list[RequestClass]] = {}
+    for kind, found in lost.items():
+        for each in found:
+            unclear.setdefault(each, []).append(kind.name)
+        if not found:
+            way = front.last(kind).ways(kind)[0].way
+            held = next(iter(strays(snapshot, haproxies, way)), "")
+            own = f"{way.proxy.name} gives these answers itself" if way.proxy and itself(front, kind) else ""
+            sure.setdefault(held or own or way.rule, []).append(kind)
+    for doubt, names in unclear.items():
+        say = judge.unproven if doubt.silent else judge.unknown
+        say(doubt.part, f"which process answers {_listed(names)} requests was not seen: {doubt.why}")
+    for cause, kinds in sure.items():
+        rounds = sum(kinds[0] in each.kinds for each in front.rounds)
         judge.wrong(
             front.main.id,
-            f"{_listed(names)} requests are answered by no process of this deployment",
-            observed="; ".join(f"{name}: {seen}" for name, seen in missed.items()),
+            f"{_listed([each.name for each in kinds])} requests are answered by no process of this deployment",
+            observed=f"{'once' if rounds == 1 else f'{rounds} times over'}, the last time "
+            + "; ".join(_told(front, each) for each in kinds),
             expected="a process of this deployment answers what comes in by its front door",
-            cause=_rule(front.asked[0].way),
+            cause=cause,
         )
+
+
+def _cached(asked: Round, kind: RequestClass) -> bool:
+    """Whether no answer but such as were given before came."""
+    answers = [said for each in asked.ways(kind) for said in each.said if by_synapse(said)]
+    return bool(answers) and all(each.stored for each in answers)
+
+
+def _told(front: FrontDoor, kind: RequestClass) -> str:
+    seen = front.last(kind).attributed(kind)
+    servers = ", ".join(dict.fromkeys(each.server for each in seen.whole if each.server))
+    return f"{kind.name}: {seen.observed}" + (f" (Server: {servers})" if servers else "")
 
 
 def _shut(deployment: Deployment, front: FrontDoor, judge: Judge) -> None:
@@ -213,19 +225,21 @@ def _servers(view: HaproxyView, backends: Sequence[Backend], snapshot: Snapshot,
     judge.saw(pod.id)
     dead = _names(view, backends, snapshot, judge)
     for backend in backends:
-        absent = next((each.problem for server, each in backend.servers if _absent(server, each)), "")
-        up = view.up(backend.name)
-        if absent and _fresh(backend.id, judge):
+        nowhere, up = backend.absence, view.up(backend.name)
+        if nowhere and _fresh(backend.id, judge):
             judge.wrong(
                 backend.id,
-                f"backend {backend.name} of {proxy.name} leads nowhere: {absent}",
+                f"backend {backend.name} of {proxy.name} leads nowhere: {nowhere}",
                 observed=f"{pod.name}: {_states(view, backend)}",
                 expected="every server is one of a Service that there is",
                 cause=f"backend {backend.name} names {backend.hosts}",
                 stops=(backend.id,),
             )
-        elif absent or not _fresh(backend.id, judge) or {each.resolvers for each, _ in backend.servers} <= dead:
+        elif nowhere or not _fresh(backend.id, judge) or {each.resolvers for each, _ in backend.servers} <= dead:
             continue
+        elif len(up) != backend.due and view.unsettled(backend):
+            line = f"whether {pod.name} finds every pod of backend {backend.name} was not seen: they changed meanwhile"
+            judge.unknown(backend.id, line, needs=(proxy.id, *(each.id for each in backend.ready)))
         elif len(up) < backend.due:
             _down(view, backend, judge)
         elif len(up) > backend.due:
@@ -273,7 +287,7 @@ def _names(view: HaproxyView, backends: Sequence[Backend], snapshot: Snapshot, j
     for name, servers in by_section.items():
         mine = [each for each in backends if name in {server.resolvers for server, _ in each.servers}]
         dead = [each for each in servers if each.asked > 1 and not each.valid]
-        nowhere = all(_absent(*pair) for each in mine for pair in each.servers)
+        nowhere = all(absent(*pair) for each in mine for pair in each.servers)
         told = ", ".join(f"{each.name} ({', '.join(resolvers(proxy.config).get(name, ()))})" for each in dead)
         subject = f"resolvers/{proxy.namespace}/{proxy.name}/{name}"
         if nowhere or not dead:
@@ -314,12 +328,6 @@ def _hides(server: Server) -> str:
     return f"; init-addr {server.first or 'last,libc'} hides it for half a minute after a start"
 
 
-def _absent(server: Server, endpoint: Endpoint) -> bool:
-    """Whether a name leads to no Service, or to none of its ports (which an SRV record would name)."""
-    no_port = "has no port" in endpoint.problem and not server.by_record
-    return endpoint.problem.startswith("no Service") or no_port
-
-
 def _states(view: HaproxyView, backend: Backend) -> str:
     counts: dict[str, int] = {}
     for each in view.of(backend.name):
@@ -332,15 +340,6 @@ def _pods(backend: Backend) -> str:
     return ", ".join(each.name for each in backend.ready) or "none"
 
 
-def _by_synapse(said: Said) -> bool:
-    """Whether the words are Synapse's: an error with a code, or what was asked for as JSON."""
-    return "errcode" in said.json or (said.status == 200 and bool(said.json))
-
-
-def _unrecognised(said: Said) -> bool:
-    return said.status in (404, 405) and said.json.get("errcode") == "M_UNRECOGNIZED"
-
-
 def _named(processes: Sequence[SynapseProcess]) -> str:
     return ", ".join(sorted({each.workload_name for each in processes}))
 
@@ -349,23 +348,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
 
 
-def _at(way: Way) -> str:
-    return f" at {way.proxy.name}" if way.proxy else f": {way.ingress}" if way.ingress else ""
-
-
-def _rule(way: Way) -> str:
-    """Who leads them where, by configuration."""
-    hosts = ", ".join(dict.fromkeys(each.host for each in _endpoints(way)))
-    rule = f"{way.proxy.name} leads them to backend {way.backend} ({hosts})" if way.proxy and way.backend else ""
-    return "; ".join(filter(None, (way.ingress, rule)))
-
-
-def _endpoints(way: Way) -> tuple[Endpoint, ...]:
-    return tuple(way.proxy.backends.get(way.backend, ())) if way.proxy and way.backend else ()
-
-
 def _beneath(way: Way, able: Sequence[SynapseProcess]) -> tuple[str, ...]:
     """What an answer needs: the proxy, and who is behind its backend; who could serve it where that tells nobody."""
-    behind = [pod.id for each in _endpoints(way) for pod, _ in each.pods]
+    behind = [pod.id for each in way.endpoints for pod, _ in each.pods]
     parts = (way.proxy.id, backend_id(way.proxy, way.backend or "")) if way.proxy else ()
     return (*parts, *(behind or [each.id for each in able]))

@@ -33,6 +33,11 @@ class Backend:
         return ", ".join(dict.fromkeys(server.host for server, _ in self.servers))
 
     @property
+    def absence(self) -> str:
+        """Why one of its names leads nowhere, "" where none does."""
+        return next((each.problem for server, each in self.servers if absent(server, each)), "")
+
+    @property
     def services(self) -> str:
         return ", ".join(dict.fromkeys(f"Service {each.service}" for _, each in self.servers if each.service))
 
@@ -51,6 +56,12 @@ def backends_of(proxy: Proxy, snapshot: Snapshot) -> tuple[Backend, ...]:
         due, left_out = (sum(each) for each in zip(*counts, strict=True)) if counts else (0, 0)
         found.append(Backend(backend_id(proxy, name), name, pairs, tuple(ready.values()), due, left_out))
     return tuple(found)
+
+
+def absent(server: Server, endpoint: Endpoint) -> bool:
+    """Whether a name leads to no Service, or to none of its ports (which an SRV record would name)."""
+    no_port = "has no port" in endpoint.problem and not server.by_record
+    return endpoint.problem.startswith("no Service") or no_port
 
 
 def _ready(endpoint: Endpoint) -> tuple[Pod, ...]:

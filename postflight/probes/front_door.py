@@ -3,68 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 from postflight.cluster.access import Access
+from postflight.cluster.api import Api, ApiError
+from postflight.cluster.kinds import POD
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
-from postflight.deployment.call_parts import Proxy
 from postflight.deployment.listeners import port_of, public_ports
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side, SynapseProcess
 from postflight.deployment.request_classes import Asker, RequestClass, classes_of
+from postflight.deployment.turnover import turnover
 from postflight.limits import Limit
 from postflight.probes.doors import client_doors, federation_doors, main_of, public_host
 from postflight.probes.http import Door, Request, Said, ask_all
 from postflight.probes.leads import Lead, lead
 from postflight.probes.probe import probe
-from postflight.probes.request_counters import Counted, between, read_all
+from postflight.probes.request_counters import LATE, counted, read_all
+from postflight.probes.rounds import Asked, FrontDoor, Round, Way
 
 #: Requests of each class by each door. A proxy takes its servers in turn.
 TIMES = 3
-LATE = "no answer in time"
-#: Seconds before all is asked once more, where less was counted than asked.
-SETTLED = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A door that requests of a class come in by. ``proxy`` stands there, and leads them to ``backend`` by its own
-    rules (None where they do not tell); ``ingress`` says which Ingress leads them there."""
-
-    door: Door
-    proxy: Proxy | None = None
-    backend: str | None = None
-    ingress: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The same request several times by one way."""
-
-    kind: RequestClass
-    way: Way
-    said: tuple[Said, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FrontDoor:
-    """All classes that some process of main's homeserver can serve, each by every way there is, and what every process
-    answered meanwhile. ``shut`` says why a class has no way in, by its name."""
-
-    main: SynapseProcess
-    asked: tuple[Asked, ...]
-    counted: tuple[Counted, ...]
-    shut: Mapping[str, str]
+#: Seconds before what was not counted whole is asked again, round by round: who ends just now may answer once more and
+#: be gone before anyone asks how often, and a proxy finds the address of a pod that is gone until it resolves its name
+#: anew (HAProxy: ``hold valid``, 10 s unless it is set).
+PAUSES = (0.5, 3.0, 9.0)
+#: The ways in by one door, each with the class that comes in by it.
+Led = Sequence[tuple[RequestClass, Way]]
 
 
 @probe(limit=Limit.ROUTES, reaches=True)
-def front_door_requests(deployment: Deployment, snapshot: Snapshot, access: Access) -> tuple[FrontDoor, ...]:
+def front_door_requests(deployment: Deployment, snapshot: Snapshot, access: Access, api: Api) -> tuple[FrontDoor, ...]:
     """Ask for one thing of each class by the front door, with no token; nothing where main is not known."""
     main = main_of(deployment)
     if main is None:
         return ()
+    began = time.monotonic()
     ways: dict[tuple[object, ...], list[tuple[RequestClass, Way]]] = {}
     shut: dict[str, str] = {}
     for kind in classes_of(deployment, main):
@@ -75,54 +50,46 @@ def front_door_requests(deployment: Deployment, snapshot: Snapshot, access: Acce
         for way in found:
             door = way.door
             ways.setdefault((door.pod.id, door.port, door.tls, door.host), []).append((kind, way))
-    # Whoever listens for nobody's requests has answered none.
-    processes = [each for each in deployment.synapse if public_ports(each)]
-    began = time.monotonic()
-    asked, counted = _measured(access, list(ways.values()), processes)
-    if _uncounted(asked, counted) and time.monotonic() - began < Limit.ROUTES / 3:
-        # Who ends just now may answer once more and be gone before anyone asks how often: that is seen once only.
-        time.sleep(SETTLED)
-        asked, counted = _measured(access, list(ways.values()), processes)
-    return (FrontDoor(main, asked, counted, shut),)
+    # Whoever listens for nobody's requests has answered none; files that changed under a process may not be its own.
+    processes = [each for each in deployment.synapse if public_ports(each) or each.refreshed]
+    rounds = [_measured(access, list(ways.values()), processes)]
+    took = time.monotonic() - began
+    for pause in PAUSES:
+        lost = rounds[-1].lost
+        if not lost or time.monotonic() - began + pause + took > Limit.ROUTES - Limit.CONNECT:
+            break
+        time.sleep(pause)
+        again = [[(kind, way) for kind, way in led if kind in lost] for led in ways.values()]
+        rounds.append(_measured(access, [each for each in again if each], processes))
+    changed = _changed(api, deployment, snapshot) if rounds[-1].lost else ()
+    return (FrontDoor(main, tuple(rounds), shut, changed),)
 
 
-def _measured(
-    access: Access, ways: Sequence[Sequence[tuple[RequestClass, Way]]], processes: Sequence[SynapseProcess]
-) -> tuple[tuple[Asked, ...], tuple[Counted, ...]]:
+def _measured(access: Access, ways: Sequence[Led], processes: Sequence[SynapseProcess]) -> Round:
     """Ask all, door by door side by side, between two looks at the counters."""
 
     def asker(door: Door, kinds: Sequence[RequestClass]) -> Callable[[], list[list[Said]]]:
         requests: list[Request] = [(each.method, each.path, {} if each.has_body else None) for each in kinds]
         return lambda: ask_all(access, door, requests, rounds=TIMES)
 
-    before = read_all(access, processes, Limit.ROUTES / 4)
+    before = read_all(access, processes, Limit.ROUTES / 5)
     outcomes = in_threads([asker(of[0][1].door, [kind for kind, _ in of]) for of in ways], Limit.ROUTES / 3)
     asked: list[Asked] = []
     for of, outcome in zip(ways, outcomes, strict=True):
         late = [[Said(of[0][1].door.pod.name, problem=LATE)] for _ in of]
         said = late if outcome.exception() else outcome.result()
         asked += [Asked(kind, way, tuple(answers)) for (kind, way), answers in zip(of, said, strict=True)]
-    counted: list[Counted] = []
-    for process, first, last in zip(processes, before, read_all(access, processes, Limit.ROUTES / 4), strict=True):
-        unseen = next((each for each in (first, last) if isinstance(each, Counted)), None)
-        if unseen or isinstance(first, Counted) or isinstance(last, Counted):
-            counted.append(unseen or Counted(process, problem=LATE))
-        else:
-            counted.append(Counted(process, between(first, last)))
-    return tuple(asked), tuple(counted)
+    after = read_all(access, processes, Limit.ROUTES / 5)
+    return Round(tuple(asked), tuple(map(counted, processes, before, after)))
 
 
-def _uncounted(asked: Sequence[Asked], counted: Sequence[Counted]) -> bool:
-    """Whether fewer requests of some class were counted than were asked, though everybody says what was counted."""
-    if any(each.problem for each in counted):
-        return False
-    said: dict[RequestClass, list[int]] = {}
-    for each in asked:
-        said.setdefault(each.kind, []).extend(one.status for one in each.said)
-    return any(
-        sum(each.of(kind.method, kind.servlet, tuple(set(statuses))) for each in counted) < len(statuses)
-        for kind, statuses in said.items()
-    )
+def _changed(api: Api, deployment: Deployment, snapshot: Snapshot) -> tuple[str, ...]:
+    """What became of Synapse's pods since the snapshot, in a phrase each; why that is not known."""
+    try:
+        now = [raw for each in snapshot.namespaces for raw in api.list_all(POD, each)]
+    except ApiError as error:
+        return (f"which pods there are by now was not seen: {error}",)
+    return turnover(deployment, snapshot.all(POD), now)
 
 
 def _ways(

@@ -9,11 +9,12 @@ import csv
 import io
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from postflight.cluster.access import Access
-from postflight.cluster.api import Api, ApiError
+from postflight.cluster.api import Api, ApiError, Object
+from postflight.cluster.kinds import POD
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.streams import run_in_pod
 from postflight.cluster.threads import in_threads
@@ -21,6 +22,7 @@ from postflight.deployment.call_parts import Proxy
 from postflight.deployment.haproxy_servers import socket_path, stats_page
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Pod
+from postflight.deployment.pods import read_pod
 from postflight.deployment.proxy_backends import Backend, backends_of
 from postflight.limits import Limit
 from postflight.probes.http import Door, ask
@@ -61,6 +63,11 @@ class ServerState:
     def up(self) -> bool:
         return self.status.startswith(("UP", "no check"))
 
+    @property
+    def host(self) -> str:
+        """The address without its port; "" where it is not told: the page hides it without ``stats show-legends``."""
+        return self.address.rpartition(":")[0].strip("[]")
+
 
 @dataclass(frozen=True, slots=True)
 class Nameserver:
@@ -77,7 +84,9 @@ class Nameserver:
 @dataclass(frozen=True, slots=True)
 class HaproxyView:
     """What one pod of HAProxy says. ``nameservers`` is None where they were not seen, ``blind`` says why; ``problem``
-    says why it says nothing at all, ``mute`` that its configuration gives nobody a way to ask."""
+    says why it says nothing at all, ``mute`` that its configuration gives nobody a way to ask. ``moved`` are the
+    addresses of the pods that became ready, or ceased to be, since the snapshot, looked at where the servers that are up
+    are not as many as were ready then."""
 
     proxy: Proxy
     pod: Pod
@@ -86,12 +95,19 @@ class HaproxyView:
     blind: str = ""
     problem: str = ""
     mute: bool = False
+    moved: frozenset[str] = frozenset()
 
     def of(self, backend: str) -> tuple[ServerState, ...]:
         return tuple(each for each in self.servers if each.backend == backend)
 
     def up(self, backend: str) -> tuple[ServerState, ...]:
         return tuple(each for each in self.of(backend) if each.up)
+
+    def unsettled(self, backend: Backend) -> bool:
+        """Whether a pod behind a backend became ready, or ceased to be, while this was looked at; any pod, where the
+        addresses of the servers are not told."""
+        hosts = {each.host for each in self.up(backend.name)} | {each.ip for each in backend.ready}
+        return bool(self.moved & hosts) or ("" in hosts and bool(self.moved))
 
 
 @probe(limit=Limit.PROXY, reaches=True, helped_by=(EXEC,))
@@ -100,7 +116,7 @@ def haproxy_views(deployment: Deployment, snapshot: Snapshot, access: Access, ap
     asked = [(proxy, pod) for proxy in deployment.proxies for pod in proxy.pods if pod.ready]
 
     def asker(proxy: Proxy, pod: Pod) -> Callable[[], HaproxyView]:
-        return lambda: _settled(access, api, proxy, pod, backends_of(proxy, snapshot))
+        return lambda: _settled(access, api, proxy, pod, snapshot)
 
     outcomes = in_threads([asker(*each) for each in asked], Limit.PROXY - 1)
     return tuple(
@@ -109,13 +125,33 @@ def haproxy_views(deployment: Deployment, snapshot: Snapshot, access: Access, ap
     )
 
 
-def _settled(access: Access, api: Api, proxy: Proxy, pod: Pod, backends: Sequence[Backend]) -> HaproxyView:
-    """Where not just as many servers are up as pods are ready it is asked once more: either may just have changed."""
+def _settled(access: Access, api: Api, proxy: Proxy, pod: Pod, snapshot: Snapshot) -> HaproxyView:
+    """Where not just as many servers are up as pods are ready it is asked once more, and then the pods: either may just
+    have changed."""
+    backends = backends_of(proxy, snapshot)
+
+    def differs(view: HaproxyView) -> bool:
+        return not view.problem and any(len(view.up(each.name)) != each.due for each in backends)
+
     view = _view(access, api, proxy, pod)
-    if not view.problem and any(len(view.up(each.name)) != each.due for each in backends):
-        time.sleep(Limit.PROGRESS / 2)
-        return _view(access, api, proxy, pod)
-    return view
+    if not differs(view):
+        return view
+    time.sleep(Limit.PROGRESS / 2)
+    view = _view(access, api, proxy, pod)
+    return replace(view, moved=_moved(api, snapshot)) if differs(view) else view
+
+
+def _moved(api: Api, snapshot: Snapshot) -> frozenset[str]:
+    """The addresses that are a ready pod's either in the snapshot or now; none where that cannot be seen."""
+    try:
+        now = [raw for each in snapshot.namespaces for raw in api.list_all(POD, each)]
+    except ApiError:
+        return frozenset()
+    return frozenset(_ready(snapshot.all(POD)) ^ _ready(now))
+
+
+def _ready(raws: Iterable[Object]) -> set[str]:
+    return {pod.ip for pod in map(read_pod, raws) if pod.ready and not pod.deleting}
 
 
 def _view(access: Access, api: Api, proxy: Proxy, pod: Pod) -> HaproxyView:

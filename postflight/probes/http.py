@@ -17,6 +17,8 @@ from postflight.secrets import Secret
 if TYPE_CHECKING:
     import httpx
 
+#: Nobody on the way is to answer for the one who is asked.
+FRESH = {"Cache-Control": "no-cache"}
 #: Method, path and body.
 Request = tuple[str, str, Mapping[str, Any] | None]
 
@@ -33,12 +35,15 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One answer. ``status`` is 0 and ``problem`` set where none came. ``text`` may hold a token: it never prints."""
+    """One answer. ``status`` is 0 and ``problem`` set where none came. ``text`` may hold a token: it never prints.
+    ``server`` is who answered by its own word (header Server), ``stored``: it came out of a cache (header Age)."""
 
     pod: str
     status: int = 0
     text: str = field(default="", repr=False)
     problem: str = ""
+    server: str = ""
+    stored: bool = False
 
     @property
     def json(self) -> Mapping[str, Any]:
@@ -101,13 +106,16 @@ def ask_all(access: Access, door: Door, requests: Sequence[Request], *, rounds: 
                 with _client(door) as client:
                     for answers, (method, path, body) in zip(said, requests, strict=True):
                         try:
-                            answer = client.request(method, f"{url}{path}", json=body)
+                            answer = client.request(method, f"{url}{path}", json=body, headers=FRESH)
                         except httpx.HTTPError as error:
                             if not any(said):
                                 raise
                             answers.append(Said(door.pod.name, problem=_line(error)))
                         else:
-                            answers.append(Said(door.pod.name, answer.status_code, answer.text))
+                            server, stored = answer.headers.get("Server", ""), "Age" in answer.headers
+                            answers.append(
+                                Said(door.pod.name, answer.status_code, answer.text, server=server, stored=stored)
+                            )
     except (httpx.HTTPError, OSError, ApiError) as error:
         silent = Said(door.pod.name, problem=_line(error))
         return [[*answers, *[silent] * (rounds - len(answers))] for answers in said]

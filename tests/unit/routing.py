@@ -10,10 +10,11 @@ from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
 from postflight.deployment.proxy_backends import backends_of
 from postflight.deployment.request_classes import Asker, RequestClass, classes_of
-from postflight.probes.front_door import TIMES, Asked, FrontDoor, Way
+from postflight.probes.front_door import TIMES
 from postflight.probes.haproxy import HaproxyView, Nameserver, ServerState
 from postflight.probes.http import Door, Said
 from postflight.probes.request_counters import Counted, Key
+from postflight.probes.rounds import Asked, FrontDoor, Round, Way
 
 REFUSED = '{"errcode": "M_MISSING_TOKEN", "error": "Missing access token"}'
 FINE = '{"flows": []}'
@@ -67,16 +68,16 @@ def front_door(
     for process, key, count in noise:
         counts[process.id][key] = counts[process.id].get(key, 0) + count
     counted = tuple(Counted(each, counts[each.id]) for each in model.synapse if each.config is not None)
-    return (FrontDoor(main, tuple(asked), counted, {}),)
+    return (FrontDoor(main, (Round(tuple(asked), counted),), {}),)
 
 
 def unseen(front: FrontDoor, name: str, **fields: object) -> FrontDoor:
     """The same with one workload's processes not asked for their counters."""
     counted = tuple(
         Counted(each.process, **fields) if each.process.workload_name == name else each  # type: ignore[arg-type]
-        for each in front.counted
+        for each in front.rounds[-1].counted
     )
-    return replace(front, counted=counted)
+    return replace(front, rounds=(replace(front.rounds[-1], counted=counted),))
 
 
 def views(model: Deployment, world: Snapshot) -> tuple[HaproxyView, ...]:

@@ -195,7 +195,7 @@ class TestCounters:
     def test_no_way_in(self) -> None:
         (front,) = front_door(MODEL)
         shut = replace(
-            front, asked=(), shut={"sync": "no pod of a proxy is ready", "login": "no pod of a proxy is ready"}
+            front, rounds=(), shut={"sync": "no pod of a proxy is ready", "login": "no pod of a proxy is ready"}
         )
         found = only(ask(CHECK, front_door_requests=(shut,)), Status.UNKNOWN)
         assert found.headline == "who answers sync and login requests could not be asked: no pod of a proxy is ready"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from postflight.cluster.access import Access, Way
 from postflight.cluster.api import ApiError
+from postflight.cluster.kinds import POD, Kind
 from postflight.cluster.streams import Answer
 from postflight.deployment.haproxy_servers import StatsPage, resolvers, socket_path, stats_page
 from postflight.deployment.model import Deployment
@@ -20,7 +21,8 @@ from postflight.probes.front_door import TIMES, front_door_requests
 from postflight.probes.haproxy import HaproxyView, Nameserver, haproxy_views, nameservers_of
 from postflight.probes.haproxy import servers_of as states_of
 from postflight.probes.http import Door, Request, Said, ask_all
-from postflight.probes.request_counters import Counted, between, totals
+from postflight.probes.request_counters import Counted, Key, Look, between, counted, totals
+from postflight.probes.rounds import FrontDoor
 from tests.unit import recorded
 from tests.unit.loopback import Refused, answering, api_to, closed_port
 from tests.unit.observations import MODEL
@@ -39,6 +41,9 @@ synapse_http_server_response_time_seconds_bucket{code="401",le="0.005",method="G
 synapse_http_server_response_time_seconds_count{code="401",method="GET",server_name="a",servlet="SyncRestServlet",tag=""} 4.0
 synapse_http_server_response_time_seconds_count{code="401",method="GET",servlet="SyncRestServlet",tag="x y"} 3.0
 synapse_http_server_response_time_seconds_count{code="404",method="PUT",servlet="ClientRestResource",tag=""} 1e+01
+# TYPE synapse_http_server_requests_received_total counter
+synapse_http_server_requests_received_total{method="GET",server_name="a",servlet="SyncRestServlet"} 8.0
+process_start_time_seconds 1.7958951425e+09
 """
 #: As HAProxy 2.6.12 says it, most columns left out.
 STAT = """# pxname,svname,status,type,check_status,check_code,last_chk,addr,
@@ -70,11 +75,33 @@ Resolvers section elsewhere
 
 class TestCounters:
     def test_are_added_up_over_other_labels(self) -> None:
-        assert totals(METRICS) == {("GET", "SyncRestServlet", 401): 7, ("PUT", "ClientRestResource", 404): 10}
+        look = totals(METRICS)
+        assert look.answered == {("GET", "SyncRestServlet", 401): 7, ("PUT", "ClientRestResource", 404): 10}
+        assert look.received == {("GET", "SyncRestServlet"): 8}
+        assert look.began == 1795895142.5
 
     def test_from_one_look_to_the_next(self) -> None:
         a, b, c = ("GET", "A", 200), ("GET", "B", 200), ("GET", "C", 200)
-        assert between({a: 3, b: 9, c: 2}, {a: 5, b: 1, c: 2}) == {a: 2, b: 1}
+        seen = between(MAIN, Look({a: 3, c: 2}, {a[:2]: 3}, 9.0), Look({a: 5, b: 1, c: 2}, {a[:2]: 6}, 9.0))
+        assert (seen.answered, seen.received, seen.problem) == ({a: 2, b: 1}, {a[:2]: 3}, "")
+        assert seen.known == {a[:2], b[:2], c[:2]}
+
+    def test_of_a_process_that_says_it_began_anew(self) -> None:
+        """Its counters need not have gone back: it may have answered more since than before."""
+        a = ("GET", "A", 200)
+        seen = between(MAIN, Look({a: 1}, {}, 9.0), Look({a: 3}, {}, 12.5))
+        assert (seen.answered, seen.restarted, seen.problem) == ({a: 3}, True, "it began anew meanwhile")
+
+    def test_of_a_process_whose_counters_went_back(self) -> None:
+        a, b = ("GET", "A", 200), ("GET", "B", 200)
+        seen = between(MAIN, Look({a: 3, b: 9}), Look({a: 5}))
+        assert (seen.answered, seen.restarted) == ({a: 5}, True)
+
+    def test_of_two_looks_of_which_one_failed(self) -> None:
+        failed = Counted(MAIN, problem="no answer in time")
+        assert counted(MAIN, failed, Look()) is failed
+        assert counted(MAIN, Look(), failed) is failed
+        assert not counted(MAIN, Look(), Look()).problem
 
     def test_of_what_a_process_does_not_know(self) -> None:
         seen = Counted(MAIN, {("PUT", "ClientRestResource", 404): 3, ("PUT", "RoomTypingRestServlet", 404): 1})
@@ -125,13 +152,28 @@ class TestTheTable:
 
 @dataclass
 class Doors:
-    """Answers all alike, and notes who was asked what."""
+    """Answers all alike, notes who was asked what, and lets main count it: ``counting`` says of each round whether it
+    does, the last holds on."""
 
+    counting: Sequence[bool] = (True,)
     asked: list[str] = field(default_factory=list)
+    counts: dict[Key, int] = field(default_factory=dict)
+    rounds: int = 0
 
     def ask_all(self, access: Access, door: Door, requests: Sequence[Request], *, rounds: int = 1) -> list[list[Said]]:
         self.asked += [f"{door.pod.name}:{door.port} {door.host} {method} {path}" for method, path, _ in requests]
+        if self.counting[min(self.rounds, len(self.counting) - 1)]:
+            for method, path, _ in requests:
+                kind = next(each for each in CLASSES if (each.method, each.path) == (method, path))
+                key = (method, kind.servlet, 401)
+                self.counts[key] = self.counts.get(key, 0) + rounds
         return [[Said(door.pod.name, 401, '{"errcode": "M_MISSING_TOKEN"}')] * rounds for _ in requests]
+
+    def read_all(self, access: Access, processes: Sequence[SynapseProcess], limit: float) -> list[Look | Counted]:
+        return [Look(dict(self.counts) if each.is_main else {}) for each in processes]
+
+    def pause(self, seconds: float) -> None:
+        self.rounds += 1
 
     def to(self, path: str) -> list[str]:
         return [each.rpartition(" ")[0] for each in self.asked if each.endswith(f" {path}")]
@@ -141,7 +183,8 @@ class Doors:
 def doors(monkeypatch: pytest.MonkeyPatch) -> Doors:
     found = Doors()
     monkeypatch.setattr(front_door, "ask_all", found.ask_all)
-    monkeypatch.setattr(front_door, "read_all", lambda access, processes, limit: [{} for _ in processes])
+    monkeypatch.setattr(front_door, "read_all", found.read_all)
+    monkeypatch.setattr("time.sleep", found.pause)
     return found
 
 
@@ -149,8 +192,21 @@ def access() -> Access:
     return Access(api_to(closed_port()), Way.DIRECT)
 
 
-def asked(model: Deployment = MODEL, world: Any = WORLD) -> front_door.FrontDoor:
-    (found,) = front_door_requests(model, world, access())
+class Listing:
+    """An API server that lists these pods, or refuses to."""
+
+    def __init__(self, pods: Iterable[Any] | None) -> None:
+        self.pods = pods
+
+    def list_all(self, kind: Kind, namespace: str = "", **query: str) -> Iterable[Any]:
+        if self.pods is None:
+            raise ApiError(403, "no right: list pods")
+        return [each for each in self.pods if each["metadata"]["namespace"] == namespace]
+
+
+def asked(model: Deployment = MODEL, world: Any = WORLD, pods: Any = ...) -> FrontDoor:
+    listing: Any = Listing(world.all(POD) if pods is ... else pods)
+    (found,) = front_door_requests(model, world, access(), listing)
     return found
 
 
@@ -158,26 +214,26 @@ class TestTheFrontDoor:
     def test_every_pod_of_the_proxy_is_asked_for_every_class(self, doors: Doors) -> None:
         found = asked()
         pods = [each.name for each in PROXY.pods]
-        # Twice, as nobody here counts.
-        assert doors.to("/_matrix/client/v3/sync") == 2 * [f"{each}:8008 matrix.lab.test GET" for each in pods]
+        assert doors.to("/_matrix/client/v3/sync") == [f"{each}:8008 matrix.lab.test GET" for each in pods]
         inbound = doors.to(KIND["federation transaction"].path)
-        assert inbound == 2 * [f"{each}:8448 matrix.lab.test PUT" for each in pods]
-        assert len(found.asked) == len(CLASSES) * len(pods)
-        assert {len(each.said) for each in found.asked} == {TIMES}
-        backends = {each.way.backend for each in found.asked if each.kind.name == "federation transaction"}
+        assert inbound == [f"{each}:8448 matrix.lab.test PUT" for each in pods]
+        (once,) = found.rounds
+        assert len(once.asked) == len(CLASSES) * len(pods)
+        assert {len(each.said) for each in once.asked} == {TIMES}
+        backends = {each.way.backend for each in once.ways(KIND["federation transaction"])}
         assert (backends, found.shut) == ({"inbound_federation"}, {})
 
     def test_no_pod_of_it_is_ready(self, doors: Doors) -> None:
         down = replace(PROXY, pods=tuple(replace(each, ready=False) for each in PROXY.pods))
         found = asked(replace(MODEL, proxies=(down,)))
-        assert (found.asked, set(found.shut.values())) == ((), {"no pod of a proxy is ready"})
+        assert (found.kinds, set(found.shut.values())) == ((), {"no pod of a proxy is ready"})
 
     def test_nothing_leads_to_the_workers(self, doors: Doors) -> None:
         assert set(asked(replace(MODEL, proxies=())).shut.values()) == {"no proxy and no Ingress in view leads to it"}
 
     def test_main_alone_is_its_own_door(self, doors: Doors) -> None:
         found = asked(replace(MODEL, proxies=(), synapse=(MAIN,)))
-        assert {each.way.door.pod.name for each in found.asked} == {"synapse-main-0"}
+        assert {each.way.door.pod.name for each in found.rounds[0].asked} == {"synapse-main-0"}
 
     def test_an_ingress_leads_past_the_proxy(self, doors: Doors) -> None:
         worker_pod = worker(MODEL, "synapse-media-repository").pod
@@ -189,12 +245,49 @@ class TestTheFrontDoor:
             key = (KINDS[each["kind"]], "matrix")
             objects[key] = (*objects.get(key, ()), each)
         found = asked(MODEL, replace(WORLD, objects=objects))
-        assert doors.to("/_matrix/client/v1/media/config") == 2 * [f"{worker_pod.name}:8008 matrix.lab.test GET"]
-        ways = {each.way.ingress for each in found.asked if each.kind.name == "media"}
+        assert doors.to("/_matrix/client/v1/media/config") == [f"{worker_pod.name}:8008 matrix.lab.test GET"]
+        ways = {each.way.ingress for each in found.rounds[0].ways(KIND["media"])}
         assert ways == {"Ingress media leads to Service media-door"}
 
     def test_no_main_process(self, doors: Doors) -> None:
-        assert front_door_requests(replace(MODEL, synapse=()), WORLD, access()) == ()
+        assert front_door_requests(replace(MODEL, synapse=()), WORLD, access(), api_to(closed_port())) == ()
+
+    def test_what_was_counted_is_asked_once(self, doors: Doors) -> None:
+        found = asked()
+        assert (len(found.rounds), found.changed, doors.rounds) == (1, (), 0)
+
+    def test_what_nobody_counted_is_asked_again_until_somebody_does(self, doors: Doors) -> None:
+        doors.counting = (False, False, True)
+        found = asked()
+        assert (len(found.rounds), found.rounds[-1].lost, found.changed) == (3, (), ())
+        assert found.kinds == found.last(KIND["sync"]).kinds == found.rounds[0].kinds
+
+    def test_only_what_was_not_counted_is_asked_again(self, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+        def forgetful(*args: Any, rounds: int = 1) -> list[list[Said]]:
+            found = doors.ask_all(*args, rounds=rounds)
+            if not doors.rounds:
+                del doors.counts[("GET", "SyncRestServlet", 401)]
+            return found
+
+        monkeypatch.setattr(front_door, "ask_all", forgetful)
+        found = asked(replace(MODEL, proxies=(replace(PROXY, pods=PROXY.pods[:1]),)))
+        assert found.rounds[1].kinds == (KIND["sync"],)
+        assert len(found.rounds) == 2
+        assert found.last(KIND["login"]) is found.rounds[0]
+
+    def test_what_nobody_ever_counts_is_asked_a_few_times(self, doors: Doors) -> None:
+        doors.counting = (False,)
+        found = asked()
+        assert (len(found.rounds), found.changed) == (1 + len(front_door.PAUSES), ())
+        assert set(found.rounds[-1].lost) == set(CLASSES)
+
+    def test_then_the_pods_are_looked_at_once_more(self, doors: Doors) -> None:
+        doors.counting = (False,)
+        first, *others = [each for each in WORLD.all(POD) if "synapse-generic-worker" in each["metadata"]["name"]]
+        rest = [each for each in WORLD.all(POD) if each not in (first, *others)]
+        found = asked(pods=[*others, *rest])
+        assert found.changed == (f"{first['metadata']['name']} is gone",)
+        assert "no right: list pods" in asked(pods=None).changed[0]
 
 
 class TestManyRequests:
