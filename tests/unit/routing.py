@@ -84,7 +84,13 @@ def views(model: Deployment, world: Snapshot) -> tuple[HaproxyView, ...]:
     found: list[HaproxyView] = []
     for proxy in model.proxies:
         servers = [
-            ServerState(each.name, f"s{n}", "UP" if n < each.due else "MAINT (resolution)", "L7OK 200")
+            ServerState(
+                each.name,
+                f"s{n}",
+                "UP" if n < each.due else "MAINT (resolution)",
+                "L7OK 200",
+                f"{each.ready[n].ip}:8008" if n < each.due else "",
+            )
             for each in backends_of(proxy, world)
             for n in range(sum(server.slots for server, _ in each.servers))
         ]

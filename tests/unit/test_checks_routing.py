@@ -263,6 +263,26 @@ class TestServers:
         pen = seen(change)
         assert {each.status for each in pen.failures} == {Status.WARNED}
 
+    @pytest.mark.parametrize("ready", [True, False])
+    def test_pods_that_change_while_they_are_looked_at(self, ready: bool) -> None:
+        """A pod that is ready since the snapshot is one more, one that was ready then one less: neither is a fault."""
+        generic = next(each for each in views(MODEL, WORLD)[0].servers if each.backend == "generic_workers")
+
+        def change(view: HaproxyView) -> HaproxyView:
+            new = replace(generic, name="new", status="UP", address="10.244.0.99:8008")
+            old = tuple(replace(each, status="DOWN") if each == generic else each for each in view.servers)
+            if ready:
+                return replace(view, servers=(*view.servers, new), moved=frozenset({"10.244.0.99"}))
+            return replace(view, servers=old, moved=frozenset({generic.host}))
+
+        found = seen(change).failures
+        assert {each.status for each in found} == {Status.UNKNOWN}
+        assert "finds every pod of backend " in found[0].headline
+        assert {each.subject for each in found} <= {
+            "backend/matrix/haproxy/generic_workers",
+            "backend/matrix/haproxy/inbound_federation",
+        }
+
     def test_more_pods_than_slots(self) -> None:
         model = configured("server-template media 8 ", "server-template media 1 ")
         assert only(seen(lambda view: view, model), Status.WARNED).headline == (
