@@ -1,21 +1,18 @@
-"""What lines in a Synapse log are known to mean: the table of bad ones, and what is no finding of the log.
+"""The lines of a Synapse log that are known to be bad, and what each means.
 
 Each row names the issue upstream that it was reported in, or the source that logs it (element-hq/synapse v1.163.2).
-Normal, and in no table: a transaction that is tried again (``[TXN DEADLOCK]`` below 5/5, could not serialize access),
-``IntegrityError when upserting``, a federation request that another server refuses, ``Ignoring received event``.
+Normal, and in no table, as they are no errors: a transaction that is tried again (``[TXN DEADLOCK]`` below 5/5, could
+not serialize access), ``IntegrityError when upserting``, a federation request that another server refuses,
+``Ignoring received event``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from postflight.deployment.log_lines import Level, Record
-
-#: What a request of the verifier's own is known by.
-AGENT = "postflight"
+from postflight.deployment.log_lines import Level
 
 
 class Follows(Enum):
@@ -32,7 +29,7 @@ class KnownBad:
     """A line and what it means. ``says`` goes on after the name of a process, with ``{what}`` as the pattern's group of
     that name has it; ``source`` is ``owner/repository#number`` or a file of Synapse's. ``stops``: the process cannot do
     what it is there for (else it does less). ``lasting``: only a restart of the process itself ends it, so that a line
-    of some minutes ago still holds."""
+    of some time ago still holds. ``again``: one line alone may be chance, two are a fault."""
 
     name: str
     pattern: re.Pattern[str]
@@ -43,6 +40,7 @@ class KnownBad:
     stops: bool = False
     follows: Follows = Follows.NOTHING
     lasting: bool = False
+    again: bool = False
     least: Level = Level.WARNING
 
 
@@ -159,6 +157,7 @@ TABLE: tuple[KnownBad, ...] = (
         " processes write one stream",
         "stop Synapse, set the sequence to the table's maximum, check the indexes (amcheck), start it again",
         "matrix-org/synapse#9344",
+        again=True,
         least=Level.ERROR,
     ),
     _row(
@@ -187,6 +186,7 @@ TABLE: tuple[KnownBad, ...] = (
         "lower cp_max or raise max_connections",
         "spantaleev/matrix-docker-ansible-deploy#4442",
         follows=Follows.PROCESS,
+        again=True,
     ),
     _row(
         "read-only database",
@@ -197,7 +197,6 @@ TABLE: tuple[KnownBad, ...] = (
         "element-hq/synapse#16490",
         stops=True,
         follows=Follows.PROCESS,
-        lasting=True,
     ),
     _row(
         "transaction given up",
@@ -206,6 +205,7 @@ TABLE: tuple[KnownBad, ...] = (
         "two processes that do the same work, or something else that locks Synapse's tables",
         "look in pg_locks and pg_stat_activity for who holds the locks",
         "synapse/storage/database.py",
+        again=True,
     ),
     _row(
         "background update",
@@ -247,7 +247,7 @@ TABLE: tuple[KnownBad, ...] = (
     ),
     _row(
         "module",
-        r"(?P<what>Failed to run module (API )?callback[^\n]*|Module raised an exception in [^\n]+)",
+        r"(?P<what>Failed to run module (API )?callback|Module raised an exception in \w+)",
         "runs a module that fails: {what}",
         "the module, or the service that it asks",
         "read the traceback in the log; update the module to one that knows this release",
@@ -263,48 +263,3 @@ TABLE: tuple[KnownBad, ...] = (
         follows=Follows.CALLS,
     ),
 )
-
-
-#: Lines that are no finding of the log, by the check that proves by behaviour whether there is one: a connection that is
-#: lost is made anew, and whether one can be made is tried.
-ELSEWHERE: Mapping[str, re.Pattern[str]] = {
-    "database.login": re.compile(
-        r"OperationalError|InterfaceError: (connection|cursor) already closed|AdminShutdown|CannotConnectNow|CrashShutdown"
-    ),
-    "redis.endpoint": re.compile(
-        r"txredisapi\.ConnectionError|^ConnectionError: (Lost connection|Not connected)", re.MULTILINE
-    ),
-    # 502 to whoever asked, logged as an error where a background process asked.
-    "platform.workloads": re.compile(r"Failed to talk to \S+ process"),
-}
-#: What the verifier asks knowing that it will fail, to see how: a worker for what only main knows (calls.matrixrtc), a
-#: replication listener without its secret.
-OWN = re.compile(
-    r"Failed handle request via '(OpenIdUserInfo'|Replication\w+'[\s\S]*RuntimeError: (Missing|Invalid) Authorization header)"
-)
-QUIET = re.compile("|".join(each.pattern.pattern for each in TABLE if each.least < Level.WARNING))
-
-
-def wanted(text: str) -> bool:
-    """Whether a row of the table may fit what is logged below WARNING."""
-    return QUIET.search(text) is not None
-
-
-def known(record: Record) -> KnownBad | None:
-    """The row of the table that a record fits; None also for what the verifier has provoked itself."""
-    if provoked(record):
-        return None
-    return next((each for each in TABLE if record.level >= each.least and each.pattern.search(record.text)), None)
-
-
-def provoked(record: Record) -> bool:
-    """Whether it is the failure of a request that the verifier makes to see it fail. Where no access line tells who asked
-    (they are logged at INFO) it counts as the verifier's: the checks that ask so judge the answer."""
-    return record.agent in (None, AGENT) and OWN.search(record.text) is not None
-
-
-def strange(record: Record) -> bool:
-    """Whether it is an error that nothing here explains."""
-    if record.level < Level.ERROR or provoked(record) or known(record):
-        return False
-    return not any(each.search(record.text) for each in ELSEWHERE.values())

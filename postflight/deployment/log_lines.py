@@ -86,6 +86,11 @@ def read(lines: Iterable[str], wanted: Callable[[str], bool]) -> Records:
     return Records((), False, until)
 
 
+def first_of(lines: Iterable[str]) -> datetime | None:
+    """The time of the first line that has one."""
+    return next((at for line in lines if (at := _instant(line.partition(" ")[0])) > LONG_AGO), None)
+
+
 Form = Callable[[str], tuple[Level, str, str, str] | None]
 
 
