@@ -16,9 +16,8 @@ from enum import StrEnum
 from postflight.deployment.listeners import resources_of
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side, SynapseProcess
+from postflight.deployment.writers import lists_of
 
-#: What main is called in ``stream_writers`` (synapse/config/workers.py, 1.163).
-MASTER = "master"
 MEDIA_APP = "synapse.app.media_repository"
 
 
@@ -253,7 +252,7 @@ def can_serve(process: SynapseProcess, kind: RequestClass) -> bool:
         held |= {"media"}
     if kind.main_only and not process.is_main:
         return False
-    if kind.stream and process.instance not in writers_of(process, kind.stream):
+    if kind.stream and process.instance not in lists_of(process.config or {}).get(kind.stream, ()):
         return False
     return bool(held & set(kind.resources)) and (not kind.media or _has_media(process))
 
@@ -268,15 +267,6 @@ def classes_of(deployment: Deployment, main: SynapseProcess) -> tuple[RequestCla
     """The classes that some process of main's homeserver can serve; no login where another service has it."""
     found = [kind for kind in CLASSES if servers_of(deployment, main, kind)]
     return tuple(kind for kind in found if kind.name != _LOGIN or not _delegates(main))
-
-
-def writers_of(process: SynapseProcess, stream: str) -> tuple[str, ...]:
-    """Who writes a stream, by this process's configuration; main where it names nobody."""
-    configured = (process.config or {}).get("stream_writers")
-    named = configured.get(stream) if isinstance(configured, dict) else None
-    if isinstance(named, list):
-        return tuple(map(str, named))
-    return (str(named),) if named else (MASTER,)
 
 
 def _has_media(process: SynapseProcess) -> bool:

@@ -1,4 +1,4 @@
-"""What the Synapse processes logged while the verifier was at work, and in the minutes before."""
+"""What the Synapse processes logged while the verifier was at work, and in the time before."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ProcessLog:
 
 @probe(limit=Limit.KUBERNETES, rights=(Right("get", "pods/log"),), leaves=True)
 def process_logs(api: Api, deployment: Deployment, snapshot: Snapshot) -> tuple[ProcessLog, ...]:
-    """Read what every Synapse process that runs has logged since the run began, and shortly before."""
+    """Read what every Synapse process that runs has logged since the run began, and up to an hour before."""
     running = [(each, each.pod) for each in deployment.synapse if each.pod and _runs(each, each.pod)]
 
     most = min(BYTES_OF_RUN, TOTAL // max(1, len(running)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from postflight.probes.http import Door, Said
 from postflight.probes.request_counters import Counted
 
 SERVLETS = frozenset(each.servlet for each in CLASSES)
+#: What is asked for all the time by who looks after a process, and is no class's by another name.
+LOOKED_AFTER = re.compile(r"(Health|Metrics)Resource|VersionsRestServlet|Replication\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +159,13 @@ class Round:
         sums: dict[str, int] = {}
         for each in self.counted:
             for (method, servlet, status), count in each.answered.items():
-                if method == kind.method and status in statuses and servlet not in SERVLETS:
+                if method == kind.method and status in statuses and not _ordinary(servlet):
                     sums[servlet] = sums.get(servlet, 0) + count
         return next((servlet for servlet, count in sums.items() if count >= missing.short > 0), "")
+
+
+def _ordinary(servlet: str) -> bool:
+    return servlet in SERVLETS or LOOKED_AFTER.fullmatch(servlet) is not None
 
 
 def _moved(counts: Iterable[tuple[SynapseProcess, int]]) -> tuple[tuple[SynapseProcess, int], ...]:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from postflight.cluster.kinds import POD
+from postflight.cluster.kinds import POD, Kind
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
 from postflight.deployment.request_classes import RequestClass
 from postflight.deployment.turnover import turnover
+from postflight.probes import haproxy
 from postflight.probes.haproxy import HaproxyView
 from postflight.probes.request_counters import Counted
 from postflight.probes.rounds import FrontDoor
@@ -146,6 +147,14 @@ class TestOpen:
         def change(each: Counted) -> Counted:
             known = frozenset({("GET", "WhoamiRestServlet")})
             return replace(each, answered={**each.answered, **new}, known=known)
+
+        assert surely(lambda front: counting(front, change)).headline == NOBODY
+
+    def test_nor_does_what_a_kubelet_asks_for(self) -> None:
+        new = {("GET", "HealthResource", 401): 60}
+
+        def change(each: Counted) -> Counted:
+            return replace(each, answered={**each.answered, **new})
 
         assert surely(lambda front: counting(front, change)).headline == NOBODY
 
@@ -291,6 +300,18 @@ class TestTurnover:
             return {**each, "status": {**each["status"], "containerStatuses": statuses}}
 
         assert turnover(MODEL, PODS, map(again, PODS)) == ("synapse-main-0 was started anew",)
+
+
+def test_the_addresses_of_pods_whose_readiness_changed() -> None:
+    class Listing:
+        def list_all(self, kind: Kind, namespace: str = "", **query: str) -> list[Any]:
+            ended = {"deletionTimestamp": "2026-11-24T20:22:00Z"}
+            first, *rest = [each for each in PODS if each["metadata"]["name"].startswith("synapse-synchrotron")]
+            others = [each for each in PODS if each not in (first, *rest)]
+            return [{**first, "metadata": {**first["metadata"], **ended}}, *rest, *others]
+
+    listing: Any = Listing()
+    assert haproxy._moved(listing, WORLD) == {"10.244.0.6"}
 
 
 @pytest.mark.parametrize("address", ["10.244.0.14:8008", "[fd00::1]:8008", ""])
