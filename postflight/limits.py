@@ -16,11 +16,13 @@ class Limit:
     """One TCP or TLS connection, to the API server or through a tunnel."""
     REQUEST: Final = 8.0
     """One request to the API server."""
-    EXEC: Final = 10.0
+    EXEC: Final = 12.0
     """One command in a pod."""
-    FILES: Final = 12.0
+    SCRIPT: Final = 24.0
+    """A script in a pod that reads much of Synapse's code: seconds of a processor."""
+    FILES: Final = 16.0
     """Reading configuration in all pods."""
-    KUBERNETES: Final = 10.0
+    KUBERNETES: Final = 12.0
     """A probe that asks the API server only."""
     SQL: Final = 5.0
     """One SQL statement."""
@@ -34,7 +36,7 @@ class Limit:
     """A probe of Redis: three tries. A Sentinel that resolves names answers nobody while its resolver does not."""
     HTTP: Final = 8.0
     """One HTTP request to a service."""
-    INSIDE: Final = 15.0
+    INSIDE: Final = 20.0
     """A probe from within a pod of the deployment."""
     PROBE_POD: Final = 45.0
     """A probe pod from its creation to its last answer."""
@@ -62,11 +64,17 @@ class Limit:
     """Removing what a run made, and proving that it is gone."""
     CALLS: Final = 20.0
     """A probe of the way into a call."""
+    DOORS: Final = 36.0
+    """A stranger's knocks at doors that are to be closed, three times in turn."""
     JOURNEY: Final = 60.0
     """The probe user's whole way through the front door, waits for a rate limit included."""
     SYNC: Final = 8.0
     """Until what was sent is there for another session, or through another process."""
     LOGGED_OUT: Final = 4.0
     """Until every process knows that a session has ended."""
+    ROUTES: Final = 40.0
+    """Requests of each class through the front door and what every process counted of them, several times over."""
+    PROXY: Final = 12.0
+    """What a proxy says of its servers, and a second look where they are not all up."""
     PROGRESS: Final = 5.0
     """Between two looks at something that must move."""

@@ -3,6 +3,7 @@ from collections.abc import Iterable, Mapping
 from postflight.check import check
 from postflight.deployment.federation import (
     LIST,
+    SENDING,
     Federation,
     closed,
     covering,
@@ -101,6 +102,7 @@ def _arrived(name: str, owed: list[Owed], federation: Federation, judge: Judge) 
             evidence=tuple(
                 f"{e.kind}: {', '.join(f'{a.transaction} from {_who(a)}' for a in e.arrivals)}" for e in twice
             ),
+            stops=(SENDING,),
         )
     # Two that both send get in each other's way: what did not come then has the same cause.
     if missing and not (twice and len(expected) > 1):
@@ -126,6 +128,7 @@ def _from(
                 expected=f"they come from {must}",
                 cause=f"{sender.instance} was started with another {LIST} than its file holds now",
                 remedy="restart every Synapse process after a change of the list",
+                stops=(SENDING,),
             )
 
 
@@ -141,6 +144,7 @@ def _also(
             expected="one process sends to each server",
             cause=why_twice(expected, name, federation),
             remedy=SAME_LIST,
+            stops=(SENDING,),
         )
 
 
@@ -156,7 +160,7 @@ def _missing(
     wanted = "each event and each to-device message in one transaction"
     if not expected:
         headline, cause = nobody(name, federation)
-        judge.wrong(name, headline, observed=observed, expected=wanted, cause=cause, remedy=SAME_LIST)
+        judge.wrong(name, headline, observed=observed, expected=wanted, cause=cause, remedy=SAME_LIST, stops=(SENDING,))
         return
     down = [each for each in expected if not (each.pod and each.pod.ready)]
     who = _both([each.instance for each in expected])
@@ -190,6 +194,7 @@ def _unmet(federation: Federation, heard: Iterable[str], judge: Judge) -> None:
                 expected="every sender that is listed runs",
                 cause=f"{LIST} names {ghost}, and no process is called that",
                 remedy=SAME_LIST,
+                stops=(SENDING,),
             )
 
 
@@ -218,7 +223,7 @@ def _idle(
             expected="every deployed sender has its share",
             cause=why,
             remedy=SAME_LIST,
-            stops=(process.id, process.workload) if refused else (),
+            stops=(SENDING, process.id, process.workload) if refused else (SENDING,),
         )
 
 
@@ -251,6 +256,7 @@ def _by_configuration(
             expected="one process sends to each server",
             cause=cause,
             remedy=SAME_LIST,
+            stops=(SENDING,),
         )
     sent = {each.id: count for each in federation.processes if (count := counters[each.id].transactions)}
     called = [each.instance for each in federation.processes if each.id in sent]

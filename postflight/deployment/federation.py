@@ -19,6 +19,8 @@ LIST = "federation_sender_instances"
 MASTER = "master"
 LEGACY_APP = "synapse.app.federation_sender"
 SENDER = re.compile(r"federation[-_ ]?sender", re.IGNORECASE)
+#: A part that is no object: who sends to other homeservers, as all processes together hold it.
+SENDING = "sending/to other homeservers"
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ def frontends(text: str) -> tuple[Frontend, ...]:
     """Those that speak HTTP, in the order of the file."""
     defaults = "tcp"
     found: list[Frontend] = []
-    for kind, name, lines in _sections(text):
+    for kind, name, lines in sections(text):
         mode = next((words[1] for words in lines if words[0] == "mode" and len(words) > 1), defaults)
         if kind == "defaults":
             defaults = mode
@@ -158,11 +158,12 @@ def _frontend(kind: str, name: str, lines: Sequence[Words]) -> Frontend:
             acls[words[1]] = (*acls.get(words[1], ()), words[2:])
     rules = tuple((words[1], words[2:]) for words in lines if words[0] == "use_backend" and len(words) > 1)
     default = next((words[1] for words in lines if words[0] == "default_backend" and len(words) > 1), "")
-    binds = [bind for words in lines if words[0] == "bind" for bind in _binds(words)]
+    binds = [bind for words in lines if words[0] == "bind" for bind in binds_of(words)]
     return Frontend(name, tuple(binds), acls, rules, default or (name if kind == "listen" else ""))
 
 
-def _binds(words: Words) -> Iterator[Bind]:
+def binds_of(words: Words) -> Iterator[Bind]:
+    """The ports of a ``bind`` line; a socket in the file system has none."""
     for address in words[1].split(",") if len(words) > 1 else ():
         port = address.rpartition(":")[2]
         if port.isdigit():
@@ -172,13 +173,14 @@ def _binds(words: Words) -> Iterator[Bind]:
 def servers(text: str) -> dict[str, tuple[tuple[str, int], ...]]:
     """The host and port (0 where an SRV record tells it) of each server, by backend."""
     found: dict[str, tuple[tuple[str, int], ...]] = {}
-    for kind, name, lines in _sections(text):
+    for kind, name, lines in sections(text):
         if kind in ("backend", "listen"):
-            found[name] = tuple(address for words in lines if (address := _address(words)))
+            found[name] = tuple(address for words in lines if (address := address_of(words)))
     return found
 
 
-def _address(words: Words) -> tuple[str, int] | None:
+def address_of(words: Words) -> tuple[str, int] | None:
+    """Host and port of a ``server`` or ``server-template`` line (port 0 where an SRV record tells it), else None."""
     place = {"server": 2, "server-template": 3}.get(words[0], len(words))
     if place >= len(words):
         return None
@@ -187,7 +189,7 @@ def _address(words: Words) -> tuple[str, int] | None:
     return service, int(port) if port.isdigit() else 0
 
 
-def _sections(text: str) -> Iterator[tuple[str, str, list[Words]]]:
+def sections(text: str) -> Iterator[tuple[str, str, list[Words]]]:
     """Keyword, name and the words of each line of every section."""
     kind, name = "", ""
     lines: list[Words] = []

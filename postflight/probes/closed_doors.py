@@ -65,7 +65,7 @@ class ClosedDoors:
     federation: tuple[tuple[SynapseProcess, Said], ...] = ()
 
 
-@probe(limit=Limit.INSIDE, reaches=True)
+@probe(limit=Limit.DOORS, reaches=True)
 def closed_doors(deployment: Deployment, snapshot: Snapshot, access: Access, safety: Safety) -> tuple[ClosedDoors, ...]:
     """As a stranger at the front door, ask to register, and for what only admins or allowed servers get."""
     main = main_of(deployment)
@@ -82,16 +82,16 @@ def closed_doors(deployment: Deployment, snapshot: Snapshot, access: Access, saf
 
     knocks = [knock("GET", AVAILABLE, query=NOBODY), knock("GET", USERS), knock("GET", NONCE)]
     late = Knock("", Said(main.workload_name, problem="no answer in time"))
-    outcomes = in_threads(knocks, Limit.INSIDE / 3)
+    outcomes = in_threads(knocks, Limit.DOORS / 3 - 1)
     available, users, nonce = (
         late if isinstance(each.exception(), TimeoutError) else each.result() for each in outcomes
     )
     register, flows = None, None
     if is_on(available.said) and safety.allows(Safety.CANARY):
-        (asked,) = in_threads([knock("POST", REGISTER, body={})], Limit.INSIDE / 3)
+        (asked,) = in_threads([knock("POST", REGISTER, body={})], Limit.DOORS / 3 - 1)
         register = late if isinstance(asked.exception(), TimeoutError) else asked.result()
         flows = _flows(register.said)
-    answers = in_threads([server(*each) for each in servers], Limit.INSIDE / 4)
+    answers = in_threads([server(*each) for each in servers], Limit.DOORS / 3 - 1)
     federation = tuple(
         (process, late.said) if isinstance(each.exception(), TimeoutError) else each.result()
         for (process, _), each in zip(servers, answers, strict=True)

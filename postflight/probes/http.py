@@ -1,17 +1,26 @@
-"""One HTTP request to a port of a pod."""
+"""HTTP requests to a port of a pod."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postflight.cluster.access import Access
 from postflight.cluster.api import ApiError
 from postflight.deployment.parts import Pod
 from postflight.limits import Limit
 from postflight.secrets import Secret
+
+if TYPE_CHECKING:
+    import httpx
+
+#: Nobody on the way is to answer for the one who is asked.
+FRESH = {"Cache-Control": "no-cache"}
+#: Method, path and body.
+Request = tuple[str, str, Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +36,14 @@ class Door:
 @dataclass(frozen=True, slots=True)
 class Said:
     """One answer. ``status`` is 0 and ``problem`` set where none came. ``text`` may hold a token: it never prints.
-    ``server`` is what it calls itself, where that was looked at."""
+    ``server`` is who answered by its own word (header Server), ``stored``: it came out of a cache (header Age)."""
 
     pod: str
     status: int = 0
     text: str = field(default="", repr=False)
     problem: str = ""
     server: str = ""
+    stored: bool = False
 
     @property
     def json(self) -> Mapping[str, Any]:
@@ -75,22 +85,57 @@ def ask(
     import httpx
 
     pod = door.pod
-    headers = {"User-Agent": "postflight"}
-    if door.host:
-        headers["Host"] = door.host
-    if token:
-        headers["Authorization"] = f"Bearer {token.reveal()}"
-    limits = httpx.Timeout(Limit.HTTP, connect=Limit.CONNECT)
+    headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}
     try:
-        with (
-            access.to_pod(pod.namespace, pod.name, pod.ip, door.port) as (host, port),
-            httpx.Client(timeout=limits, verify=False, trust_env=False) as client,
-        ):
-            url = f"{origin(host, port, tls=door.tls)}{path}"
-            answer = client.request(method, url, headers=headers, params=query, json=body)
+        with _reached(access, door) as url, _client(door) as client:
+            answer = client.request(method, f"{url}{path}", headers=headers, params=query, json=body)
     except (httpx.HTTPError, OSError, ApiError) as error:
         return Said(pod.name, problem=_line(error))
     return Said(pod.name, answer.status_code, answer.text)
+
+
+def ask_all(access: Access, door: Door, requests: Sequence[Request], *, rounds: int = 1) -> list[list[Said]]:
+    """All these requests in turn over one connection, and again over another in each further
+    round: a proxy may hold one connection to one server. The answers by request, then by round."""
+    import httpx
+
+    said: list[list[Said]] = [[] for _ in requests]
+    try:
+        with _reached(access, door) as url:
+            for _ in range(rounds):
+                with _client(door) as client:
+                    for answers, (method, path, body) in zip(said, requests, strict=True):
+                        try:
+                            answer = client.request(method, f"{url}{path}", json=body, headers=FRESH)
+                        except httpx.HTTPError as error:
+                            if not any(said):
+                                raise
+                            answers.append(Said(door.pod.name, problem=_line(error)))
+                        else:
+                            server, stored = answer.headers.get("Server", ""), "Age" in answer.headers
+                            answers.append(
+                                Said(door.pod.name, answer.status_code, answer.text, server=server, stored=stored)
+                            )
+    except (httpx.HTTPError, OSError, ApiError) as error:
+        silent = Said(door.pod.name, problem=_line(error))
+        return [[*answers, *[silent] * (rounds - len(answers))] for answers in said]
+    return said
+
+
+@contextmanager
+def _reached(access: Access, door: Door) -> Iterator[str]:
+    """The beginning of the URLs that lead to a door from here, for as long as the context."""
+    pod = door.pod
+    with access.to_pod(pod.namespace, pod.name, pod.ip, door.port) as (host, port):
+        yield origin(host, port, tls=door.tls)
+
+
+def _client(door: Door) -> httpx.Client:
+    import httpx
+
+    limits = httpx.Timeout(Limit.HTTP, connect=Limit.CONNECT)
+    headers = {"User-Agent": "postflight"} | ({"Host": door.host} if door.host else {})
+    return httpx.Client(timeout=limits, verify=False, trust_env=False, headers=headers)
 
 
 def _line(error: Exception) -> str:

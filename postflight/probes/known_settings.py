@@ -27,7 +27,7 @@ class KnownSettings:
     problem: str = ""
 
 
-@probe(limit=Limit.EXEC, rights=(EXEC,))
+@probe(limit=Limit.SCRIPT, rights=(EXEC,))
 def known_settings(api: Api, deployment: Deployment) -> Mapping[str, KnownSettings]:
     """In one running pod of each image that Synapse runs from, look in its code which settings it reads. By image."""
     chosen: dict[str, SynapseProcess] = {}
@@ -41,7 +41,7 @@ def known_settings(api: Api, deployment: Deployment) -> Mapping[str, KnownSettin
         return lambda: _ask(api, image, process)
 
     found: dict[str, KnownSettings] = {}
-    outcomes = in_threads([asker(*each) for each in chosen.items()], Limit.EXEC - 1)
+    outcomes = in_threads([asker(*each) for each in chosen.items()], Limit.SCRIPT - 1)
     for (image, process), outcome in zip(chosen.items(), outcomes, strict=True):
         try:
             found[image] = outcome.result()
@@ -52,7 +52,7 @@ def known_settings(api: Api, deployment: Deployment) -> Mapping[str, KnownSettin
 
 
 def _ask(api: Api, image: str, process: SynapseProcess) -> KnownSettings:
-    said = run_script(api, process.namespace, process.name, process.container, "synapse_settings", limit=Limit.EXEC - 2)
+    said = run_script(api, process.namespace, process.name, process.container, "synapse_settings", limit=Limit.SCRIPT - 2)
     return KnownSettings(
         image,
         process.name,

@@ -26,10 +26,13 @@ MODULES = (
     "identity",
     "li",
     "li_import",
+    "logs",
     "media_doors",
     "closed_doors",
     "arrival",
     "journey",
+    "front_door",
+    "haproxy",
     "rendering",
     "known_settings",
 )

@@ -17,10 +17,12 @@ from checks.media import test_workers
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
+from checks.routing import test_backends
 from checks.workers import (
     test_background,
     test_configuration,
     test_event_persisters,
+    test_logs,
     test_rendered_config,
     test_signing_key,
     test_stream_writers,
@@ -41,7 +43,7 @@ from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import calling, front, processes, recorded, stores
+from tests.unit import calling, front, processes, recorded, routing, stores
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
@@ -66,6 +68,8 @@ MODULES = (
     test_memory,
     test_redis,
     test_background,
+    test_logs,
+    test_backends,
     test_configuration,
     test_rendered_config,
     test_signing_key,
@@ -114,10 +118,13 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "probe_pod_connections": InsideView((), {}),
         "federation_canary": processes.canary(model),
         "federation_counters": {each.id: Sent(0) for each in model.synapse},
+        "process_logs": processes.logs(model),
         "persisted_rows": processes.persisted(model),
         "persisted_counters": {each.id: Count(0) for each in model.synapse},
         "persisted_events": PersistedEvents(),
         "last_words": {},
+        "front_door_requests": routing.front_door(model) if model.proxies else (),
+        "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
     }
 

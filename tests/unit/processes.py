@@ -18,9 +18,18 @@ from postflight.probes.federation import Arrival, FederationCanary, Owed
 from postflight.probes.identity import WorkerIdentity
 from postflight.probes.inside import InsideConnection, InsideView
 from postflight.probes.known_settings import KnownSettings
+from postflight.probes.logs import ProcessLog
 from postflight.probes.media_doors import PATHS, MediaAnswer, MediaDoor
 from postflight.probes.persisters import PersistedRows, Written
 from tests.unit.recorded import Json
+
+#: When the run began whose logs are looked at.
+BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def logs(model: Deployment) -> tuple[ProcessLog, ...]:
+    """Every process logs nothing that matters."""
+    return tuple(ProcessLog(each, BEGAN) for each in model.synapse)
 
 
 def inside(model: Deployment, problem: str = "", role: str = "master") -> InsideView:

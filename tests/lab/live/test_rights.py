@@ -30,6 +30,7 @@ THROUGH_TUNNELS = {
     "media.workers",
     "clients.closed_doors",
     "clients.journey",
+    "routing.backends",
 }
 FEDERATION = "federation.exactly_once"
 #: What is lacking, and the checks that must not be green without it.
@@ -40,8 +41,9 @@ LACKING = {
     "configmaps": {"platform.references"},
     "secrets": {"platform.references", "database.login"},
     "clusters": {"platform.operators", "database.replication"},
+    "pods/log": {"workers.logs"},
     "horizontalpodautoscalers": {"database.connections", "workers.stream_writers"},
-    "ingresses": {"li.identity", "clients.closed_doors", "clients.journey"},
+    "ingresses": {"li.identity", "clients.closed_doors", "clients.journey", "routing.backends"},
     "pods/exec": {"database.replication"},
     "pods/portforward": THROUGH_TUNNELS,
     # A stream is opened by a GET: either verb alone is worth nothing to some version of Kubernetes.

@@ -1,0 +1,281 @@
+"""The classes of request that clients, other servers and administrators send, and which processes can serve them.
+
+Source: Synapse, docs/workers.md, "Available worker applications" (read at 1.157.1), each class by the section that it
+stands in. What it leaves open is from the code of 1.119.0 and 1.163.2: which servlets a worker registers
+(rest/__init__.py, rest/admin/__init__.py, app/generic_worker.py), which of them fail away from their stream's writer
+(rest/client/room.py, rest/client/push_rule.py, storage/databases/main/deviceinbox.py), and the name of each.
+No request changes anything. None has a token, so those that need one are refused at the servlet's first line, before any
+rate limit; the others only read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from postflight.deployment.listeners import resources_of
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side, SynapseProcess
+from postflight.deployment.writers import lists_of
+
+MEDIA_APP = "synapse.app.media_repository"
+
+
+class Asker(StrEnum):
+    """Who sends requests of a class, and so by which door they come in."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestClass:
+    """One class by one request of it.
+
+    ``servlet`` is the name that the process which answers counts it by. A process serves it that has one of
+    ``resources`` in a listener; ``main_only``: and is main; ``stream``: and writes that stream; ``media``: and has the
+    media repository. ``relieves``: workers are made to take it off main. ``closable``: a proxy may well refuse it.
+    """
+
+    name: str
+    section: str
+    method: str
+    path: str
+    servlet: str
+    resources: tuple[str, ...] = ("client",)
+    statuses: tuple[int, ...] = (401,)
+    asker: Asker = Asker.CLIENT
+    main_only: bool = False
+    stream: str = ""
+    media: bool = False
+    relieves: bool = False
+    closable: bool = False
+
+    @property
+    def has_body(self) -> bool:
+        return self.method in ("PUT", "POST")
+
+
+_CLIENT = "/_matrix/client/v3"
+_ROOM = f"{_CLIENT}/rooms/!postflight"
+_FEDERATION = "/_matrix/federation/v1"
+_LOGIN = "login"
+_FROM_SERVERS = ("federation",)
+_STREAMS = "Stream writers: "
+_NOT_LISTED = "not listed: main only"
+
+CLASSES: tuple[RequestClass, ...] = (
+    RequestClass("sync", "Sync requests", "GET", f"{_CLIENT}/sync", "SyncRestServlet", relieves=True),
+    RequestClass(
+        "event sending",
+        "Event sending requests",
+        "PUT",
+        f"{_ROOM}/send/m.room.message/postflight",
+        "RoomSendEventRestServlet",
+        relieves=True,
+    ),
+    RequestClass(
+        "room reading",
+        "Client API requests",
+        "GET",
+        f"{_ROOM}/joined_members",
+        "JoinedRoomMemberListRestServlet",
+        relieves=True,
+    ),
+    RequestClass("account", "Client API requests", "GET", f"{_CLIENT}/account/whoami", "WhoamiRestServlet"),
+    RequestClass(_LOGIN, "Registration/login requests", "GET", f"{_CLIENT}/login", "LoginRestServlet", statuses=(200,)),
+    RequestClass("encryption key", "Encryption requests", "POST", f"{_CLIENT}/keys/query", "KeyQueryServlet"),
+    RequestClass(
+        "user directory",
+        "User directory search requests",
+        "POST",
+        f"{_CLIENT}/user_directory/search",
+        "UserDirectorySearchRestServlet",
+    ),
+    RequestClass("push rule", "GET: Push rules requests", "GET", f"{_CLIENT}/pushrules/", "PushRuleRestServlet"),
+    RequestClass(
+        "account data",
+        "GET: Account data requests",
+        "GET",
+        f"{_CLIENT}/user/@postflight/account_data/postflight",
+        "AccountDataServlet",
+    ),
+    RequestClass(
+        "presence",
+        "GET: Presence requests",
+        "GET",
+        f"{_CLIENT}/presence/@postflight/status",
+        "PresenceStatusRestServlet",
+    ),
+    RequestClass(
+        "receipt",
+        f"{_STREAMS}receipts",
+        "POST",
+        f"{_ROOM}/receipt/m.read/$postflight",
+        "ReceiptRestServlet",
+    ),
+    RequestClass(
+        "typing",
+        f"{_STREAMS}typing",
+        "PUT",
+        f"{_ROOM}/typing/@postflight",
+        "RoomTypingRestServlet",
+        stream="typing",
+    ),
+    RequestClass(
+        "to-device",
+        f"{_STREAMS}to_device",
+        "PUT",
+        f"{_CLIENT}/sendToDevice/m.dummy/postflight",
+        "SendToDeviceRestServlet",
+        stream="to_device",
+    ),
+    RequestClass(
+        "push rule setting",
+        f"{_STREAMS}push_rules",
+        "PUT",
+        f"{_CLIENT}/pushrules/global/room/!postflight/enabled",
+        "PushRuleRestServlet",
+        stream="push_rules",
+    ),
+    RequestClass(
+        "media",
+        "synapse.app.media_repository",
+        "GET",
+        "/_matrix/client/v1/media/config",
+        "MediaConfigResource",
+        ("media", "client"),
+        media=True,
+    ),
+    RequestClass(
+        "media upload",
+        "synapse.app.media_repository",
+        "POST",
+        "/_matrix/media/v3/upload",
+        "UploadServlet",
+        ("media",),
+        media=True,
+    ),
+    RequestClass(
+        "media admin",
+        "synapse.app.media_repository",
+        "POST",
+        "/_synapse/admin/v1/purge_media_cache",
+        "PurgeMediaCacheRestServlet",
+        ("media",),
+        media=True,
+        closable=True,
+    ),
+    RequestClass(
+        "room admin",
+        "Admin API requests",
+        "GET",
+        "/_synapse/admin/v1/rooms/!postflight",
+        "RoomRestServlet",
+        closable=True,
+    ),
+    RequestClass(
+        "user admin",
+        _NOT_LISTED,
+        "GET",
+        "/_synapse/admin/v2/users",
+        "UsersRestServletV2",
+        main_only=True,
+        closable=True,
+    ),
+    RequestClass(
+        "OpenID token",
+        _NOT_LISTED,
+        "POST",
+        f"{_CLIENT}/user/@postflight/openid/request_token",
+        "IdTokenServlet",
+        main_only=True,
+    ),
+    RequestClass(
+        "federation reading",
+        "Federation requests",
+        "GET",
+        f"{_FEDERATION}/event/$postflight",
+        "FederationEventServlet",
+        _FROM_SERVERS,
+        asker=Asker.SERVER,
+        relieves=True,
+    ),
+    RequestClass(
+        "federation transaction",
+        "Inbound federation transaction request",
+        "PUT",
+        f"{_FEDERATION}/send/postflight",
+        "FederationSendServlet",
+        _FROM_SERVERS,
+        asker=Asker.SERVER,
+        relieves=True,
+    ),
+    RequestClass(
+        "federation media",
+        "synapse.app.media_repository",
+        "GET",
+        f"{_FEDERATION}/media/download/postflight",
+        "FederationMediaDownloadServlet",
+        ("media", "federation"),
+        asker=Asker.SERVER,
+        media=True,
+    ),
+    RequestClass(
+        "OpenID userinfo",
+        _NOT_LISTED,
+        "GET",
+        f"{_FEDERATION}/openid/userinfo",
+        "OpenIdUserInfo",
+        ("federation", "openid"),
+        asker=Asker.SERVER,
+        main_only=True,
+    ),
+    RequestClass(
+        "server key",
+        "not listed: any process with the keys or federation resource",
+        "GET",
+        "/_matrix/key/v2/server",
+        "LocalKey",
+        ("federation", "keys"),
+        statuses=(200,),
+        asker=Asker.SERVER,
+    ),
+)
+
+
+def can_serve(process: SynapseProcess, kind: RequestClass) -> bool:
+    """Whether a process can serve a class, by its listeners and its own configuration; False where that is not known."""
+    held = resources_of(process)
+    if process.is_main and "client" in held:
+        # Main's client resource brings the media repository along (app/homeserver.py).
+        held |= {"media"}
+    if kind.main_only and not process.is_main:
+        return False
+    if kind.stream and process.instance not in lists_of(process.config or {}).get(kind.stream, ()):
+        return False
+    return bool(held & set(kind.resources)) and (not kind.media or _has_media(process))
+
+
+def servers_of(deployment: Deployment, main: SynapseProcess, kind: RequestClass) -> tuple[SynapseProcess, ...]:
+    """The processes of main's homeserver that can serve a class."""
+    mine = [each for each in deployment.synapse if each.side is Side.MAIN and each.serves_with(main)]
+    return tuple(each for each in mine if can_serve(each, kind))
+
+
+def classes_of(deployment: Deployment, main: SynapseProcess) -> tuple[RequestClass, ...]:
+    """The classes that some process of main's homeserver can serve; no login where another service has it."""
+    found = [kind for kind in CLASSES if servers_of(deployment, main, kind)]
+    return tuple(kind for kind in found if kind.name != _LOGIN or not _delegates(main))
+
+
+def _has_media(process: SynapseProcess) -> bool:
+    """As in synapse/config/repository.py (``can_load_media_repo``)."""
+    return process.app == MEDIA_APP or (process.config or {}).get("enable_media_repo", True) is not False
+
+
+def _delegates(main: SynapseProcess) -> bool:
+    """Whether Matrix Authentication Service has the logins (synapse/config/mas.py, experimental.py)."""
+    config = main.config or {}
+    places = (config.get("matrix_authentication_service"), (config.get("experimental_features") or {}).get("msc3861"))
+    return any(isinstance(each, dict) and each.get("enabled") for each in places)

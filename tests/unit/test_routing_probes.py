@@ -1,0 +1,399 @@
+"""The probes of the front door and of HAProxy: what they read, where they ask, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from postflight.cluster.access import Access, Way
+from postflight.cluster.api import ApiError
+from postflight.cluster.kinds import POD, Kind
+from postflight.cluster.streams import Answer
+from postflight.deployment.haproxy_servers import StatsPage, resolvers, socket_path, stats_page
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import SynapseProcess
+from postflight.deployment.request_classes import CLASSES, can_serve, classes_of, servers_of
+from postflight.probes import front_door, haproxy
+from postflight.probes.front_door import TIMES, front_door_requests
+from postflight.probes.haproxy import HaproxyView, Nameserver, haproxy_views, nameservers_of
+from postflight.probes.haproxy import servers_of as states_of
+from postflight.probes.http import Door, Request, Said, ask_all
+from postflight.probes.request_counters import Counted, Key, Look, between, counted, totals
+from postflight.probes.rounds import FrontDoor
+from tests.unit import recorded
+from tests.unit.loopback import Refused, answering, api_to, closed_port
+from tests.unit.observations import MODEL
+from tests.unit.routing import main_of, worker
+from tests.unit.test_ingresses import ingress, to
+from tests.unit.worlds import KINDS, endpoints, service
+
+WORLD = recorded.healthy().snapshot
+MAIN = main_of(MODEL)
+PROXY = MODEL.proxies[0]
+KIND = {each.name: each for each in CLASSES}
+#: As Synapse 1.163 and 1.119 write them.
+METRICS = """
+# TYPE synapse_http_server_response_time_seconds histogram
+synapse_http_server_response_time_seconds_bucket{code="401",le="0.005",method="GET",servlet="SyncRestServlet",tag=""} 7.0
+synapse_http_server_response_time_seconds_count{code="401",method="GET",server_name="a",servlet="SyncRestServlet",tag=""} 4.0
+synapse_http_server_response_time_seconds_count{code="401",method="GET",servlet="SyncRestServlet",tag="x y"} 3.0
+synapse_http_server_response_time_seconds_count{code="404",method="PUT",servlet="ClientRestResource",tag=""} 1e+01
+# TYPE synapse_http_server_requests_received_total counter
+synapse_http_server_requests_received_total{method="GET",server_name="a",servlet="SyncRestServlet"} 8.0
+process_start_time_seconds 1.7958951425e+09
+"""
+#: As HAProxy 2.6.12 says it, most columns left out.
+STAT = """# pxname,svname,status,type,check_status,check_code,last_chk,addr,
+a,FRONTEND,OPEN,0,,,,,
+a,one,UP,2,L7OK,200,,10.0.0.1:8008,
+a,two,MAINT (resolution),2,,,,,
+a,BACKEND,UP,1,,,,,
+b,one,DOWN,2,L4CON,,,10.0.0.2:8008,
+
+"""
+RESOLVERS = """Resolvers section k8s
+ nameserver 10.96.0.10:
+  sent:        14
+  valid:       9
+  update:      1
+  nx:          3
+  timeout:     1
+Resolvers section elsewhere
+ nameserver dns:
+  sent:        4
+  valid:       0
+ nameserver other:
+  sent:        1
+  snd_error:   1
+  refused:     2
+
+"""
+
+
+class TestCounters:
+    def test_are_added_up_over_other_labels(self) -> None:
+        look = totals(METRICS)
+        assert look.answered == {("GET", "SyncRestServlet", 401): 7, ("PUT", "ClientRestResource", 404): 10}
+        assert look.received == {("GET", "SyncRestServlet"): 8}
+        assert look.began == 1795895142.5
+
+    def test_from_one_look_to_the_next(self) -> None:
+        a, b, c = ("GET", "A", 200), ("GET", "B", 200), ("GET", "C", 200)
+        seen = between(MAIN, Look({a: 3, c: 2}, {a[:2]: 3}, 9.0), Look({a: 5, b: 1, c: 2}, {a[:2]: 6}, 9.0))
+        assert (seen.answered, seen.received, seen.problem) == ({a: 2, b: 1}, {a[:2]: 3}, "")
+        assert seen.known == {a[:2], b[:2], c[:2]}
+
+    def test_of_a_process_that_says_it_began_anew(self) -> None:
+        """Its counters need not have gone back: it may have answered more since than before."""
+        a = ("GET", "A", 200)
+        seen = between(MAIN, Look({a: 1}, {}, 9.0), Look({a: 3}, {}, 12.5))
+        assert (seen.answered, seen.restarted, seen.problem) == ({a: 3}, True, "it began anew meanwhile")
+
+    def test_of_a_process_whose_counters_went_back(self) -> None:
+        a, b = ("GET", "A", 200), ("GET", "B", 200)
+        seen = between(MAIN, Look({a: 3, b: 9}), Look({a: 5}))
+        assert (seen.answered, seen.restarted) == ({a: 5}, True)
+
+    def test_of_two_looks_of_which_one_failed(self) -> None:
+        failed = Counted(MAIN, problem="no answer in time")
+        assert counted(MAIN, failed, Look()) is failed
+        assert counted(MAIN, Look(), failed) is failed
+        assert not counted(MAIN, Look(), Look()).problem
+
+    def test_of_what_a_process_does_not_know(self) -> None:
+        seen = Counted(MAIN, {("PUT", "ClientRestResource", 404): 3, ("PUT", "RoomTypingRestServlet", 404): 1})
+        assert (seen.unknown("PUT"), seen.unknown("GET")) == (3, 0)
+
+
+class TestTheTable:
+    def test_names_each_class_once_with_its_source(self) -> None:
+        assert len(KIND) == len(CLASSES)
+        assert all(each.section and each.servlet and each.path.startswith("/_") for each in CLASSES)
+
+    @pytest.mark.parametrize(
+        ("kind", "able"),
+        [
+            ("typing", {"synapse-typing-writer"}),
+            ("to-device", {"synapse-todevice-writer"}),
+            ("push rule setting", {"synapse-main"}),
+            ("media", {"synapse-media-repository"}),
+            ("OpenID userinfo", {"synapse-main"}),
+            ("federation transaction", {"synapse-main", "synapse-generic-worker"}),
+        ],
+    )
+    def test_who_can_serve_in_the_lab(self, kind: str, able: set[str]) -> None:
+        assert {each.workload_name for each in servers_of(MODEL, MAIN, KIND[kind])} == able
+
+    def with_config(self, process: SynapseProcess, **config: Any) -> SynapseProcess:
+        return replace(process, config={**(process.config or {}), **config})
+
+    def test_main_has_the_media_repository_unless_it_is_off(self) -> None:
+        assert can_serve(self.with_config(MAIN, enable_media_repo=True), KIND["media upload"])
+        assert not can_serve(MAIN, KIND["media upload"])
+
+    def test_a_stream_that_no_worker_writes_is_mains(self) -> None:
+        process = self.with_config(MAIN, stream_writers={})
+        assert can_serve(process, KIND["typing"])
+        assert not can_serve(
+            self.with_config(worker(MODEL, "synapse-typing-writer"), stream_writers=None), KIND["typing"]
+        )
+
+    def test_nothing_is_known_of_an_unread_process(self) -> None:
+        assert not any(can_serve(replace(MAIN, config=None), kind) for kind in CLASSES)
+
+    def test_logins_of_another_service_are_left_out(self) -> None:
+        main = self.with_config(MAIN, matrix_authentication_service={"enabled": True})
+        assert "login" not in {each.name for each in classes_of(MODEL, main)}
+        assert "login" in {each.name for each in classes_of(MODEL, MAIN)}
+
+
+@dataclass
+class Doors:
+    """Answers all alike, notes who was asked what, and lets main count it: ``counting`` says of each round whether it
+    does, the last holds on."""
+
+    counting: Sequence[bool] = (True,)
+    asked: list[str] = field(default_factory=list)
+    counts: dict[Key, int] = field(default_factory=dict)
+    rounds: int = 0
+
+    def ask_all(self, access: Access, door: Door, requests: Sequence[Request], *, rounds: int = 1) -> list[list[Said]]:
+        self.asked += [f"{door.pod.name}:{door.port} {door.host} {method} {path}" for method, path, _ in requests]
+        if self.counting[min(self.rounds, len(self.counting) - 1)]:
+            for method, path, _ in requests:
+                kind = next(each for each in CLASSES if (each.method, each.path) == (method, path))
+                key = (method, kind.servlet, 401)
+                self.counts[key] = self.counts.get(key, 0) + rounds
+        return [[Said(door.pod.name, 401, '{"errcode": "M_MISSING_TOKEN"}')] * rounds for _ in requests]
+
+    def read_all(self, access: Access, processes: Sequence[SynapseProcess], limit: float) -> list[Look | Counted]:
+        return [Look(dict(self.counts) if each.is_main else {}) for each in processes]
+
+    def pause(self, seconds: float) -> None:
+        self.rounds += 1
+
+    def to(self, path: str) -> list[str]:
+        return [each.rpartition(" ")[0] for each in self.asked if each.endswith(f" {path}")]
+
+
+@pytest.fixture
+def doors(monkeypatch: pytest.MonkeyPatch) -> Doors:
+    found = Doors()
+    monkeypatch.setattr(front_door, "ask_all", found.ask_all)
+    monkeypatch.setattr(front_door, "read_all", found.read_all)
+    monkeypatch.setattr("time.sleep", found.pause)
+    return found
+
+
+def access() -> Access:
+    return Access(api_to(closed_port()), Way.DIRECT)
+
+
+class Listing:
+    """An API server that lists these pods, or refuses to."""
+
+    def __init__(self, pods: Iterable[Any] | None) -> None:
+        self.pods = pods
+
+    def list_all(self, kind: Kind, namespace: str = "", **query: str) -> Iterable[Any]:
+        if self.pods is None:
+            raise ApiError(403, "no right: list pods")
+        return [each for each in self.pods if each["metadata"]["namespace"] == namespace]
+
+
+def asked(model: Deployment = MODEL, world: Any = WORLD, pods: Any = ...) -> FrontDoor:
+    listing: Any = Listing(world.all(POD) if pods is ... else pods)
+    (found,) = front_door_requests(model, world, access(), listing)
+    return found
+
+
+class TestTheFrontDoor:
+    def test_every_pod_of_the_proxy_is_asked_for_every_class(self, doors: Doors) -> None:
+        found = asked()
+        pods = [each.name for each in PROXY.pods]
+        assert doors.to("/_matrix/client/v3/sync") == [f"{each}:8008 matrix.lab.test GET" for each in pods]
+        inbound = doors.to(KIND["federation transaction"].path)
+        assert inbound == [f"{each}:8448 matrix.lab.test PUT" for each in pods]
+        (once,) = found.rounds
+        assert len(once.asked) == len(CLASSES) * len(pods)
+        assert {len(each.said) for each in once.asked} == {TIMES}
+        backends = {each.way.backend for each in once.ways(KIND["federation transaction"])}
+        assert (backends, found.shut) == ({"inbound_federation"}, {})
+
+    def test_no_pod_of_it_is_ready(self, doors: Doors) -> None:
+        down = replace(PROXY, pods=tuple(replace(each, ready=False) for each in PROXY.pods))
+        found = asked(replace(MODEL, proxies=(down,)))
+        assert (found.kinds, set(found.shut.values())) == ((), {"no pod of a proxy is ready"})
+
+    def test_nothing_leads_to_the_workers(self, doors: Doors) -> None:
+        assert set(asked(replace(MODEL, proxies=())).shut.values()) == {"no proxy and no Ingress in view leads to it"}
+
+    def test_main_alone_is_its_own_door(self, doors: Doors) -> None:
+        found = asked(replace(MODEL, proxies=(), synapse=(MAIN,)))
+        assert {each.way.door.pod.name for each in found.rounds[0].asked} == {"synapse-main-0"}
+
+    def test_an_ingress_leads_past_the_proxy(self, doors: Doors) -> None:
+        worker_pod = worker(MODEL, "synapse-media-repository").pod
+        assert worker_pod
+        there = ingress("matrix.lab.test", to("media-door", "/_matrix/client/v1/media"), name="media")
+        extra = [there, service("media-door", 80, target=8008), endpoints("media-door", worker_pod.name, port=8008)]
+        objects = dict(WORLD.objects)
+        for each in extra:
+            key = (KINDS[each["kind"]], "matrix")
+            objects[key] = (*objects.get(key, ()), each)
+        found = asked(MODEL, replace(WORLD, objects=objects))
+        assert doors.to("/_matrix/client/v1/media/config") == [f"{worker_pod.name}:8008 matrix.lab.test GET"]
+        ways = {each.way.ingress for each in found.rounds[0].ways(KIND["media"])}
+        assert ways == {"Ingress media leads to Service media-door"}
+
+    def test_no_main_process(self, doors: Doors) -> None:
+        assert front_door_requests(replace(MODEL, synapse=()), WORLD, access(), api_to(closed_port())) == ()
+
+    def test_what_was_counted_is_asked_once(self, doors: Doors) -> None:
+        found = asked()
+        assert (len(found.rounds), found.changed, doors.rounds) == (1, (), 0)
+
+    def test_what_nobody_counted_is_asked_again_until_somebody_does(self, doors: Doors) -> None:
+        doors.counting = (False, False, True)
+        found = asked()
+        assert (len(found.rounds), found.rounds[-1].lost, found.changed) == (3, (), ())
+        assert found.kinds == found.last(KIND["sync"]).kinds == found.rounds[0].kinds
+
+    def test_only_what_was_not_counted_is_asked_again(self, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+        def forgetful(*args: Any, rounds: int = 1) -> list[list[Said]]:
+            found = doors.ask_all(*args, rounds=rounds)
+            if not doors.rounds:
+                del doors.counts[("GET", "SyncRestServlet", 401)]
+            return found
+
+        monkeypatch.setattr(front_door, "ask_all", forgetful)
+        found = asked(replace(MODEL, proxies=(replace(PROXY, pods=PROXY.pods[:1]),)))
+        assert found.rounds[1].kinds == (KIND["sync"],)
+        assert len(found.rounds) == 2
+        assert found.last(KIND["login"]) is found.rounds[0]
+
+    def test_what_nobody_ever_counts_is_asked_a_few_times(self, doors: Doors) -> None:
+        doors.counting = (False,)
+        found = asked()
+        assert (len(found.rounds), found.changed) == (1 + len(front_door.PAUSES), ())
+        assert set(found.rounds[-1].lost) == set(CLASSES)
+
+    def test_then_the_pods_are_looked_at_once_more(self, doors: Doors) -> None:
+        doors.counting = (False,)
+        first, *others = [each for each in WORLD.all(POD) if "synapse-generic-worker" in each["metadata"]["name"]]
+        rest = [each for each in WORLD.all(POD) if each not in (first, *others)]
+        found = asked(pods=[*others, *rest])
+        assert found.changed == (f"{first['metadata']['name']} is gone",)
+        assert "no right: list pods" in asked(pods=None).changed[0]
+
+
+class TestManyRequests:
+    def door(self, port: int) -> Door:
+        return Door(replace(PROXY.pods[0], ip="127.0.0.1"), port, host="matrix.lab.test")
+
+    def test_are_answered_in_their_order(self) -> None:
+        def reply(request: Any) -> tuple[int, Any]:
+            if request.path == "/two":
+                raise Refused(503, "nobody")
+            return 200, {"path": request.path}
+
+        with answering(reply) as (port, seen):
+            found = ask_all(access(), self.door(port), [("GET", "/one", None), ("PUT", "/two", {})], rounds=2)
+        assert [[each.status for each in said] for said in found] == [[200, 200], [503, 503]]
+        assert [(each.method, each.path, each.body) for each in seen[:2]] == [
+            ("GET", "/one", None),
+            ("PUT", "/two", {}),
+        ]
+
+    def test_have_all_one_problem_where_nobody_listens(self) -> None:
+        found = ask_all(access(), self.door(closed_port()), [("GET", "/one", None), ("GET", "/two", None)], rounds=3)
+        assert [len(each) for each in found] == [3, 3]
+        assert all(each.problem and not each.status for said in found for each in said)
+
+
+class TestHaproxysWords:
+    def test_its_servers(self) -> None:
+        found = list(states_of(STAT + RESOLVERS))
+        assert [(each.backend, each.name, each.status, each.up) for each in found] == [
+            ("a", "one", "UP", True),
+            ("a", "two", "MAINT (resolution)", False),
+            ("b", "one", "DOWN", False),
+        ]
+        assert (found[0].address, found[2].check) == ("10.0.0.1:8008", "L4CON")
+
+    def test_its_name_servers(self) -> None:
+        assert list(nameservers_of(STAT + RESOLVERS)) == [
+            Nameserver("k8s", "10.96.0.10", 14, 10, 3),
+            Nameserver("elsewhere", "dns", 4, 0, 0),
+            Nameserver("elsewhere", "other", 2, 0, 2),
+        ]
+
+    def test_its_configuration(self) -> None:
+        text = (
+            "global\n stats socket /run/a.sock mode 600\nresolvers k\n parse-resolv-conf\n nameserver n 10.0.0.1:53\n"
+            "frontend s\n bind :8404 ssl crt x\n stats enable\n stats uri /s\n stats auth a:b\n"
+        )
+        assert socket_path(text) == "/run/a.sock"
+        assert stats_page(text) == StatsPage(8404, True, "/s", True)
+        assert resolvers(text) == {"k": ("10.0.0.1:53", "parse-resolv-conf")}
+        assert socket_path("global\n stats socket ipv4@127.0.0.1:9 level user\n") == ""
+        assert stats_page("frontend s\n bind :1\n") is None
+
+
+class TestHaproxysView:
+    def look(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        answer: Answer | ApiError,
+        page: Said | None = None,
+        config: str = "global\n stats socket /run/a.sock\nfrontend s\n bind :8404\n stats enable\n",
+    ) -> tuple[HaproxyView, ...]:
+        def run(*_: object, **__: object) -> Answer:
+            if isinstance(answer, ApiError):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(haproxy, "run_in_pod", run)
+        monkeypatch.setattr(haproxy, "ask", lambda *_: page or Said("x", 404))
+        model = replace(MODEL, proxies=(replace(PROXY, config=config, backends={}),))
+        return haproxy_views(model, WORLD, access(), api_to(closed_port()))
+
+    def test_by_its_socket(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = self.look(monkeypatch, Answer((STAT + RESOLVERS).encode(), b"", 0))
+        assert [(len(each.servers), len(each.nameservers or ())) for each in found] == [(3, 3), (3, 3)]
+
+    @pytest.mark.parametrize("answer", [Answer(b"", b"sh: nc: not found", 127), ApiError(403, "no right: exec")])
+    def test_by_its_page_where_the_socket_is_out_of_reach(
+        self, monkeypatch: pytest.MonkeyPatch, answer: Answer | ApiError
+    ) -> None:
+        first, _ = self.look(monkeypatch, answer, Said("x", 200, STAT))
+        assert (len(first.servers), first.nameservers, first.problem) == (3, None, "")
+        assert "not found" in first.blind or "no right" in first.blind
+
+    @pytest.mark.parametrize(
+        ("config", "problem", "mute"),
+        [
+            ("global\n", "its configuration has no run-time socket, and it has no statistics page", True),
+            ("listen s\n bind :1\n stats auth a:b\n", "and its statistics page asks for a password", False),
+            ("listen s\n bind :1\n stats enable\n", "its statistics page /haproxy?stats on port 1: 404", False),
+        ],
+    )
+    def test_not_at_all(self, monkeypatch: pytest.MonkeyPatch, config: str, problem: str, mute: bool) -> None:
+        first, _ = self.look(monkeypatch, ApiError(0, "x"), config=config)
+        assert problem in first.problem
+        assert (first.mute, first.servers) == (mute, ())
+
+    def test_twice_where_it_lags_behind(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        looks: list[Mapping[str, object]] = []
+        monkeypatch.setattr("time.sleep", lambda _: None)
+
+        def view(*_: object) -> HaproxyView:
+            looks.append({})
+            return HaproxyView(PROXY, PROXY.pods[0])
+
+        monkeypatch.setattr(haproxy, "_view", view)
+        haproxy_views(MODEL, WORLD, access(), api_to(closed_port()))
+        assert len(looks) == 2 * len(PROXY.pods)
