@@ -6,6 +6,7 @@ from postflight.cluster.kinds import INGRESS
 from postflight.deployment.listeners import resources_of
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side
+from postflight.deployment.proxy_backends import backend_id
 from postflight.deployment.writers import lists_of
 from postflight.probes.canary_user import Hindered
 from postflight.probes.journey import Journey
@@ -59,7 +60,7 @@ def test_a_user_logs_in_writes_and_reads_plain_and_encrypted_and_logs_out_by_the
             expected=steps[0].expected,
             cause=trouble.cause,
             remedy=trouble.remedy,
-            needs=(subject, *needs) if trouble.silent or trouble.unseen else (),
+            needs=(subject, *_backends(steps), *needs) if trouble.silent or trouble.unseen else (),
         )
     _unseen(client_journey, judge)
 
@@ -127,6 +128,12 @@ def _services(step: Step) -> tuple[str, ...]:
     proxy, lead = step.answer.proxy, step.answer.lead
     servers = proxy.backends.get(lead.backend or "", ()) if proxy else ()
     return tuple(dict.fromkeys(each.service or each.host for each in servers))
+
+
+def _backends(steps: Sequence[Step]) -> tuple[str, ...]:
+    """The backends that these steps are led to."""
+    led = ((each.answer.proxy, each.answer.lead.backend) for each in steps)
+    return tuple(dict.fromkeys(backend_id(proxy, name) for proxy, name in led if proxy and name))
 
 
 def _rule(step: Step) -> str:

@@ -71,7 +71,7 @@ def _classes(
     deployment: Deployment, snapshot: Snapshot, front: FrontDoor, haproxies: Sequence[HaproxyView], judge: Judge
 ) -> None:
     """Classes with the same trouble are told together, as mostly one rule of a proxy is behind it."""
-    told: dict[tuple[str, str, str], tuple[Trouble, list[str]]] = {}
+    told: dict[tuple[str, str, str, str], tuple[Trouble, list[str]]] = {}
     lost: dict[RequestClass, tuple[Doubt, ...]] = {}
     for kind in front.kinds:
         asked = front.last(kind)
@@ -90,11 +90,12 @@ def _classes(
             lost[kind] = open_
         for trouble in troubles:
             subject = way.proxy.id if way.proxy else front.main.id
-            _, names = told.setdefault((subject, trouble.headline, trouble.cause), (trouble, []))
+            led = backend_id(way.proxy, way.backend) if way.proxy and way.backend else ""
+            _, names = told.setdefault((subject, trouble.headline, trouble.cause, led), (trouble, []))
             names += [] if kind.name in names else [kind.name]
         if not troubles and kind not in lost and not _cached(asked, kind):
             judge.saw(f"requests/{front.main.namespace}/{kind.name}")
-    for (subject, headline, cause), (trouble, names) in told.items():
+    for (subject, headline, cause, led), (trouble, names) in told.items():
         say = judge.unavailable if trouble.silent else judge.warn if trouble.weak else judge.wrong
         say(
             subject,
@@ -103,6 +104,7 @@ def _classes(
             expected=trouble.expected,
             cause=cause,
             needs=trouble.needs,
+            stops=(led,) if led and not (trouble.silent or trouble.weak) else (),
         )
     if cached := [each.name for each in front.kinds if _cached(front.last(each), each)]:
         line = f"which process answers {_listed(cached)} requests was not seen: they are answered out of a cache"
