@@ -103,14 +103,20 @@ class Run:
         wanted = closure(needed, self.probes)
         refused = self._refused(wanted)
         looks = [each for each in wanted if not each.leaves]
-        self._run(looks, refused, report)
+        self._run(looks, refused, report, next((each for each in self.times if each.name == "files"), None))
 
     def leave(self, needed: Iterable[str], report: Callable[[str, int, int], None]) -> None:
         """Clean up, then run the probes that judge what is left."""
+        last, began = max(self.times, key=lambda each: each.chain, default=None), time.monotonic()
         self.trouble += self.traces.clean_up()
-        if not self.dead:
+        if last and not self.dead:
+            seconds = time.monotonic() - began
+            cleaned = ProbeTime(
+                "clean_up", last.chain, round(seconds, 3), round(last.chain + seconds, 3), "seen", (last.name,)
+            )
+            self.times.append(cleaned)
             wanted = [each for each in closure(needed, self.probes) if each.leaves]
-            self._run(wanted, self._refused(wanted), report)
+            self._run(wanted, self._refused(wanted), report, cleaned)
 
     def value(self, name: str) -> Outcome:
         if self.dead:
@@ -195,10 +201,13 @@ class Run:
         }
 
     def _run(
-        self, wanted: Iterable[Probe], refused: Mapping[str, NotTried], report: Callable[[str, int, int], None]
+        self,
+        wanted: Iterable[Probe],
+        refused: Mapping[str, NotTried],
+        report: Callable[[str, int, int], None],
+        before: ProbeTime | None,
     ) -> None:
         given = {**self.given, **{name: outcome.value for name, outcome in self.outcomes.items()}}
-        before = next((each for each in self.times if each.name == "files"), None)
         looked: Looked = run_probes(wanted, given, refused, report, before)
         self.outcomes |= looked.outcomes
         self.times += looked.times

@@ -52,7 +52,9 @@ def known_settings(api: Api, deployment: Deployment) -> Mapping[str, KnownSettin
 
 
 def _ask(api: Api, image: str, process: SynapseProcess) -> KnownSettings:
-    said = run_script(api, process.namespace, process.name, process.container, "synapse_settings", limit=Limit.SCRIPT - 2)
+    said = run_script(
+        api, process.namespace, process.name, process.container, "synapse_settings", limit=Limit.SCRIPT - 2
+    )
     return KnownSettings(
         image,
         process.name,
