@@ -3,7 +3,7 @@
 Each row names the issue upstream that it was reported in, or the source that logs it (element-hq/synapse v1.163.2).
 Normal, and in no table, as they are no errors: a transaction that is tried again (``[TXN DEADLOCK]`` below 5/5, could
 not serialize access), ``IntegrityError when upserting``, a federation request that another server refuses,
-``Ignoring received event``.
+``Ignoring received event``. Nor is what another check finds by behaviour (a media listener that serves none).
 """
 
 from __future__ import annotations
@@ -225,15 +225,6 @@ TABLE: tuple[KnownBad, ...] = (
         "correct endpoint, bucket and keys in media_storage_providers; then upload what is missing (s3_media_upload)",
         "matrix-org/synapse-s3-storage-provider#126",
         least=Level.ERROR,
-    ),
-    _row(
-        "media listener without media",
-        r"A 'media' listener is configured but the media repository is disabled",
-        "has a listener for media and serves none",
-        "enable_media_repo is false there, or its worker_app is not synapse.app.media_repository",
-        "run the media workers as synapse.app.media_repository with enable_media_repo: true",
-        "synapse/app/generic_worker.py",
-        lasting=True,
     ),
     _row(
         "open files",

@@ -53,7 +53,6 @@ LINES = {
     "transaction given up": "[TXN DEADLOCK] {store_room-1f} 5/5",
     "background update": "Error doing update: 'populate_what_never_was'\nKeyError: 'populate_what_never_was'",
     "media not stored": "Error storing file\nboto3.exceptions.S3UploadFailedError: Failed to upload /data/x to media/x",
-    "media listener without media": "A 'media' listener is configured but the media repository is disabled. Ignoring.",
     "open files": "Could not accept new connection (EMFILE)",
     "module": "Failed to run module API callback <function f at 0x7f>: no answer",
     "request for main": "Failed handle request via 'X'\nAttributeError: 'GenericWorkerStore' object has no attribute 'get'",
@@ -239,8 +238,8 @@ class TestKnown:
         assert "log of synapse-main-0 since 11:20:00Z" in pen.seen
 
     def test_what_only_a_restart_ends_still_holds(self) -> None:
-        line = LINES["media listener without media"]
-        assert "serves none" in only(said(record(line, Level.WARNING, ago=200))).headline
+        line = LINES["unmapped instance"]
+        assert "'two' not in 'instance_map'" in only(said(record(line, ago=200))).headline
 
 
 def blamed(*parts: str) -> Status:
