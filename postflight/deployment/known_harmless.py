@@ -40,6 +40,13 @@ def _row(name: str, pattern: str, why: str, source: str, check: str = "") -> Har
 
 HARMLESS: tuple[Harmless, ...] = (
     _row(
+        "metrics that change while they are read",
+        r"\A(Traceback[\s\S]* in collect$|Exception running callback for LaterGauge)"
+        r"[\s\S]*^RuntimeError: \w+ (changed size|mutated|keys changed) during iteration",
+        "one scrape of its metrics was answered with an error, and the next is answered",
+        "element-hq/synapse#19961",
+    ),
+    _row(
         "database connection",
         r"OperationalError|InterfaceError: (connection|cursor) already closed|AdminShutdown|CannotConnectNow|CrashShutdown",
         "a connection that is lost is made anew; whether one can be made is tried",

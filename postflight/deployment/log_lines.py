@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
@@ -24,6 +24,10 @@ FORM = re.compile(
 )
 LOOSE = re.compile(r"(?=\S).{0,120}?\b(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\b[\W_]*(?P<message>.*)")
 LOGGER = re.compile(r"\b(?:synapse|twisted)(?:\.\w+)*\b")
+#: What is printed to these Synapse logs line by line, each as a record of its own (synapse/app/_base.py,
+#: redirect_stdio_to_logs): lines of one moment are one thing.
+PRINTED = ("stdout", "stderr")
+MOMENT = timedelta(seconds=1)
 #: The end of an access line: "METHOD path protocol" "user agent" [events] (synapse/http/site.py, 1.163).
 AGENT = re.compile(r'Processed request: .*" "(?P<agent>[^"]*)" \[')
 
@@ -98,6 +102,7 @@ def _records(stamped: list[tuple[str, str]], form: Form, wanted: Callable[[str],
     """None when no line is of that form."""
     begun: list[tuple[str, Level, str, str, list[str]]] = []
     agents: dict[str, str] = {}
+    printed: dict[str, tuple[datetime, list[str]]] = {}
     any_read, following = False, False
     for stamp, line in stamped:
         head = form(line)
@@ -113,7 +118,16 @@ def _records(stamped: list[tuple[str, str]], form: Form, wanted: Callable[[str],
         if logger.startswith("synapse.access") and request and (said := AGENT.search(text)):
             agents[request] = said["agent"]
         following = level >= Level.WARNING or wanted(text)
-        if following:
+        if following and logger in PRINTED:
+            at = _instant(stamp)
+            before, lines = printed.get(logger, (LONG_AGO, []))
+            printed[logger] = at, lines = at, lines if at - before < MOMENT else []
+            lines.append(text)
+            following = False
+            if lines[1:]:
+                continue
+            begun.append((stamp, level, logger, request, lines))
+        elif following:
             begun.append((stamp, level, logger, request, [text]))
     if not any_read:
         return None

@@ -17,6 +17,7 @@ from postflight.probes.probe import probe
 
 PATH = "/_synapse/metrics"
 OK = 200
+TRIES = 2
 #: What is kept of some hundred thousand bytes. Seen on 1.119 and 1.163, which labels all but the first with
 #: server_name; a counter is not there before it first moves.
 POOL = "synapse_threadpool_max_threads"
@@ -93,6 +94,7 @@ def _ask(access: Access, process: SynapseProcess) -> Numbers:
 def read_metrics(access: Access, process: SynapseProcess) -> str | None:
     """The text that a process's metrics listener serves, None where it has none.
 
+    An error is asked for once more: the numbers may have changed while they were read (element-hq/synapse#19961).
     Raises OSError when it does not answer.
     """
     port = port_of(process, "metrics")
@@ -102,14 +104,15 @@ def read_metrics(access: Access, process: SynapseProcess) -> str | None:
     if port is None:
         return None
     with access.to_pod(pod.namespace, pod.name, pod.ip, port) as (host, local):
-        connection = http.client.HTTPConnection(host, local, timeout=Limit.HTTP)
-        try:
-            connection.request("GET", PATH, headers={"Host": "localhost"})
-            answer = connection.getresponse()
-            if answer.status != OK:
-                raise OSError(f"its metrics port {port} answers {answer.status}")
-            return answer.read().decode("utf-8", "replace")
-        except http.client.HTTPException as error:
-            raise OSError(f"its metrics port {port} does not speak HTTP: {type(error).__name__}") from error
-        finally:
-            connection.close()
+        for _ in range(TRIES):
+            connection = http.client.HTTPConnection(host, local, timeout=Limit.HTTP)
+            try:
+                connection.request("GET", PATH, headers={"Host": "localhost"})
+                answer = connection.getresponse()
+                if answer.status == OK:
+                    return answer.read().decode("utf-8", "replace")
+            except http.client.HTTPException as error:
+                raise OSError(f"its metrics port {port} does not speak HTTP: {type(error).__name__}") from error
+            finally:
+                connection.close()
+        raise OSError(f"its metrics port {port} answers {answer.status}")

@@ -65,6 +65,9 @@ NORMAL = (
 )
 #: An error as upstream logs it, by the row of the harmless ones that it must fit.
 PASSES = {
+    "metrics that change while they are read": "Traceback (most recent call last):\n"
+    '  File "/x/prometheus_client/registry.py", line 97, in collect\n    yield from collector.collect()\n'
+    "RuntimeError: dictionary changed size during iteration",
     "database connection": f"{PROCESS}\npsycopg2.OperationalError: server closed the connection unexpectedly",
     "others in the way": f"{PROCESS}\npsycopg2.errors.SerializationFailure: could not serialize access",
     "Redis connection": "Background process 'subscribe-replication' threw an exception\n"
@@ -95,6 +98,7 @@ MORE_PASSES = (
 )
 #: What looks like those and is not.
 STRANGE = (
+    "Traceback (most recent call last):\nRuntimeError: dictionary changed size during iteration",
     "Failed handle request via 'LoginRestServlet': <R>\n"
     "twisted.web._newclient.RequestTransmissionFailed: [<Failure OpenSSL.SSL.Error: certificate verify failed>]",
     "Failed to fetch remote media one.test/x\nPermissionError: [Errno 13] Permission denied",

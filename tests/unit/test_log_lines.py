@@ -43,6 +43,16 @@ def test_a_traceback_belongs_to_the_line_before_it() -> None:
     assert record.at == datetime(2026, 11, 28, 16, 3, 33, 16873, tzinfo=UTC)
 
 
+def test_what_is_printed_line_by_line_in_one_moment_is_one_record() -> None:
+    printed = [FAILED.partition(" - ")[0] + f" - stderr - 0 - ERROR - sentinel - {line}" for line in TRACEBACK]
+    moment, later = "2026-11-28T16:03:33.0Z", "2026-11-28T16:03:35.0Z"
+    lines = [f"{moment} {printed[0]}", f"{moment} {FAILED}", *(f"{moment} {each}" for each in printed[1:])]
+    first, between, second = read([*lines, f"{later} {printed[0]}"], lambda text: False).kept
+    assert (first.logger, first.text) == ("stderr", "\n".join(TRACEBACK))
+    assert between.logger == "synapse.http.server"
+    assert second.text == TRACEBACK[0]
+
+
 def test_an_access_line_tells_who_asked() -> None:
     assert [each.agent for each in kept(FAILED, *TRACEBACK, ACCESS)] == ["Python-urllib/3.12"]
     assert [each.agent for each in kept(FAILED, *TRACEBACK, ACCESS.replace("GET-52", "GET-5"))] == [None]
