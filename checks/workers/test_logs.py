@@ -100,6 +100,8 @@ def _not_seen(deployment: Deployment, logs: Sequence[ProcessLog], judge: Judge) 
             judge.unknown(log.process.id, f"the log of {name} could not be read: {log.problem}")
             continue
         judge.saw(log.process.id, *([f"log of {name} since {log.reach:%H:%M:%SZ}"] if log.reach else []))
+        if not log.process.is_up:
+            continue
         if log.silent:
             line = f"{name} logs nothing to its standard output: what it logs elsewhere was not seen"
             judge.unproven(log.process.id, line, remedy="let its log_config have a handler for the console")
