@@ -70,6 +70,8 @@ class Limit:
     """The probe user's whole way through the front door, waits for a rate limit included."""
     SYNC: Final = 8.0
     """Until what was sent is there for another session, or through another process."""
+    FOUND: Final = 6.0
+    """Until a proxy has found the pods behind it that are ready."""
     LOGGED_OUT: Final = 4.0
     """Until every process knows that a session has ended."""
     ROUTES: Final = 40.0

@@ -16,8 +16,6 @@ from postflight.verdict.status import Severity
 
 UNRECOGNIZED = "M_UNRECOGNIZED"
 LIMITED = 429
-#: What a proxy says where nothing answers behind it.
-NOBODY = (502, 503, 504)
 #: The answers of who knows no such path, or not this method of it.
 ASTRAY = (404, 405)
 SOURCE = "docs/workers.md of Synapse"
@@ -95,7 +93,7 @@ def _trouble(journey: Journey, step: Step) -> Trouble:
     if said.status in ASTRAY and said.json.get("errcode") == UNRECOGNIZED:
         lead = f"lead {step.method} {step.route} to a process that serves it ({SOURCE})"
         return Trouble(f"the route for {{}} ends at {_end(step)}, which does not serve it", rule, lead)
-    if said.status in NOBODY and not by_synapse:
+    if said.unserved:
         return Trouble(f"{door} has no server for {{}}: {said.status}", rule, silent=True)
     if said.status >= 500:
         return Trouble(

@@ -116,7 +116,7 @@ def _classes(
 def _answer(asked: Round, kind: RequestClass, way: Way, said: Said, able: Sequence[SynapseProcess]) -> Trouble | None:
     """What an answer alone shows."""
     cause, observed, expected = way.rule, f"{said.short} from {said.pod}", f"an answer of {_named(able)} ({SOURCE})"
-    if not said.status or (said.status in (502, 503, 504) and not by_synapse(said)):
+    if not said.status or said.unserved:
         needs = _beneath(way, able)
         return Trouble("nobody answers {} requests" + way.at, cause, observed, expected, silent=True, needs=needs)
     if 300 <= said.status < 400:

@@ -25,9 +25,9 @@ from postflight.probes.rounds import Asked, FrontDoor, Round, Way
 
 #: Requests of each class by each door. A proxy takes its servers in turn.
 TIMES = 3
-#: Seconds before what was not counted whole is asked again, round by round: who ends just now may answer once more and
-#: be gone before anyone asks how often, and a proxy finds the address of a pod that is gone until it resolves its name
-#: anew (HAProxy: ``hold valid``, 10 s unless it is set).
+#: Seconds before what was not counted whole, or had no server, is asked again, round by round: who ends just now may
+#: answer once more and be gone before anyone asks how often, and a proxy holds on to the address of a pod that is gone,
+#: and knows none of a new one, until it resolves their name anew (HAProxy: ``hold valid``, 10 s unless it is set).
 PAUSES = (0.5, 3.0, 9.0)
 #: The ways in by one door, each with the class that comes in by it.
 Led = Sequence[tuple[RequestClass, Way]]
@@ -55,11 +55,11 @@ def front_door_requests(deployment: Deployment, snapshot: Snapshot, access: Acce
     rounds = [_measured(access, list(ways.values()), processes)]
     took = time.monotonic() - began
     for pause in PAUSES:
-        lost = rounds[-1].lost
-        if not lost or time.monotonic() - began + pause + took > Limit.ROUTES - Limit.CONNECT:
+        open_ = {*rounds[-1].lost, *rounds[-1].waiting}
+        if not open_ or time.monotonic() - began + pause + took > Limit.ROUTES - Limit.CONNECT:
             break
         time.sleep(pause)
-        again = [[(kind, way) for kind, way in led if kind in lost] for led in ways.values()]
+        again = [[(kind, way) for kind, way in led if kind in open_] for led in ways.values()]
         rounds.append(_measured(access, [each for each in again if each], processes))
     changed = _changed(api, deployment, snapshot) if rounds[-1].lost else ()
     return (FrontDoor(main, tuple(rounds), shut, changed),)

@@ -46,6 +46,11 @@ class Said:
     stored: bool = False
 
     @property
+    def unserved(self) -> bool:
+        """Whether it is a proxy's word that nothing answers behind it: Synapse's own errors have a code."""
+        return self.status in (502, 503, 504) and "errcode" not in self.json
+
+    @property
     def json(self) -> Mapping[str, Any]:
         """The answer's object; empty where it is none."""
         try:

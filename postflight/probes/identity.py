@@ -119,7 +119,7 @@ def _ask_worker(access: Access, process: SynapseProcess, snapshot: Snapshot, sec
     if pod is None or status is None or not status.running:
         return replace(own, problem="it does not run")
     with access.to_pod(pod.namespace, pod.name, pod.ip, port) as (host, local):
-        connection = http.client.HTTPConnection(host, local, timeout=Limit.HTTP / 2)
+        connection = http.client.HTTPConnection(host, local, timeout=Limit.HTTP)
         try:
             answered, said = _get(connection, PATH)
             federates = port_of(process, "federation") is not None

@@ -123,6 +123,11 @@ class Round:
         """The classes with answers of Synapse's that nobody has counted."""
         return tuple(each for each in self.kinds if self.attributed(each).short or self._nobodys(each))
 
+    @property
+    def waiting(self) -> tuple[RequestClass, ...]:
+        """The classes for which a proxy has no server though pods are ready behind it: it may not have found them yet."""
+        return tuple(each for each in self.kinds if any(_unserved(asked) for asked in self.ways(each)))
+
     def _nobodys(self, kind: RequestClass) -> bool:
         """Whether somebody did not know such a request and no process has counted one that it did not know."""
         refused = any(unrecognised(said) for each in self.ways(kind) for said in each.said)
@@ -162,6 +167,11 @@ class Round:
                 if method == kind.method and status in statuses and not _ordinary(servlet):
                     sums[servlet] = sums.get(servlet, 0) + count
         return next((servlet for servlet, count in sums.items() if count >= missing.short > 0), "")
+
+
+def _unserved(asked: Asked) -> bool:
+    refused = any(said.unserved for said in asked.said)
+    return refused and any(pod.ready for each in asked.way.endpoints for pod, _ in each.pods)
 
 
 def _ordinary(servlet: str) -> bool:

@@ -71,12 +71,13 @@ class Visitor:
         query: Mapping[str, str] | None = None,
         limit: float = Limit.HTTP,
     ) -> Answer:
-        """One request; one that is limited by rate is sent again when it may be, within ``limit`` seconds."""
+        """One request; one that is limited by rate, or finds no server yet, is sent again, within ``limit`` seconds."""
         led = self._lead(f"{self.base}{path}")
         if led.door is None:
             return Answer(led, Said("", problem=led.problem))
         proxy = next((each for each in self.deployment.proxies if led.door.pod in each.pods), None)
         until = time.monotonic() + min(limit, self.time_left)
+        found = min(until, time.monotonic() + Limit.FOUND)
         while True:
             try:
                 said = self._once(led.door, method, f"{self.base}{path}", token, body, query, until)
@@ -84,7 +85,8 @@ class Visitor:
                 unseen = isinstance(error, ApiError)
                 return Answer(led, Said(led.door.pod.name, problem=_line(error)), proxy, unseen)
             pause = _pause(said)
-            if said.status != LIMITED or time.monotonic() + pause > until:
+            last = until if said.status == LIMITED else found if _unserved(led, said) else 0.0
+            if time.monotonic() + pause > last:
                 return Answer(led, said, proxy)
             time.sleep(pause)
 
@@ -96,10 +98,11 @@ class Visitor:
         door = front_door(self.deployment, self.main)
         if door is None:
             return Lead(None, "", problem=f"{self.host}: {found.why}, and no client listener of Synapse is known")
-        backend = next(
-            (p.client.backend(path) for p in self.deployment.proxies if door.pod in p.pods and p.client), None
-        )
-        return Lead(door, f"through {door.pod.name}", backend=backend, limit=f"{self.host}: {found.why}")
+        proxy = next((each for each in self.deployment.proxies if door.pod in each.pods), None)
+        backend = proxy.client.backend(path) if proxy and proxy.client else None
+        behind = proxy.backends.get(backend or "", ()) if proxy else ()
+        pods = tuple(pod for each in behind for pod, _ in each.pods)
+        return Lead(door, f"through {door.pod.name}", pods=pods, backend=backend, limit=f"{self.host}: {found.why}")
 
     def _once(
         self,
@@ -159,6 +162,11 @@ class Visitor:
         import httpx
 
         return httpx.Client(verify=False, trust_env=False, headers={"User-Agent": "postflight"})
+
+
+def _unserved(led: Lead, said: Said) -> bool:
+    """Whether a proxy has no server though pods are ready behind it: it may not have found them yet."""
+    return said.unserved and any(each.ready for each in led.pods)
 
 
 def _pause(said: Said) -> float:

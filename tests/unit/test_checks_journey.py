@@ -180,11 +180,15 @@ class TestTheWay:
             ("messages", "reading messages"),
         ],
     )
-    def test_what_has_no_server_is_told_once(self, route: str, step: str) -> None:
+    def test_what_has_no_server_is_told_once(self, route: str, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("postflight.probes.visitor.Limit.FOUND", 0.1)
         homeserver = Homeserver(instead={route: lambda: (503, b"<html>none</html>")})
         seen = gone(homeserver)
         assert list(failed(seen)) == [step]
         assert only(ask(CHECK, client_journey=seen)).nature is Nature.UNAVAILABLE
+
+    def test_a_proxy_that_has_not_found_its_servers_yet_is_asked_again(self) -> None:
+        assert failed(gone(Homeserver(instead={"sync": once((503, b"<html>none</html>"))}))) == {}
 
     def test_without_a_login_nothing_else_is_tried(self) -> None:
         homeserver = Homeserver(instead={"login": lambda: error(403, "M_FORBIDDEN")})
