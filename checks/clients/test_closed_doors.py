@@ -208,7 +208,7 @@ def _senders(mine: Sequence[SynapseProcess], counters: Mapping[str, Sent], off: 
         flag = (first.config or {}).get("send_federation", "not set, so true")
         judge.wrong(
             first.id,
-            f"{_names(senders)} {'send' if senders[1:] else 'sends'} to other servers, {off}",
+            f"{_who(senders, 'sends', 'send')} to other servers, {off}",
             observed=f"{total} transactions since they started" if total else "by configuration; nothing sent as yet",
             expected="no process sends",
             cause=f"{LIST}: {(first.config or {}).get(LIST, 'not set')}, send_federation: {flag}, {WHITELIST}: {_shown(first)}",
@@ -223,7 +223,7 @@ def _senders(mine: Sequence[SynapseProcess], counters: Mapping[str, Sent], off: 
         )
     idle = [each for each in known if meant_to_send(each) and each not in senders]
     if idle:
-        line = f"{_names(idle)} {'are' if idle[1:] else 'is'} there to send to other servers, {off}"
+        line = f"{_who(idle, 'is', 'are')} there to send to other servers, {off}"
         judge.warn(idle[0].id, line, remedy="stop them: they hold connections and memory for nothing")
     for each in mine:
         seen = counters.get(each.id)
@@ -274,3 +274,8 @@ def _unseen(seen: ClosedDoors, knock: Knock, line: str, judge: Judge) -> None:
 
 def _names(processes: Sequence[SynapseProcess]) -> str:
     return several(dict.fromkeys(each.workload_name for each in processes))
+
+
+def _who(processes: Sequence[SynapseProcess], one: str, many: str) -> str:
+    """Their workloads, and the verb that goes with as many."""
+    return f"{_names(processes)} {many if len({each.workload_name for each in processes}) > 1 else one}"

@@ -87,6 +87,14 @@ class TestOptions:
         checks(pytester)
         assert error(pytester, "--waivers", "none.yaml") == "--waivers none.yaml: no such file"
 
+    def test_an_account_that_cannot_be_read_is_named_before_anything_is_touched(
+        self, pytester: pytest.Pytester
+    ) -> None:
+        checks(pytester)
+        (pytester.path / "s.yaml").write_text("probe_user: {token_file: none}\n")
+        line = error(pytester, "--settings", "s.yaml")
+        assert line == "settings: probe_user: token_file: none: No such file or directory"
+
     def test_a_folder_that_takes_no_reports_is_named_before_anything_is_touched(
         self, pytester: pytest.Pytester
     ) -> None:
