@@ -130,6 +130,8 @@ def _processes(seen: ServerDoors, off: str, judge: Judge) -> None:
             named_at.append(each)
     for process, why in seen.mute:
         judge.unavailable(process.id, f"whether {process.workload_name} lets servers in was not seen: {why}")
+    for found in (open_at, named_at):
+        found.sort(key=lambda each: not each.process.is_main)
     if open_at:
         first = open_at[0].process
         names = _names([each.process for each in open_at])

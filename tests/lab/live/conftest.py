@@ -32,6 +32,8 @@ ORDER = (
     "test_ci",
     "test_in_cluster",
     "test_probe_pod",
+    "test_account",
+    "test_kinds",
     "test_defects",
     "test_deleted",
     "test_renamed",
