@@ -10,6 +10,7 @@ import pytest
 from postflight.deployment.federating import allowed, choice_of, lets_nobody_in
 from postflight.deployment.model import Deployment
 from postflight.deployment.request_classes import Asker, classes_of
+from postflight.probes.canary_homeserver import NotPrepared, canary_homeserver
 from postflight.settings import Settings
 from tests.unit import recorded
 from tests.unit.calling import with_calls
@@ -108,6 +109,14 @@ class TestWhatTheSettingsSay:
 def test_a_whitelist_as_synapse_reads_it(given: Any, named: Any, nobody: bool) -> None:
     process = replace(MAIN, config={"federation_domain_whitelist": given})
     assert (allowed(process), lets_nobody_in(process)) == (named, nobody)
+
+
+@pytest.mark.parametrize("model", [without_federation(MODEL), replace(MODEL, federates=False)])
+def test_no_canary_homeserver_is_made_where_federation_is_off(model: Deployment) -> None:
+    nothing: Any = None
+    found = canary_homeserver(model, nothing, nothing, nothing, nothing, nothing, nothing, nothing)
+    assert isinstance(found, NotPrepared)
+    assert found.reason.startswith("federation is off: ")
 
 
 def test_no_class_of_other_servers_is_asked_for_where_federation_is_off_but_what_calls_need() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -230,11 +231,10 @@ WAIVER = """
 """
 
 
-@pytest.fixture
-def lab(pytester: pytest.Pytester) -> Iterator[str]:
-    """A kubeconfig for a server that answers as the recorded lab's did."""
-    healthy = recorded.healthy()
-    with answering(RecordedApi(healthy.snapshot, secrets=healthy.secrets)) as (port, _):
+@contextmanager
+def up(pytester: pytest.Pytester, world: recorded.Recording) -> Iterator[str]:
+    """A kubeconfig for a server that answers as a recorded lab's did."""
+    with answering(RecordedApi(world.snapshot, secrets=world.secrets)) as (port, _):
         document = {
             "clusters": [{"name": "lab", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
             "users": [{"name": "lab", "user": {"token": "a-token-of-the-lab"}}],
@@ -243,6 +243,12 @@ def lab(pytester: pytest.Pytester) -> Iterator[str]:
         }
         (pytester.path / "kubeconfig").write_text(yaml.safe_dump(document))
         yield "kubeconfig"
+
+
+@pytest.fixture
+def lab(pytester: pytest.Pytester) -> Iterator[str]:
+    with up(pytester, recorded.healthy()) as kubeconfig:
+        yield kubeconfig
 
 
 def test_every_report_says_the_same_of_every_check(pytester: pytest.Pytester, lab: str) -> None:

@@ -22,6 +22,21 @@ def saying(tmp_path: Path, text: str) -> Path:
     return file
 
 
+def test_the_settings_say_off_and_it_answers_everywhere(cluster: Cluster, verify: Verify, tmp_path: Path) -> None:
+    settings = saying(tmp_path, "federation: off")
+    seen = verify(cluster.kubeconfig, "--settings", settings)
+    others = {id: status for id, status in seen.statuses.items() if status not in (Status.PASSED, Status.ABSENT)}
+    assert others == {DOORS: Status.FAILED}, seen.output
+    assert seen.statuses[ONCE] is Status.ABSENT
+    heads = [each.failure.headline for each in seen.results[DOORS].judged if each.status is Status.FAILED]
+    assert [head.partition(", though federation is off, as the settings say")[0] for head in heads] == [
+        "other servers are let in by synapse-main and synapse-generic-worker",
+        "haproxy leads other servers to a process that lets them in",
+        "haproxy leads other servers to a process that lets them in",
+        "synapse-federation-sender sends to other servers",
+    ]
+
+
 def test_federation_off_is_found_and_shown_to_be_shut(
     bench: Bench, healthy: Verified, verify: Verify, tmp_path: Path
 ) -> None:
@@ -43,18 +58,3 @@ def test_federation_off_is_found_and_shown_to_be_shut(
         )
     assert promised.statuses == {ONCE: Status.FAILED}, promised.output
     assert "federation is off, though the settings say that it is on" in promised.output
-
-
-def test_the_settings_say_off_and_it_answers_everywhere(cluster: Cluster, verify: Verify, tmp_path: Path) -> None:
-    settings = saying(tmp_path, "federation: off")
-    seen = verify(cluster.kubeconfig, "--settings", settings)
-    others = {id: status for id, status in seen.statuses.items() if status not in (Status.PASSED, Status.ABSENT)}
-    assert others == {DOORS: Status.FAILED}, seen.output
-    assert seen.statuses[ONCE] is Status.ABSENT
-    heads = [each.failure.headline for each in seen.results[DOORS].judged if each.status is Status.FAILED]
-    assert [head.partition(", though federation is off, as the settings say")[0] for head in heads] == [
-        "other servers are let in by synapse-main and synapse-generic-worker",
-        "haproxy leads other servers to a process that lets them in",
-        "haproxy leads other servers to a process that lets them in",
-        "synapse-federation-sender sends to other servers",
-    ]
