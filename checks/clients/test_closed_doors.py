@@ -29,7 +29,7 @@ FORBIDDEN = "M_FORBIDDEN"
     remedy="enable_registration: false, or a proof that newcomers must show; allow_guest_access: false; the proxy keeps"
     " /_synapse/admin from the outside; where federation is off, federation_domain_whitelist: [] for all processes",
     blind_spots="guests by the configuration in effect alone, as asking would make one; routes other than Ingresses and"
-    " HAProxy's client port; a proof that a newcomer shows easily; a registration service beside Synapse; where"
+    " HAProxy's; a proof that a newcomer shows easily; a registration service beside Synapse; where"
     " federation is off: that no process asks other servers anything, by the configuration alone; version and key of the"
     " server, which Synapse tells anybody by a listener for other servers; replication listeners; sockets in the file"
     " system",
@@ -111,6 +111,10 @@ def _servers(deployment: Deployment, seen: ServerDoors, counters: Mapping[str, S
         if each.config is None:
             line = f"whether {each.workload_name} deals with other servers is not known: {each.config_problem}"
             judge.unknown(each.id, line)
+    for proxy in deployment.proxies:
+        if not proxy.config:
+            line = f"where {proxy.name} leads other servers is not known: its configuration could not be read"
+            judge.unknown(proxy.id, line)
 
 
 def _processes(seen: ServerDoors, off: str, judge: Judge) -> None:

@@ -136,6 +136,11 @@ class TestTheFront:
         assert found.nature is Nature.UNAVAILABLE
         assert MAIN.id in found.needs
 
+    def test_whose_configuration_is_not_known(self) -> None:
+        blind = replace(OFF, proxies=(replace(PROXY, config="", frontends=()),))
+        found = only(judged(blind, fronts=()), Status.UNKNOWN)
+        assert found.headline.startswith("where haproxy leads other servers is not known")
+
     def test_that_sends_on_elsewhere_was_not_seen(self) -> None:
         assert only(at_the_front(said(302)), Status.UNKNOWN)
 
