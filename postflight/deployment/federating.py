@@ -90,9 +90,13 @@ def _signs(deployment: Deployment, mine: Sequence[SynapseProcess]) -> tuple[list
     listening = [each for each in mine if "federation" in resources_of(each)]
     sending = [each for each in mine if is_sender(each)]
     leading = [each.name for each in deployment.proxies if each.federation]
-    signs = (
-        (listening and f"listening for other servers: {names_of(listening)}", "no process listens for other servers"),
-        (sending and f"sending to them: {names_of(sending)}", f"none sends to them (send_federation, {LIST})"),
-        (leading and f"leading them here: {several(leading)}", "no proxy has a frontend for them"),
-    )
+    signs = [
+        (
+            f"listening for other servers: {names_of(listening)}" if listening else "",
+            "no process listens for other servers",
+        ),
+        (f"sending to them: {names_of(sending)}" if sending else "", f"none sends to them (send_federation, {LIST})"),
+    ]
+    if deployment.proxies:
+        signs.append((f"leading them here: {several(leading)}" if leading else "", "no proxy has a frontend for them"))
     return [on for on, _ in signs if on], [off for on, off in signs if not on]

@@ -39,7 +39,11 @@ def bare() -> Deployment:
         return {**kept, "listeners": listeners, "worker_listeners": listeners, "send_federation": False}
 
     processes = tuple(replace(each, config=client_only(each.config)) for each in MODEL.synapse)
-    return replace(MODEL, synapse=processes, proxies=())
+    fronts = [
+        replace(each, frontends=tuple(one for one in each.frontends if one != each.federation))
+        for each in MODEL.proxies
+    ]
+    return replace(MODEL, synapse=processes, proxies=tuple(fronts))
 
 
 class TestWhatIsProposed:
@@ -69,6 +73,9 @@ class TestWhatIsProposed:
             "no process listens for other servers; none sends to them (send_federation, federation_sender_instances);"
             " no proxy has a frontend for them"
         )
+
+    def test_a_deployment_without_a_proxy_lacks_nothing(self) -> None:
+        assert choice_of(replace(MODEL, proxies=())).note == ""
 
     def test_something_there_for_it_is_enough_and_what_is_not_is_said(self) -> None:
         """A deployment that lost its senders must not count as one that wants none."""
