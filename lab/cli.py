@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     broken = add("break", _break, "break a running lab and wait until it bites")
     broken.add_argument("defects", nargs="+", metavar="DEFECT", help="see `list`")
     add("heal", _heal, "take back whatever is broken, and wait until all is Ready")
-    add("list", _list, "every defect, and every lab", named=False)
+    add("list", _list, "every defect and kind, and every lab", named=False)
     add("status", _status, "what runs in a lab, and what is not Ready")
     add("shell", _shell, "a shell with kubectl and this lab's KUBECONFIG")
     run = add("run", _run, "run a command with kubectl on PATH and this lab's KUBECONFIG")
@@ -112,7 +112,7 @@ def _down(where: Home, arguments: argparse.Namespace) -> int:
 
 
 def _break(where: Home, arguments: argparse.Namespace) -> int:
-    labs.must_be_defects(arguments.defects)
+    labs.must_be_defects(arguments.defects, or_kinds=True)
     defects.break_(_open(where, arguments), arguments.defects)
     print(f"lab {arguments.name} is broken: {', '.join(arguments.defects)} (`make lab-heal` takes it back)")
     return 0
@@ -125,7 +125,7 @@ def _heal(where: Home, arguments: argparse.Namespace) -> int:
 
 
 def _list(where: Home, arguments: argparse.Namespace) -> int:
-    known = defects.names()
+    known = [*defects.names(), *defects.kinds()]
     width = max((len(defect.name) for defect in known), default=0)
     for defect in known:
         print(f"{defect.name:<{width}}  {defect.title}")

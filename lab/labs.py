@@ -144,9 +144,9 @@ def status(cluster: Cluster) -> list[str]:
     return lines
 
 
-def must_be_defects(names: Iterable[str]) -> None:
-    """Raises LabError with the nearest names when a defect is unknown."""
-    known = [defect.name for defect in defects.names()]
+def must_be_defects(names: Iterable[str], or_kinds: bool = False) -> None:
+    """Raises LabError with the nearest names when a defect (or a kind of deployment, where that may be) is unknown."""
+    known = [each.name for each in (*defects.names(), *(defects.kinds() if or_kinds else ()))]
     for name in names:
         if name not in known:
             near = get_close_matches(name, known, n=3, cutoff=0.4)

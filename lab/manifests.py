@@ -19,11 +19,13 @@ from lab.errors import LabError
 from lab.readiness import Object, group, pod_state, unready, wait
 from lab.renaming import Renaming
 
-__all__ = ["Object", "apply", "pod_state", "render", "translated", "unready", "wait", "wait_ready"]
+__all__ = ["Object", "apply", "place", "pod_state", "render", "translated", "unready", "wait", "wait_ready"]
 
 HERE = Path(__file__).resolve().parent
 DEPLOYMENT = HERE / "deployment"
 DEFECTS = HERE / "defects"
+# Deployments of another kind, healthy in their own way, told in the same words as a defect.
+KINDS = HERE / "kinds"
 OVERLAY = DEPLOYMENT / "overlays/lab"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -36,7 +38,7 @@ def render(kubectl: Path, defect: Sequence[str] = (), rename: Path | None = None
 
     Raises LabError with the renderer's line.
     """
-    folders = [DEFECTS / name for name in defect]
+    folders = [place(name) for name in defect]
     objects = _kustomize(kubectl, [folder for folder in folders if (folder / "kustomization.yaml").exists()])
     for folder in folders:
         _edit(objects, folder)
@@ -44,6 +46,11 @@ def render(kubectl: Path, defect: Sequence[str] = (), rename: Path | None = None
         renaming = Renaming.read(rename)
         objects = [renaming.object(o) for o in objects]
     return [_encoded(o) for o in objects]
+
+
+def place(name: str) -> Path:
+    """The folder of a defect, or of a kind of deployment."""
+    return KINDS / name if (KINDS / name / "expect.yaml").exists() else DEFECTS / name
 
 
 def apply(cluster: Cluster, objects: Iterable[Object], timeout: float = 120) -> None:

@@ -118,11 +118,35 @@ class CanarySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeUserSettings:
+    """The account to act by where none can be registered: its access token, or its name (``user``) and password. The
+    secret itself never stands here, but the file or the environment variable that holds it."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    token_file: str = ""
+    token_env: str = ""
+    user: str = ""
+    password_file: str = ""
+    password_env: str = ""
+
+    def __post_init__(self) -> None:
+        token, password = (self.token_file, self.token_env), (self.password_file, self.password_env)
+        if all(token) or all(password):
+            raise ValueError("name a file or an environment variable, not both")
+        if any(token) and (self.user or any(password)):
+            raise ValueError("name a token, or a user with a password, not both")
+        if bool(self.user) != any(password):
+            raise ValueError("a user needs password_file or password_env, and a password needs user")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings.
 
     ``namespaces`` is empty where those that hold a homeserver are meant. ``expect`` lists the kinds
-    of part that must be there. ``out_of_reach`` maps the id of a check to the reason why the one who
+    of part that must be there. ``federation`` says whether the deployment federates, None where what is found is to tell.
+    ``out_of_reach`` maps the id of a check to the reason why the one who
     runs it will never have the right. ``probe_image`` is the image of the probe pod (that of a Synapse
     pod when empty), ``probe_pod`` is merged into its manifest.
     """
@@ -132,6 +156,8 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     names: Names = Names()
     expect: tuple[str, ...] = ()
+    federation: bool | None = None
+    probe_user: ProbeUserSettings = ProbeUserSettings()
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
     canary: CanarySettings = CanarySettings()
     probe_image: str = ""

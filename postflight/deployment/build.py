@@ -119,6 +119,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         li=intercept,
         proxies=doors,
         calls=calling,
+        federates=settings.federation,
     )
 
 

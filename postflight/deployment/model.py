@@ -24,7 +24,8 @@ from postflight.secrets import Secret
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """All of it. ``depends`` maps a part to the parts that it cannot work without."""
+    """All of it. ``depends`` maps a part to the parts that it cannot work without. ``federates`` is what the settings say
+    of federation, None where they say nothing (:func:`postflight.deployment.federating.choice_of`)."""
 
     namespaces: tuple[str, ...]
     workloads: tuple[Workload, ...]
@@ -40,6 +41,7 @@ class Deployment:
     unclear: tuple[Unclear, ...] = ()
     proxies: tuple[Proxy, ...] = ()
     calls: Calls = field(default_factory=Calls)
+    federates: bool | None = None
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from postflight.deployment.federating import choice_of
 from postflight.deployment.listeners import resources_of
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side, SynapseProcess
@@ -60,6 +61,7 @@ _CLIENT = "/_matrix/client/v3"
 _ROOM = f"{_CLIENT}/rooms/!postflight"
 _FEDERATION = "/_matrix/federation/v1"
 _LOGIN = "login"
+_USERINFO = "OpenID userinfo"
 _FROM_SERVERS = ("federation",)
 _STREAMS = "Stream writers: "
 _NOT_LISTED = "not listed: main only"
@@ -222,7 +224,7 @@ CLASSES: tuple[RequestClass, ...] = (
         media=True,
     ),
     RequestClass(
-        "OpenID userinfo",
+        _USERINFO,
         _NOT_LISTED,
         "GET",
         f"{_FEDERATION}/openid/userinfo",
@@ -264,9 +266,19 @@ def servers_of(deployment: Deployment, main: SynapseProcess, kind: RequestClass)
 
 
 def classes_of(deployment: Deployment, main: SynapseProcess) -> tuple[RequestClass, ...]:
-    """The classes that some process of main's homeserver can serve; no login where another service has it."""
+    """The classes that some process of main's homeserver can serve; no login where another service has it, and of other
+    servers' requests, where federation is off, none but the one that calls need."""
     found = [kind for kind in CLASSES if servers_of(deployment, main, kind)]
-    return tuple(kind for kind in found if kind.name != _LOGIN or not _delegates(main))
+    if not choice_of(deployment).on:
+        found = [
+            kind for kind in found if kind.asker is Asker.CLIENT or (kind.name == _USERINFO and _calls(deployment))
+        ]
+    return tuple(kind for kind in found if kind.name != _LOGIN or not delegates(main))
+
+
+def _calls(deployment: Deployment) -> bool:
+    """Whether a service for calls asks whose a token is."""
+    return bool(deployment.calls.jwt_services)
 
 
 def _has_media(process: SynapseProcess) -> bool:
@@ -274,7 +286,7 @@ def _has_media(process: SynapseProcess) -> bool:
     return process.app == MEDIA_APP or (process.config or {}).get("enable_media_repo", True) is not False
 
 
-def _delegates(main: SynapseProcess) -> bool:
+def delegates(main: SynapseProcess) -> bool:
     """Whether Matrix Authentication Service has the logins (synapse/config/mas.py, experimental.py)."""
     config = main.config or {}
     places = (config.get("matrix_authentication_service"), (config.get("experimental_features") or {}).get("msc3861"))

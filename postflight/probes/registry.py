@@ -29,6 +29,7 @@ MODULES = (
     "logs",
     "media_doors",
     "closed_doors",
+    "server_doors",
     "arrival",
     "journey",
     "front_door",

@@ -96,6 +96,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "calls_discovery": calling.discovery(model),
         "calls_chain": calling.chain(model),
         "closed_doors": processes.shut(model),
+        "server_doors": (),
         "client_journey": front.journey(model),
         "redactor": Redactor(),
         "settings": Settings(),
