@@ -34,6 +34,7 @@ ORDER = (
     "test_probe_pod",
     "test_defects",
     "test_deleted",
+    "test_older_synapse",
     "test_renamed",
 )
 
