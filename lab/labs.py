@@ -173,7 +173,9 @@ def _release(wanted: Wanted, folder: Path) -> releases.Release:
         return releases.find(wanted.synapse)
     made = releases.of(folder)
     if wanted.synapse and releases.find(wanted.synapse) != made:
-        raise LabError(f"lab {wanted.name} has Synapse {made.version}: another takes an `up` that is not --from stopped")
+        raise LabError(
+            f"lab {wanted.name} has Synapse {made.version}: another takes an `up` that is not --from stopped"
+        )
     return made
 
 

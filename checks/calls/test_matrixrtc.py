@@ -90,7 +90,7 @@ def _discovery(seen: CallsDiscovery, walked: CallsChain | None, calls: Calls, ju
         judge.warn(seen.main.id, line, observed=answers)
     if walked and walked.transports.status and not newer and (seen.foci or seen.outside):
         line = f"newer clients are not told of calls: rtc/transports says {walked.transports.short}"
-        remedy = "set experimental_features.msc4143_enabled and matrix_rtc.transports; before 1.140 Synapse has neither"
+        remedy = "set experimental_features.msc4143_enabled and matrix_rtc.transports (Synapse 1.140)"
         judge.warn(seen.main.id, line, observed=answers, remedy=remedy)
     if seen.versions.status == 200 and not seen.delayed_events:
         judge.warn(

@@ -24,7 +24,7 @@ FORM = re.compile(
 )
 LOOSE = re.compile(r"(?=\S).{0,120}?\b(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\b[\W_]*(?P<message>.*)")
 LOGGER = re.compile(r"\b(?:synapse|twisted)(?:\.\w+)*\b")
-#: The end of an access line: "METHOD path protocol" "user agent" [events] (synapse/http/site.py, 1.163).
+#: The end of an access line: "METHOD path protocol" "user agent" [events] (synapse/http/site.py, 1.119 and 1.163).
 AGENT = re.compile(r'Processed request: .*" "(?P<agent>[^"]*)" \[')
 
 
