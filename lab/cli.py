@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         default="golden",
         help="a copy of a healthy lab (default; made on first use), an empty cluster, or the lab as it was stopped",
     )
+    up.add_argument("--synapse", default="", metavar="RELEASE", help="another Synapse than the newest: 1.119")
     up.add_argument("--rename", type=Path, metavar="FILE", help="other names for namespaces, objects and labels")
     down = add("down", _down, "end a lab; its state and logs stay until the next `up`")
     down.add_argument("--remove", action="store_true", help="remove its state too")
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 def _up(where: Home, arguments: argparse.Namespace) -> int:
     if arguments.nodes < 1:
         raise LabError("--nodes is a number from 1")
-    wanted = labs.Wanted(arguments.name, arguments.nodes, arguments.origin, arguments.rename)
+    wanted = labs.Wanted(arguments.name, arguments.nodes, arguments.origin, arguments.rename, arguments.synapse)
     cluster = labs.up(where, wanted, _say)
     named = "" if cluster.name == NAME else f" --name {cluster.name}"
     make_named = "" if cluster.name == NAME else f" NAME={cluster.name}"

@@ -81,7 +81,7 @@ def break_(cluster: Cluster, names: Sequence[str]) -> None:
         raise LabError(f"lab {cluster.name} is broken already ({broken}): `make lab-heal` first")
     wanted = [_translated(cluster, name) for name in names]
     _must_not_meet(wanted)
-    healthy, now = _rendered(cluster), _rendered(cluster, names)
+    healthy, now = manifests.rendered(cluster), manifests.rendered(cluster, names)
     record.write_text(json.dumps({"defects": list(names), "removed": _removed(cluster, wanted)}))
     ending = _change(cluster, healthy, now, restart=all(d.restart for d in wanted))
     for resource in (r for d in wanted for r in d.remove):
@@ -100,7 +100,7 @@ def heal(cluster: Cluster) -> None:
     record = cluster.home / "broken.json"
     known = json.loads(record.read_text()) if record.exists() else {"defects": [], "removed": []}
     taken = [_translated(cluster, name) for name in known["defects"]]
-    healthy, now = _rendered(cluster), _rendered(cluster, known["defects"])
+    healthy, now = manifests.rendered(cluster), manifests.rendered(cluster, known["defects"])
     if known["removed"]:
         manifests.apply(cluster, known["removed"])
     for defect in taken:
@@ -180,10 +180,6 @@ def _removed(cluster: Cluster, defects: list[Defect]) -> list[Object]:
         meta = {k: v for k, v in o["metadata"].items() if k in ("name", "namespace", "labels", "annotations")}
         kept.append({k: v for k, v in o.items() if k != "status"} | {"metadata": meta})
     return kept
-
-
-def _rendered(cluster: Cluster, defects: Sequence[str] = ()) -> list[Object]:
-    return manifests.render(cluster.kubectl_path, defects, manifests.renamed(cluster))
 
 
 def _translated(cluster: Cluster, name: str) -> Defect:

@@ -28,7 +28,7 @@ LOGGER = re.compile(r"\b(?:synapse|twisted)(?:\.\w+)*\b")
 #: redirect_stdio_to_logs): lines of one moment are one thing.
 PRINTED = ("stdout", "stderr")
 MOMENT = timedelta(seconds=1)
-#: The end of an access line: "METHOD path protocol" "user agent" [events] (synapse/http/site.py, 1.163).
+#: The end of an access line: "METHOD path protocol" "user agent" [events] (synapse/http/site.py, 1.119 and 1.163).
 AGENT = re.compile(r'Processed request: .*" "(?P<agent>[^"]*)" \[')
 
 

@@ -36,6 +36,7 @@ ORDER = (
     "test_kinds",
     "test_defects",
     "test_deleted",
+    "test_older_synapse",
     "test_renamed",
 )
 
