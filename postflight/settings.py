@@ -118,6 +118,16 @@ class CanarySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """``hosts`` are object stores outside the cluster, by the host names that Synapse's configuration has, that may
+    be asked with the key pair that Synapse has."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings.
 
@@ -134,6 +144,7 @@ class Settings:
     expect: tuple[str, ...] = ()
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
     canary: CanarySettings = CanarySettings()
+    storage: StorageSettings = StorageSettings()
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

@@ -27,6 +27,8 @@ MODULES = (
     "li",
     "li_import",
     "media_doors",
+    "object_stores",
+    "stored_media",
     "closed_doors",
     "arrival",
     "rendering",
