@@ -75,7 +75,7 @@ def _package(process: SynapseProcess, last_words: Mapping[str, tuple[str, ...]],
     missing = next((m[1] for line in said if (m := ABSENT.search(line)) and m[1].partition(".")[0] in MODULES), "")
     if not missing:
         line = f"{process.name} sends media to an object store, and is not up"
-        judge.unavailable(process.id, line, needs=(process.id, process.workload))
+        judge.unavailable(process.id, line)
         return
     judge.wrong(
         process.id,
@@ -188,13 +188,13 @@ def _round_trip(trip: StoredMedia, modules: Mapping[str, ProviderModules] | NotT
         judge.unknown(trip.uploader.id, f"{NOT_STORED}: {trip.refused}")
         return
     if trip.refused:
-        say = judge.wrong if trip.status else judge.unavailable
-        say(
+        judge.unavailable(
             trip.uploader.id,
             f"{name} does not take an upload: {trip.refused}",
             expected=f"an upload is taken and stored in {where}",
             cause="what it does with its object store fails: its log says how" if trip.status else "",
             remedy=f"read the log of {name} for s3_storage_provider and botocore",
+            needs=(trip.uploader.id, store.id),
         )
         return
     if trip.found.status == 200 and not trip.same:
@@ -242,7 +242,7 @@ def _back(trip: StoredMedia, where: str, modules: Mapping[str, ProviderModules] 
     for answer in {_said(each): each for each in wrong}:
         them = [each for each in wrong if _said(each) == answer]
         first, processes = them[0], [each.process for each in them]
-        say = judge.wrong if first.status else judge.unavailable
+        say = judge.wrong if 0 < first.status < 500 else judge.unavailable
         say(
             first.process.id,
             f"{several(processes)} {_s(processes, 'does', 'do')} not give back what {trip.uploader.name} took: {answer}",

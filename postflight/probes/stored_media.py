@@ -112,7 +112,7 @@ def stored_media(
     if isinstance(canary_user, Hindered):
         return canary_user
     user = canary_user
-    mine = [each for each in deployment.synapse if each.serves_with(user.home) and holds_media(each) and each.is_up]
+    mine = [each for each in deployment.synapse if each.serves_with(user.home) and _serves(each) and each.is_up]
     senders = [each.id for each in sending(deployment) if each.serves_with(user.home)]
     answers = {user: each for each in object_stores for user in each.store.users}
     uploader = next((each for each in mine if each.id in senders and each.id in answers), None)
@@ -236,6 +236,10 @@ def _fetch(
 def _apart(snapshot: Snapshot, one: SynapseProcess, other: SynapseProcess) -> bool:
     mine, theirs = own_store(snapshot, one), own_store(snapshot, other)
     return bool(mine and theirs and mine != theirs)
+
+
+def _serves(process: SynapseProcess) -> bool:
+    return holds_media(process) and port_of(process, _listener(process)) is not None
 
 
 def _listener(process: SynapseProcess) -> str:

@@ -18,7 +18,7 @@ from checks.database import test_connections, test_login, test_names, test_repli
 from checks.federation import test_exactly_once
 from checks.li import test_identity, test_main_database_rights
 from checks.li import test_replication as test_li
-from checks.media import test_workers
+from checks.media import test_storage, test_workers
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
@@ -61,7 +61,7 @@ from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import calling, recorded
+from tests.unit import calling, recorded, storing
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
@@ -77,6 +77,7 @@ MODULES = (
     test_identity,
     test_main_database_rights,
     test_li,
+    test_storage,
     test_workers,
     test_operators,
     test_references,
@@ -296,10 +297,11 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     """Everything that a check may ask for, as of a lab where every probe finds what it should."""
     lab = lab or recorded.healthy()
     model = recorded.model() if lab is recorded.healthy() and files is None else lab.deployment(files=files)
+    stored = storing.with_storage(model)
     return {
         "snapshot": lab.snapshot,
         "secrets": lab.secrets,
-        "deployment": calling.with_calls(model),
+        "deployment": calling.with_calls(stored),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
         "known_updates": {},
         "calls_discovery": calling.discovery(model),
@@ -316,6 +318,9 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "li_import": Imported(Said({}), Said({})),
         "identities": identities_of(model),
         "media_doors": media(model),
+        "object_stores": storing.answers(stored),
+        "provider_modules": storing.modules(stored),
+        "stored_media": storing.trip(stored),
         "worker_identities": worker_identities(model),
         "init_troubles": InitTroubles({pod.id: () for each in model.synapse if (pod := each.pod)}, {}),
         "known_settings": known_settings(model),
