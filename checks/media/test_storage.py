@@ -16,6 +16,7 @@ from postflight.verdict.status import Severity
 
 #: What Python says as its last word (Synapse imports the provider as it reads its configuration).
 ABSENT = re.compile(r"No module named '([\w.]+)'")
+UNPARSED = f"Failed to parse config for module '{MODULE}"
 NOT_STORED = "the way of a file into its bucket and back was not seen"
 
 
@@ -72,6 +73,16 @@ def _package(process: SynapseProcess, last_words: Mapping[str, tuple[str, ...]],
     if process.is_up:
         return
     said = last_words.get(process.id, ())
+    if any(UNPARSED in line for line in said):
+        judge.wrong(
+            process.id,
+            f"{process.name} cannot start: {MODULE} refuses its part of {PROVIDERS}: {said[-1].strip()}",
+            expected="bucket, and what else the provider asks for",
+            remedy=f"correct the config of {MODULE} in {PROVIDERS}",
+            evidence=said,
+            stops=(process.id,),
+        )
+        return
     missing = next((m[1] for line in said if (m := ABSENT.search(line)) and m[1].partition(".")[0] in MODULES), "")
     if not missing:
         line = f"{process.name} sends media to an object store, and is not up"

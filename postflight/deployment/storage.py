@@ -148,13 +148,13 @@ def own_store(snapshot: Snapshot, process: SynapseProcess) -> str:
 
 
 def _address(url: str) -> tuple[str, int, bool]:
-    parts = urlsplit(url)
-    tls = parts.scheme == "https"
+    """Host, port and whether by TLS; no host where it is no address."""
     try:
-        port = parts.port
+        parts = urlsplit(url)
+        tls = parts.scheme == "https"
+        return parts.hostname or "", parts.port or (443 if tls else 80), tls
     except ValueError:
-        port = None
-    return parts.hostname or "", port or (443 if tls else 80), tls
+        return "", 0, False
 
 
 def _origin(spec: Spec, secret: Secret) -> str:

@@ -124,6 +124,8 @@ def ask(access: Access, settings: Settings, store: ObjectStore, method: str, key
     keys, endpoint = store.keys, store.endpoint
     if keys.secret is None:
         return Stored(problem=keys.hidden, unasked=True)
+    if not endpoint.host:
+        return Stored(problem="endpoint_url names no host")
     if endpoint.external and endpoint.host not in settings.storage.hosts:
         why = endpoint.problem or f"{endpoint.host} is outside the cluster, and the settings do not name it"
         return Stored(problem=why, unasked=True)
