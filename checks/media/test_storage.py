@@ -25,8 +25,9 @@ NOT_STORED = "the way of a file into its bucket and back was not seen"
     severity=Severity.CRITICAL,
     finding="1.4",
     remedy=f"give every process that holds media {PACKAGE}, the bucket's own key pair, and store_local: true",
-    blind_spots="what other servers' files do (store_remote), files from before, LI's own files; the way from a process to"
-    " the object store is seen by what it does there, not from where it stands",
+    blind_spots="other servers' files (store_remote), thumbnails, files from before, LI's own files; storing through any"
+    " other process than the one that took the upload (the others only fetch); where processes share a volume and the"
+    " upload's own copy may not be taken away (no right to exec), whether the file came from the bucket",
 )
 def test_a_file_that_is_uploaded_is_in_its_bucket_and_comes_back_through_every_media_process(
     deployment: Deployment,
