@@ -1,16 +1,16 @@
 """A small file of our own: uploaded through one process, looked for in its bucket, fetched back through the others.
 
-Source: synapse/rest/media/upload_resource.py, synapse/media/media_storage.py, 1.163: an upload that its provider fails
-at leaves no row; a file is served from the process's own store first, and from the bucket only where it is not there.
+Source: synapse/media/media_storage.py, 1.163: a file is served from the process's own store first, and from the bucket
+only where it is not there.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from postflight.cluster.access import Access
 from postflight.cluster.api import Api, ApiError
@@ -25,6 +25,7 @@ from postflight.deployment.storage import own_store
 from postflight.deployment.store_parts import ObjectStore
 from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
+from postflight.probes import own_uploads
 from postflight.probes.canary_user import Hindered, ProbeUser
 from postflight.probes.matrix import MatrixError, matrix
 from postflight.probes.object_stores import NO_KEY, StoreAnswer, Stored, ask, sending
@@ -32,9 +33,7 @@ from postflight.probes.probe import EXEC, Safety, probe
 from postflight.settings import Settings
 from postflight.traces import Traces
 
-UPLOAD = "/_matrix/media/v3/upload?filename=postflight.txt"
 DOWNLOAD = "/_matrix/client/v1/media/download/{server}/{media}?timeout_ms=1000"
-MEDIA_ID = re.compile(r"[A-Za-z0-9_-]{5,255}")
 GONE = (200, 204, 404)
 DENIED = 403
 #: The upload's own copy, which its process would serve before it asks the bucket.
@@ -72,7 +71,8 @@ class StoredMedia:
 
 @dataclass(slots=True)
 class _Way:
-    """What a probe of one homeserver works with. ``left`` is what the removal of the object was answered with."""
+    """What a probe of one homeserver works with. ``left`` is what the removal of the object was answered with;
+    ``unswept`` are the names of killed runs' files that could not be removed."""
 
     access: Access
     api: Api
@@ -80,6 +80,7 @@ class _Way:
     store: ObjectStore
     user: ProbeUser
     left: list[str] = field(default_factory=list)
+    unswept: list[str] = field(default_factory=list)
 
     def ask(self, method: str, key: str, version: str = "") -> Stored:
         return ask(self.access, self.settings, self.store, method, key, version=version)
@@ -126,17 +127,27 @@ def stored_media(
         # The upload would be taken, and a row for it would stay.
         return StoredMedia(answer.store, uploader, found=answer.said)
     way = _Way(access, api, settings, answer.store, user)
-    seen = _upload(way, uploader, traces)
-    if seen.refused:
-        return seen
-    if seen.found.status != 200:
-        # One that is still on its way to the bucket is read from there.
-        return seen if answer.store.local else replace(seen, kept=_remove_own(way, uploader, seen.key))
-    kept = _remove_own(way, uploader, seen.key)
-    others = [each for each in mine if each.id != uploader.id or not kept]
-    apart = {each.id: _apart(snapshot, uploader, each) or not kept for each in others}
-    seen = replace(seen, kept=kept, fetched=_fetch(way, others, apart, seen))
-    traces.settle(_what(way.store, seen.key))
+    try:
+        names = own_uploads.remembered(access, user)
+        if answer.said.refuses:
+            way.unswept.extend(names)
+        else:
+            _sweep(way, mine, names)
+        seen = _upload(way, uploader, traces, names[-1:])
+        if seen.refused:
+            return seen
+        if seen.found.status != 200:
+            # One that is still on its way to the bucket is read from there.
+            return seen if answer.store.local else replace(seen, kept=_remove_own(way, uploader, seen.key))
+        kept = _remove_own(way, uploader, seen.key)
+        others = [each for each in mine if each.id != uploader.id or not kept]
+        apart = {each.id: _apart(snapshot, uploader, each) or not kept for each in others}
+        seen = replace(seen, kept=kept, fetched=_fetch(way, others, apart, seen))
+        traces.settle(_what(way.store, seen.key))
+        if _what(way.store, seen.key) not in [what for what, _ in traces.removals]:
+            own_uploads.remember(access, user, way.unswept)
+    except MatrixError as error:
+        return Hindered(str(error), user.home.id)
     return replace(seen, left="; ".join(way.left))
 
 
@@ -148,29 +159,36 @@ def _what(store: ObjectStore, key: str) -> str:
     return f"object {key} in bucket {store.bucket}"
 
 
-def _blob(nonce: str) -> bytes:
-    return f"postflight {nonce}\n".encode()
+def _sweep(way: _Way, processes: Sequence[SynapseProcess], names: Sequence[str]) -> None:
+    """Remove what killed runs left of their files."""
+    works = [partial(_remove_own, way, process, way.store.key_of(name)) for name in names for process in processes]
+    in_threads(works, Limit.EXEC)
+    for name in names:
+        try:
+            way.remove(way.store.key_of(name))
+        except OSError:
+            way.unswept.append(name)
+    way.left.clear()
 
 
-def _upload(way: _Way, process: SynapseProcess, traces: Traces) -> StoredMedia:
-    """The file is another each time, so that nothing kept from before can stand for it."""
+def _upload(way: _Way, process: SynapseProcess, traces: Traces, again: Sequence[str]) -> StoredMedia:
+    """The file is another each time, so that nothing kept from before can stand for it. ``again`` is the name of an
+    upload that may have been refused."""
     seen = StoredMedia(way.store, process)
-    nonce = secrets.token_hex(16)
-    headers = {"Content-Type": "text/plain"}
+    content = f"postflight {secrets.token_hex(16)}\n".encode()
+
+    def before(media: str) -> None:
+        key = way.store.key_of(media)
+        traces.will_make(_what(way.store, key), lambda: way.remove(key))
+
     try:
         with matrix(way.access, process, _listener(process)) as door:
-            said = door.request(
-                "POST", UPLOAD, content=_blob(nonce), headers=headers, token=way.user.token, limit=Limit.STORING
-            )
+            media = own_uploads.upload(way.access, way.user, door, content, (again, way.unswept), before)
     except MatrixError as error:
         return replace(seen, refused=str(error), status=error.status)
-    media = str(said.get("content_uri") or "").rpartition("/")[2]
-    if not MEDIA_ID.fullmatch(media):
-        return replace(seen, refused=f"{process.name} answers an upload without a content_uri", status=200)
     key = way.store.key_of(media)
-    traces.will_make(_what(way.store, key), lambda: way.remove(key))
     found = _arrival(way, key)
-    return replace(seen, key=key, found=found, same=found.body == _blob(nonce))
+    return replace(seen, key=key, found=found, same=found.body == content)
 
 
 def _arrival(way: _Way, key: str) -> Stored:

@@ -216,16 +216,32 @@ class Files:
     upload: Reply | None = None
     own: dict[str, bytes] = field(default_factory=dict)
     download: Reply | None = None
+    uri: str = f"mxc://hs.test/{ID}"
+    memory: dict[str, Any] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    made: int = 0
 
     def __call__(self, asked: Request) -> Reply:
         assert asked.authorization == "Bearer a-token-of-ours"
-        if asked.path.endswith("/upload"):
+        if "/account_data/" in asked.path:
+            if asked.method == "PUT":
+                self.memory = asked.body
+            return (200, self.memory) if self.memory else (404, {"errcode": "M_NOT_FOUND"})
+        if asked.path.endswith("/create"):
+            self.made += 1
+            return 200, {"content_uri": self.uri}
+        if "/upload/" in asked.path:
+            # Whatever may be left of it is known by then.
+            name = asked.path.rpartition("/")[2]
+            assert name in self.memory["media_ids"]
+            if name in self.used:
+                return 409, {"errcode": "M_CANNOT_OVERWRITE_MEDIA"}
             if self.upload:
                 return self.upload
             self.own[KEY] = asked.body
             if self.stores:
                 self.bucket.held[KEY] = asked.body
-            return 200, {"content_uri": f"mxc://hs.test/{ID}"}
+            return 200, {}
         if self.download:
             return self.download
         there = self.own.get(KEY) or self.bucket.held.get(KEY)
@@ -242,10 +258,10 @@ def store_at(port: int, **rest: Any) -> ObjectStore:
 
 def media_process(name: str, port: int) -> SynapseProcess:
     assert MAIN.pod
-    listener = [{"port": port, "resources": [{"names": ["media"]}]}]
+    listener = [{"port": port, "resources": [{"names": ["media", "client"]}]}]
     given = {"worker_listeners": listener, "media_storage_providers": [storing.provider()], "media_store_path": "/m"}
     there = replace(MAIN.pod, id=f"pod/matrix/{name}", name=name, ip="127.0.0.1")
-    return replace(MAIN, id=there.id, pod=there, app=MEDIA, config=given, server_name="hs.test")
+    return replace(MAIN, id=there.id, pod=there, app=MEDIA, workload_name=name, config=given, server_name="hs.test")
 
 
 ACCESS = Access(api_to(closed_port()), Way.DIRECT)
@@ -315,7 +331,9 @@ def standing(one: Files, other: Files, bucket: Bucket, **rest: Any) -> Iterator[
         yield replace(MODEL, synapse=processes, stores=(store,)), Traces("run")
 
 
-def tried(model: Deployment, traces: Traces, user: Any = USER) -> StoredMedia | Hindered:
+def tried(model: Deployment, traces: Traces, user: Any = None) -> StoredMedia | Hindered:
+    # The probe user's data are kept by the first of them.
+    user = user or replace(USER, home=model.synapse[0])
     asked = stores.object_stores(model, ACCESS, SETTINGS)
     return probes.stored_media(model, ACCESS, ACCESS.api, snapshot(), asked, user, SETTINGS, traces)
 
@@ -327,6 +345,7 @@ class TestTheFilesWay:
         self.commands: list[Sequence[str]] = []
         self.bucket = Bucket()
         self.one, self.other = Files(self.bucket), Files(self.bucket)
+        self.one.memory = {}
         self.answer = Answer(b"removed\n", b"", 0)
 
         def run(api: Any, namespace: str, pod: str, name: str, command: Sequence[str], **rest: Any) -> Answer:
@@ -361,7 +380,6 @@ class TestTheFilesWay:
     def test_it_is_another_each_time(self) -> None:
         bodies = []
         for _ in range(2):
-            self.one.upload = None
             bodies.append(self.way().found.body)
         assert len(set(bodies)) == 2
         assert all(re.fullmatch(rb"postflight [0-9a-f]{32}\n", each) for each in bodies)
@@ -375,11 +393,40 @@ class TestTheFilesWay:
     def test_the_provider_refuses_it(self) -> None:
         self.one.upload = (500, {"errcode": "M_UNKNOWN", "error": "Internal server error"})
         seen = self.way()
-        assert (seen.status, self.left) == (500, [])
+        assert seen.status == 500
         assert "500 M_UNKNOWN" in seen.refused
+        assert self.troubles == []
+
+    def test_a_name_whose_upload_was_refused_is_used_again(self) -> None:
+        self.one.upload = (500, {"errcode": "M_UNKNOWN"})
+        for _ in range(3):
+            self.way()
+        assert (self.one.made, self.one.memory) == (1, {"media_ids": [ID]})
+        self.one.upload = None
+        assert self.way().same
+        assert (self.one.made, self.one.memory) == (1, {"media_ids": []})
+
+    def test_what_a_killed_run_left_is_removed(self) -> None:
+        old = "zyxwvutsrqponmlkjihgfedc"
+        self.one.memory, self.one.used = {"media_ids": ["../etc", old]}, {old}
+        self.bucket.held[path_of(old)] = b"postflight"
+        assert self.way().same
+        assert (self.bucket.held, self.one.memory, self.one.made) == ({}, {"media_ids": []}, 1)
+        assert {each[-1] for each in self.commands} == {f"/m/{path_of(old)}", f"/m/{KEY}"}
+
+    def test_what_cannot_be_removed_is_remembered(self) -> None:
+        self.bucket.removal = 503
+        self.way()
+        assert self.one.memory == {"media_ids": [ID]}
+
+    def test_main_does_not_answer(self) -> None:
+        with standing(self.one, self.other, self.bucket) as (model, traces):
+            seen = tried(model, traces, replace(USER, home=media_process("main", closed_port())))
+        assert isinstance(seen, Hindered)
+        assert (seen.where, self.one.made) == ("pod/matrix/main", 0)
 
     def test_an_answer_that_is_none(self) -> None:
-        self.one.upload = (200, {"content_uri": "mxc://hs.test/../../etc"})
+        self.one.uri = "mxc://hs.test/../../etc"
         assert "without a content_uri" in self.way().refused
 
     def test_another_does_not_find_it(self) -> None:
