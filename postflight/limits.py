@@ -62,6 +62,10 @@ class Limit:
     """A canary event from its sending to its arrival, waits for a rate limit included."""
     CLEAN_UP: Final = 30.0
     """Removing what a run made, and proving that it is gone."""
+    STORING: Final = 12.0
+    """One upload, and until an object is in its bucket where the upload does not wait for that."""
+    STORAGE: Final = 45.0
+    """A file's way into the bucket and back out through every media process."""
     CALLS: Final = 20.0
     """A probe of the way into a call."""
     DOORS: Final = 36.0

@@ -283,6 +283,8 @@ def _public_names(model: Deployment) -> Iterable[str]:
         yield from (door.login.host, door.login.database, door.login.user)
     for address in model.redis_endpoints:
         yield from (address.endpoint.host, address.endpoint.service, address.server_name)
+    for store in model.stores:
+        yield from (store.bucket, store.endpoint.host, store.endpoint.service)
 
 
 def _summary(model: Deployment) -> str:

@@ -141,6 +141,16 @@ class ProbeUserSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """``hosts`` are object stores outside the cluster, by the host names that Synapse's configuration has, that may
+    be asked with the key pair that Synapse has."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings.
 
@@ -160,6 +170,7 @@ class Settings:
     probe_user: ProbeUserSettings = ProbeUserSettings()
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
     canary: CanarySettings = CanarySettings()
+    storage: StorageSettings = StorageSettings()
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

@@ -91,12 +91,14 @@ def _image(release: Release, tags: list[str], layers: list[tuple[Path, str]]) ->
 
 
 def _put_programs(work: Work) -> None:
-    """CoreDNS, LiveKit, and the operator, each where its own image has it."""
+    """CoreDNS, LiveKit, MinIO, and the operator, each where its own image has it."""
     root = work.home.image / "programs"
     shutil.rmtree(root, ignore_errors=True)
     (root / "operator").mkdir(parents=True)
     for name in ("coredns", "livekit-server"):
         shutil.copy(work.home.bin / name, root / name)
+    (root / "usr/bin").mkdir(parents=True)
+    shutil.copy(work.home.bin / "minio", root / "usr/bin/minio")
     shutil.copy(work.home.bin / "cnpg-manager", root / "manager")
     for name in ("manager", f"manager_{architecture()}"):
         (root / "operator" / name).hardlink_to(root / "manager")

@@ -63,6 +63,16 @@ def steps(home: Home) -> list[Step]:
             ("go",),
             150,
         ),
+        # After LiveKit: a third compiler beside the other two would only take turns with them.
+        Step(
+            "minio",
+            "MinIO",
+            golang.minio,
+            _content(golang.MINIO_MODULE / "go.mod", golang.MINIO_MODULE / "go.sum"),
+            (home.bin / golang.MINIO,),
+            ("livekit",),
+            200,
+        ),
         Step(
             "debian",
             "Debian for the image",
@@ -96,7 +106,7 @@ def steps(home: Home) -> list[Step]:
             image.archive,
             _content(image.TAGS, _HERE / "image.py"),
             (home.image / "image.tar",),
-            ("programs", "livekit", "debian", "synapse", "older-synapse"),
+            ("programs", "livekit", "minio", "debian", "synapse", "older-synapse"),
             50,
         ),
         Step("base", "image imported", image.base, "", (home.base,), ("image",), 15),

@@ -28,6 +28,8 @@ MODULES = (
     "li_import",
     "logs",
     "media_doors",
+    "object_stores",
+    "stored_media",
     "closed_doors",
     "server_doors",
     "arrival",

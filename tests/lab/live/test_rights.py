@@ -28,6 +28,7 @@ THROUGH_TUNNELS = {
     "workers.event_persisters",
     "workers.signing_key",
     "media.workers",
+    "media.storage",
     "clients.closed_doors",
     "clients.journey",
     "routing.backends",
