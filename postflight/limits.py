@@ -62,5 +62,13 @@ class Limit:
     """Removing what a run made, and proving that it is gone."""
     CALLS: Final = 20.0
     """A probe of the way into a call."""
+    PUBLIC: Final = 20.0
+    """A probe of the front door, by its public names."""
+    NAMES: Final = 3.0
+    """The machine's resolver, for one public name."""
+    NOTED: Final = 1.5
+    """Until a worker has told the process that notes them from where it was asked."""
+    WRITTEN: Final = 7.0
+    """The same, until that process has written it: every 5 s."""
     PROGRESS: Final = 5.0
     """Between two looks at something that must move."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from postflight.cluster.access import Access
@@ -43,11 +44,12 @@ class Hindered:
 
 @dataclass(frozen=True, slots=True)
 class ProbeUser:
-    """Logged in for this run. ``home`` is the process that it logged in at."""
+    """Logged in for this run. ``home`` is the process that it logged in at, ``since`` when that began (monotonic)."""
 
     user_id: str
     token: Secret
     home: SynapseProcess
+    since: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def canary_user(
         return Hindered(problem, main.id)
     password = base64.urlsafe_b64encode(_hmac(secret, f"{LOCALPART}:{main.server_name}", "sha256")).decode().rstrip("=")
     redactor.register(password, "the probe user's password")
+    since = time.monotonic()
     try:
         with matrix(access, main) as homeserver:
             answer = _log_in(homeserver, password)
@@ -86,7 +89,7 @@ def canary_user(
         return Hindered(f"{main.workload_name} does not let the probe user in that was just registered", main.id)
     token = Secret(str(answer["access_token"]))
     redactor.register(token, "the probe user's token")
-    user = ProbeUser(str(answer["user_id"]), token, main)
+    user = ProbeUser(str(answer["user_id"]), token, main, since)
     traces.will_make(f"a session of {user.user_id}", lambda: _log_out(access, user))
     return user
 

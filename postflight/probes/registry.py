@@ -31,6 +31,8 @@ MODULES = (
     "arrival",
     "rendering",
     "known_settings",
+    "public",
+    "public_address",
 )
 
 
