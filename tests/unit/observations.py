@@ -22,6 +22,7 @@ from checks.media import test_workers
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
+from checks.routing import test_public
 from checks.workers import (
     test_background,
     test_configuration,
@@ -61,7 +62,7 @@ from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import calling, recorded
+from tests.unit import calling, fronting, recorded
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
@@ -84,6 +85,7 @@ MODULES = (
     test_endpoint,
     test_memory,
     test_redis,
+    test_public,
     test_background,
     test_configuration,
     test_rendered_config,
@@ -305,6 +307,8 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "calls_discovery": calling.discovery(model),
         "calls_chain": calling.chain(model),
         "closed_doors": shut(model),
+        "public_front": fronting.door(model),
+        "client_addresses": fronting.addresses(model),
         "redactor": Redactor(),
         "settings": Settings(),
         "database_logins": logins(model),

@@ -29,6 +29,7 @@ THROUGH_TUNNELS = {
     "workers.signing_key",
     "media.workers",
     "clients.closed_doors",
+    "routing.public",
 }
 FEDERATION = "federation.exactly_once"
 #: What is lacking, and the checks that must not be green without it.
@@ -40,7 +41,7 @@ LACKING = {
     "secrets": {"platform.references", "database.login"},
     "clusters": {"platform.operators", "database.replication"},
     "horizontalpodautoscalers": {"database.connections", "workers.stream_writers"},
-    "ingresses": {"li.identity", "clients.closed_doors"},
+    "ingresses": {"li.identity", "clients.closed_doors", "routing.public"},
     "pods/exec": {"database.replication"},
     "pods/portforward": THROUGH_TUNNELS,
     # A stream is opened by a GET: either verb alone is worth nothing to some version of Kubernetes.
