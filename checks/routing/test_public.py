@@ -57,6 +57,9 @@ def test_the_public_names_lead_clients_and_other_servers_to_this_homeserver(
 ) -> None:
     """Everything behind may be whole, and nobody comes in: a certificate that is refused, a file that a web client may
     not read, an upload that is cut off. Where all clients seem to come from the proxy they share one limit of logins."""
+    if not public_front:
+        mains = tuple(each.id for each in deployment.synapse if each.is_main and each.side is Side.MAIN)
+        judge.unknown("public", "by which name clients and other servers come in is not known", needs=mains)
     for door in public_front:
         _places(door, judge)
         found: dict[tuple[str, str], tuple[_Finding, list[str]]] = {}
@@ -312,7 +315,8 @@ def _addresses(
     if not any(said.status == 200 for _, _, said in told.asked):
         # Over a certificate that is not right no token goes, and what answers nothing is told already.
         if not judge.failures:
-            judge.unknown(subject, f"{line}: {told.asked[0][2].short if told.asked else 'it was asked nowhere'}")
+            why = told.asked[0][2].short if told.asked else "it was asked nowhere"
+            judge.unknown(subject, f"{line}: {why}", needs=(door.main.id,))
         return
     if told.problem or not told.addresses:
         why = told.problem or "it does not tell"

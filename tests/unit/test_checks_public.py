@@ -57,6 +57,11 @@ def test_a_front_door_as_it_should_be_says_where_it_was_asked() -> None:
     assert f"https://{HOST} by tunnel to ingress-nginx-controller-1" in pen.seen
 
 
+def test_a_name_that_is_not_known_is_no_green() -> None:
+    found = only(ask(CHECK, public_front=(), client_addresses=()), Status.UNKNOWN)
+    assert found.needs == (MAIN.id,)
+
+
 class TestTheCertificate:
     def test_for_another_name(self) -> None:
         found = only(shown(names=("matrix.lab.example", "*.lab.example")))
@@ -98,7 +103,9 @@ class TestTheCertificate:
         assert "CN=authority" in found.cause
 
     def test_that_expires_soon(self) -> None:
-        found = only(shown(begins=fronting.NOW - timedelta(days=81), ends=fronting.NOW + timedelta(days=9)), Status.WARNED)
+        found = only(
+            shown(begins=fronting.NOW - timedelta(days=81), ends=fronting.NOW + timedelta(days=9)), Status.WARNED
+        )
         assert found.headline == f"the certificate of {HOST} expires in 9 days"
 
     def test_of_a_short_life_is_measured_by_that(self) -> None:
