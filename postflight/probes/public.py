@@ -129,7 +129,7 @@ def _trust(main: SynapseProcess, snapshot: Snapshot, secrets: SecretStore, setti
         further.append(Authority(f"public.ca_file {file}", Path(file).read_text(encoding="utf-8")))
     try:
         return Trust.of(further)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         origins = ", ".join(each.origin for each in further)
         raise Unseen(f"an authority of {origins} cannot be used: {' '.join(str(error).split())[:200]}") from error
 

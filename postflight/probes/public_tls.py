@@ -61,7 +61,7 @@ class Trust:
 
     @classmethod
     def of(cls, further: Sequence[Authority]) -> Trust:
-        """Raises ssl.SSLError, a ValueError or OSError, where an authority is none."""
+        """Raises ssl.SSLError (an OSError) where an authority is none."""
         system, wider, secure = _roots(), _roots(), _roots()
         for each in further:
             wider.load_verify_locations(cadata=each.pem)
