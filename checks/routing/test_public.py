@@ -93,7 +93,7 @@ def _places(door: PublicFront, judge: Judge) -> None:
 
 def _at(door: PublicFront, seen: Seen, deployment: Deployment, snapshot: Snapshot) -> Iterator[_Finding]:
     for shown in seen.certificates.values():
-        yield from _certificate(shown, snapshot)
+        yield from _certificate(door, shown, snapshot)
     names = door.names
 
     def silent(host: str, path: str, what: str, said: Answer) -> _Finding:
@@ -127,7 +127,7 @@ def _at(door: PublicFront, seen: Seen, deployment: Deployment, snapshot: Snapsho
         federation = seen.federation
         where = f"{federation.host}:{federation.port}"
         if federation.certificate and federation.host not in seen.certificates:
-            yield from _certificate(federation.certificate, snapshot)
+            yield from _certificate(door, federation.certificate, snapshot)
         for what, said in (("keys", federation.keys), ("version", federation.version)):
             if said.silent and not (federation.certificate and federation.certificate.problem):
                 yield silent(names.server, "/_matrix/federation", f"{where}, asked for its {what} as a server,", said)
@@ -140,7 +140,7 @@ def _at(door: PublicFront, seen: Seen, deployment: Deployment, snapshot: Snapsho
         yield _Finding("unproven", names.server, line, {"remedy": remedy})
 
 
-def _certificate(shown: Certificate, snapshot: Snapshot) -> Iterator[_Finding]:
+def _certificate(door: PublicFront, shown: Certificate, snapshot: Snapshot) -> Iterator[_Finding]:
     host, source = shown.host, front.tls_secret(snapshot, shown.host)
     if shown.problem:
         say = "unknown" if shown.problem.startswith("no right") or shown.problem == LATE else "unavailable"
@@ -178,6 +178,10 @@ def _certificate(shown: Certificate, snapshot: Snapshot) -> Iterator[_Finding]:
                 "remedy": f"renew {source or 'it'}; look at what should have (cert-manager)",
             },
         )
+    elif shown.refusal and door.unread:
+        line = f"whether clients trust the certificate of {host} is not known: {shown.refusal}, and what Synapse trusts"
+        line += f" ({', '.join(door.unread)}) could not be read"
+        yield _Finding("unknown", host, line, {"observed": observed, "remedy": "name the authority: public.ca_file"})
     elif shown.refusal:
         yield _Finding(
             "wrong",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -123,24 +124,26 @@ def nodes(snapshot: Snapshot) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ip for pod in snapshot.all(POD) if (ip := (pod.get("status") or {}).get("hostIP"))))
 
 
-def authorities(main: SynapseProcess, snapshot: Snapshot, secrets: SecretStore) -> tuple[Authority, ...]:
-    """Those that the homeserver itself is told to trust for other servers (``federation_custom_ca_list``), as far as
-    its pod has them from a ConfigMap or a Secret: a closed network's authority stands there."""
+def authorities(
+    main: SynapseProcess, snapshot: Snapshot, secrets: SecretStore
+) -> tuple[tuple[Authority, ...], tuple[str, ...]]:
+    """Those that the homeserver itself is told to trust for other servers (``federation_custom_ca_list``): a closed
+    network's authority stands there. And the files among them whose content is not known: its pod has them from
+    elsewhere than a ConfigMap or a Secret, or these could not be read."""
     listed = (main.config or {}).get(CUSTOM_AUTHORITIES)
+    paths = tuple(map(str, listed)) if isinstance(listed, list) else ()
     raw = snapshot.get(POD, main.pod.namespace, main.pod.name) if main.pod else None
-    if not isinstance(listed, list) or main.pod is None or raw is None:
-        return ()
+    if main.pod is None or raw is None:
+        return (), paths
     spec = Spec(snapshot, secrets, main.pod.namespace, main.pod.name, main.pod.ip, raw["spec"])
     container = next((each for each in spec.containers() if each["name"] == main.container), {})
-    found: list[Authority] = []
-    for path in map(str, listed):
-        try:
+    found: dict[str, Authority] = {}
+    for path in paths:
+        with suppress(Unreadable):
             pem = spec.file(container, path)
-        except Unreadable:
-            continue
-        if pem and "BEGIN CERTIFICATE" in pem:
-            found.append(Authority(f"{CUSTOM_AUTHORITIES} of {main.workload_name}", pem))
-    return tuple(found)
+            if pem and "BEGIN CERTIFICATE" in pem:
+                found[path] = Authority(f"{CUSTOM_AUTHORITIES} of {main.workload_name}", pem)
+    return tuple(found.values()), tuple(path for path in paths if path not in found)
 
 
 def tls_secret(snapshot: Snapshot, host: str) -> str:

@@ -7,7 +7,7 @@ synapse/http/site.py and synapse/rest/media/upload_resource.py, 1.163.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -86,7 +86,7 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class PublicFront:
     """The front door of ``main``'s homeserver at every place from which it could be asked; ``federates``: other servers
-    are let in."""
+    are let in. ``unread`` are files with authorities that Synapse trusts and that are not known here."""
 
     main: SynapseProcess
     names: PublicNames
@@ -94,6 +94,7 @@ class PublicFront:
     trust: Trust
     seen: tuple[Seen, ...]
     federates: bool
+    unread: tuple[str, ...] = ()
 
 
 @probe(limit=Limit.PUBLIC, reaches=True)
@@ -104,7 +105,8 @@ def public_front(
     main = main_of(deployment)
     if main is None or not main.server_name:
         return ()
-    trust = _trust(main, snapshot, secrets, settings)
+    own, unread = front.authorities(main, snapshot, secrets)
+    trust = _trust(own, settings)
     found = places(deployment, snapshot, api, access, settings, main)
     names, federates = front.names_of(main), not federation.closed(deployment)
 
@@ -120,11 +122,11 @@ def public_front(
             seen.append(Seen(place, none))
         else:
             seen.append(outcome.result())
-    return (PublicFront(main, names, found, trust, tuple(seen), federates),)
+    return (PublicFront(main, names, found, trust, tuple(seen), federates, unread),)
 
 
-def _trust(main: SynapseProcess, snapshot: Snapshot, secrets: SecretStore, settings: Settings) -> Trust:
-    further = list(front.authorities(main, snapshot, secrets))
+def _trust(own: Sequence[Authority], settings: Settings) -> Trust:
+    further = list(own)
     if file := settings.public.ca_file:
         further.append(Authority(f"public.ca_file {file}", Path(file).read_text(encoding="utf-8")))
     try:

@@ -102,6 +102,14 @@ class TestTheCertificate:
         )
         assert "CN=authority" in found.cause
 
+    def test_that_an_authority_may_have_signed_that_could_not_be_read(self) -> None:
+        bad = replace(
+            SEEN, certificates={HOST: replace(GOOD, refusal="unable to get local issuer certificate", code=20)}
+        )
+        (door,) = fronting.door(MODEL, bad)
+        found = only(ask(CHECK, public_front=(replace(door, unread=("/ca/ca.crt",)),)), Status.UNKNOWN)
+        assert "(/ca/ca.crt) could not be read" in found.headline
+
     def test_that_expires_soon(self) -> None:
         found = only(
             shown(begins=fronting.NOW - timedelta(days=81), ends=fronting.NOW + timedelta(days=9)), Status.WARNED

@@ -143,12 +143,13 @@ class TestCertificates:
         raw["spec"]["volumes"] = [{"name": "ca", "configMap": {"name": "authority"}}]
         told = config_map("authority", ca__crt="-----BEGIN CERTIFICATE-----\n")
         process = replace(main(federation_custom_ca_list=["/ca/ca.crt", "/ca/none.crt"]), pod=read_pod(raw))
-        (found,) = front.authorities(process, snapshot(raw, told), NO_SECRETS)
+        (found,), unread = front.authorities(process, snapshot(raw, told), NO_SECRETS)
+        assert unread == ("/ca/none.crt",)
         assert found.origin == f"federation_custom_ca_list of {process.workload_name}"
         assert found.pem.startswith("-----BEGIN")
 
     def test_of_no_other(self) -> None:
-        assert front.authorities(main(), snapshot(), NO_SECRETS) == ()
+        assert front.authorities(main(), snapshot(), NO_SECRETS) == ((), ())
 
 
 class TestListeners:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -80,7 +81,16 @@ def resolver():
     return next(line.split()[1] for line in lines if line.startswith("nameserver"))
 
 
+def end(nginx, *_):
+    """As whoever ends this pod wants it; as the first process of a container nothing would end it otherwise."""
+    if nginx:
+        nginx.terminate()
+        nginx.wait()
+    sys.exit(0)
+
+
 def main():
+    signal.signal(signal.SIGTERM, partial(end, None))
     changed, nginx, before = threading.Event(), None, None
     ingresses, secrets = Watched(INGRESSES, changed), Watched(SECRETS, changed)
     while True:
@@ -99,7 +109,7 @@ def main():
         CONF.write_text(text)
         if nginx is None:
             nginx = subprocess.Popen(NGINX)
-            signal.signal(signal.SIGTERM, lambda *_: nginx.terminate())
+            signal.signal(signal.SIGTERM, partial(end, nginx))
         else:
             # One that it cannot read leaves it as it was, and is told in its log.
             nginx.send_signal(signal.SIGHUP)

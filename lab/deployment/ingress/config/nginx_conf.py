@@ -6,7 +6,7 @@ PREFIX = "nginx.ingress.kubernetes.io/"
 HEAD = """\
 worker_processes 1;
 pid {state}/nginx.pid;
-error_log /dev/stderr warn;
+error_log /dev/stderr error;
 events {{ worker_connections 1024; }}
 http {{
   access_log off;
@@ -106,5 +106,7 @@ def _location(ingress, path, match):
 
 def _server(host, found):
     files = f"    ssl_certificate {found['tls']};\n    ssl_certificate_key {found['tls']};\n"
+    # What no path is for ends at the controller's default backend.
+    found["locations"].setdefault("/", "    location / { return 404; }\n")
     locations = "".join(found["locations"].values())
     return f"  server {{\n    listen 8443 ssl;\n    server_name {host};\n{files}{locations}  }}\n"
