@@ -82,5 +82,13 @@ class Limit:
     """Requests of each class through the front door and what every process counted of them, several times over."""
     PROXY: Final = 12.0
     """What a proxy says of its servers, and a second look where they are not all up."""
+    PUBLIC: Final = 20.0
+    """A probe of the front door, by its public names."""
+    NAMES: Final = 3.0
+    """The machine's resolver, for one public name."""
+    NOTED: Final = 1.5
+    """Until a worker has told the process that notes them from where it was asked."""
+    WRITTEN: Final = 7.0
+    """The same, until that process has written it: every 5 s."""
     PROGRESS: Final = 5.0
     """Between two looks at something that must move."""

@@ -79,6 +79,21 @@ class CallsNames:
 
 
 @dataclass(frozen=True, slots=True)
+class IngressNames:
+    """``workloads`` are the ingress controllers that the public names lead to, ``<namespace>/<workload>``, where their
+    images do not tell, or tell of too many."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    workloads: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.workloads:
+            if not re.fullmatch(r"[^/]+/[^/]+", each):
+                raise ValueError(f"workloads must be <namespace>/<workload>, not {each!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """What discovery cannot tell by images, commands, ports and labels."""
 
@@ -89,6 +104,7 @@ class Names:
     redis: RedisNames = RedisNames()
     proxy: ProxyNames = ProxyNames()
     calls: CallsNames = CallsNames()
+    ingress: IngressNames = IngressNames()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +167,21 @@ class StorageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PublicSettings:
+    """``ca_file``: a file of certificate authorities (PEM) that clients here trust, beside the machine's own. ``ask``: the
+    public names may be asked at whatever addresses DNS gives them, also where nothing in the cluster knows these."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    ca_file: str = ""
+    ask: bool = False
+
+    def __post_init__(self) -> None:
+        if self.ca_file and not Path(self.ca_file).is_file():
+            raise ValueError(f"ca_file {self.ca_file} is no file")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings.
 
@@ -171,6 +202,7 @@ class Settings:
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
     canary: CanarySettings = CanarySettings()
     storage: StorageSettings = StorageSettings()
+    public: PublicSettings = PublicSettings()
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from postflight.check import check
 from postflight.deployment.media import APP
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side, SynapseProcess, several
+from postflight.deployment.parts import Side, SynapseProcess, names_of
 from postflight.deployment.storage import MODULE, PACKAGE, PROVIDERS
 from postflight.deployment.store_parts import Keys, ObjectStore
 from postflight.probes.canary_user import Hindered
 from postflight.probes.object_stores import MODULES, NO_BUCKET, ProviderModules, StoreAnswer, sending
-from postflight.probes.probe import NotTried, Refusal
+from postflight.probes.probe import BarredBy, NotTried
 from postflight.probes.stored_media import Fetched, StoredMedia
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
@@ -64,7 +64,7 @@ def test_a_file_that_is_uploaded_is_in_its_bucket_and_comes_back_through_every_m
             where = stored_media.where or next(iter(users))
             judge.unknown(where, f"{NOT_STORED}: {stored_media.problem}")
     else:
-        say = judge.unknown if stored_media.refusal is Refusal.RIGHT else judge.unproven
+        say = judge.unknown if stored_media.barred_by is BarredBy.RIGHT else judge.unproven
         say(next(iter(users)), f"{NOT_STORED}: {stored_media.reason}")
     _next_start(provider_modules, judge)
 
@@ -109,7 +109,7 @@ def _agree(deployment: Deployment, users: Mapping[str, SynapseProcess], judge: J
             mine = [users[each] for each in store.users if each in users]
             places.setdefault((store.where, store.bucket, store.prefix), []).extend(mine)
         if len(places) > 1:
-            words = [f"{several(found)} to {_place(*place)}" for place, found in places.items() if found]
+            words = [f"{names_of(found)} to {_place(*place)}" for place, found in places.items() if found]
             first = min(places.values(), key=len)[0]
             judge.wrong(
                 first.id,
@@ -139,14 +139,14 @@ def _store(
         judge.unavailable(
             store.id,
             f"the object store {store.where} does not answer: {said}",
-            expected=f"it answers for bucket {store.bucket}, where {several(users)} {_s(users, 'keeps', 'keep')} media",
+            expected=f"it answers for bucket {store.bucket}, where {names_of(users)} {_s(users, 'keeps', 'keep')} media",
         )
         return True
     if not said.refuses:
         judge.saw(store.id)
         return False
     tried = _tried(trip, store)
-    cannot = f"{several(users)} cannot store media"
+    cannot = f"{names_of(users)} cannot store media"
     if said.code == NO_BUCKET:
         judge.wrong(
             store.id,
@@ -163,7 +163,7 @@ def _store(
             observed=f"{store.where} answers {said}{tried}",
             expected=f"the key pair in effect opens bucket {store.bucket}",
             cause=_differs(store.keys, store.root),
-            remedy=f"give Synapse the key pair that {store.where} has, then restart {several(users)}",
+            remedy=f"give Synapse the key pair that {store.where} has, then restart {names_of(users)}",
         )
     return True
 
@@ -257,7 +257,7 @@ def _back(trip: StoredMedia, where: str, modules: Mapping[str, ProviderModules] 
         say = judge.wrong if 0 < first.status < 500 else judge.unavailable
         say(
             first.process.id,
-            f"{several(processes)} {_s(processes, 'does', 'do')} not give back what {trip.uploader.name} took: {answer}",
+            f"{names_of(processes)} {_s(processes, 'does', 'do')} not give back what {trip.uploader.name} took: {answer}",
             observed="; ".join(each.problem or f"{each.process.name} gives other bytes" for each in them),
             expected=f"the file from {where}, byte for byte",
             cause=_why(first, modules),

@@ -16,7 +16,7 @@ import hmac
 import random
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from postflight.account import Account
@@ -62,14 +62,16 @@ class Hindered:
 
 @dataclass(frozen=True, slots=True)
 class ProbeUser:
-    """Logged in for this run, as ``name``. ``home`` is the process that it logged in at; ``password`` opens a second
-    session. Without one its token was given: no session is made or ended."""
+    """Logged in for this run, as ``name``. ``home`` is the process that it logged in at, ``since`` when that
+    began (monotonic); ``password`` opens a second session. Without one its token was given: no session is made or
+    ended, and ``since`` is when it was asked whose it is."""
 
     user_id: str
     token: Secret
     home: SynapseProcess
     password: Secret = NO_PASSWORD
     name: str = LOCALPART
+    since: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def by_token(self) -> bool:
@@ -101,18 +103,24 @@ def canary_user(
     main = main_of(deployment)
     if main is None or main.config is None:
         return Hindered("no main process of Synapse is known with its configuration", main.id if main else "")
+    since = time.monotonic()
     try:
         with matrix(access, main) as homeserver:
             if account.token:
-                return _by_token(homeserver, main, account.token)
-            found = _by_password(homeserver, main, account) if account.user else _registered(homeserver, main, redactor)
+                found = _by_token(homeserver, main, account.token)
+            elif account.user:
+                found = _by_password(homeserver, main, account)
+            else:
+                found = _registered(homeserver, main, redactor)
     except MatrixError as error:
         return Hindered(str(error), main.id)
     if isinstance(found, Hindered):
         return found
-    redactor.register(found.token, "the probe user's token")
-    traces.will_make(f"a session of {found.user_id}", lambda: log_out(access, main, found.token))
-    return found
+    user = replace(found, since=since)
+    if not user.by_token:
+        redactor.register(user.token, "the probe user's token")
+        traces.will_make(f"a session of {user.user_id}", lambda: log_out(access, main, user.token))
+    return user
 
 
 def _by_token(homeserver: Matrix, main: SynapseProcess, token: Secret) -> ProbeUser | Hindered:

@@ -38,6 +38,8 @@ MODULES = (
     "haproxy",
     "rendering",
     "known_settings",
+    "public",
+    "public_address",
 )
 
 

@@ -17,7 +17,7 @@ from checks.media import test_storage, test_workers
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
-from checks.routing import test_backends
+from checks.routing import test_backends, test_public
 from checks.workers import (
     test_background,
     test_configuration,
@@ -43,7 +43,7 @@ from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import calling, front, processes, recorded, routing, stores, storing
+from tests.unit import calling, front, fronting, processes, recorded, routing, stores, storing
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
@@ -68,6 +68,7 @@ MODULES = (
     test_endpoint,
     test_memory,
     test_redis,
+    test_public,
     test_background,
     test_logs,
     test_backends,
@@ -100,6 +101,8 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "closed_doors": processes.shut(model),
         "server_doors": (),
         "client_journey": front.journey(model),
+        "public_front": fronting.door(model),
+        "client_addresses": fronting.addresses(model),
         "redactor": Redactor(),
         "settings": Settings(),
         "database_logins": stores.logins(model),

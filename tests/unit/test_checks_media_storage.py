@@ -15,7 +15,7 @@ from postflight.deployment.storage import PROVIDERS
 from postflight.deployment.store_parts import Keys
 from postflight.probes.canary_user import Hindered
 from postflight.probes.object_stores import Stored
-from postflight.probes.probe import NotTried, Refusal
+from postflight.probes.probe import BarredBy, NotTried
 from postflight.probes.stored_media import Fetched
 from postflight.secrets import Secret
 from postflight.verdict.judge import Judge
@@ -288,7 +288,7 @@ class TestNotTried:
         assert found.headline.endswith("was not seen: needs --safety canary")
 
     def test_for_want_of_a_right(self) -> None:
-        assert only(judged(stored_media=NotTried("no right", Refusal.RIGHT)), Status.UNKNOWN)
+        assert only(judged(stored_media=NotTried("no right", BarredBy.RIGHT)), Status.UNKNOWN)
 
     def test_what_the_store_says_is_judged_all_the_same(self) -> None:
         pen = judged(said=Stored(404, "NoSuchBucket"), stored_media=READ_ONLY)
