@@ -132,7 +132,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "persisted_counters": {each.id: Count(0) for each in model.synapse},
         "persisted_events": PersistedEvents(),
         "last_words": {},
-        "front_door_requests": routing.front_door(model) if model.proxies else (),
+        "front_door_requests": routing.front_door(stored) if model.proxies else (),
         "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
     }

@@ -17,11 +17,12 @@ from postflight.probes.haproxy import HaproxyView, Nameserver
 from postflight.probes.http import Said
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
-from tests.unit import recorded
-from tests.unit.observations import MODEL, ask, only
+from tests.unit import recorded, storing
+from tests.unit.observations import ask, only
 from tests.unit.routing import answer, front_door, led, main_of, unseen, views, worker
 
 CHECK = "routing.backends"
+MODEL = storing.with_storage(recorded.model())
 PROXY = MODEL.proxies[0]
 WORLD = recorded.healthy().snapshot
 MAIN = main_of(MODEL)
