@@ -155,6 +155,7 @@ def _store(
             expected=f"a bucket {store.bucket}",
             cause=f"nobody made the bucket that {PROVIDERS} names, or it was removed",
             remedy=f"make bucket {store.bucket}, or name the one there is in {PROVIDERS}",
+            stops=(store.id,),
         )
     else:
         judge.wrong(
@@ -164,6 +165,7 @@ def _store(
             expected=f"the key pair in effect opens bucket {store.bucket}",
             cause=_differs(store.keys, store.root),
             remedy=f"give Synapse the key pair that {store.where} has, then restart {names_of(users)}",
+            stops=(store.id,),
         )
     return True
 

@@ -17,6 +17,8 @@ Verify = Callable[..., Verified]
 #: What is warned of there, and with which words: that GET .../rtc/transports came with Synapse 1.140 is a fact about
 #: calls, whoever runs an older one: newer clients start none.
 WARNED = {"calls.matrixrtc": "newer clients are not told of calls: rtc/transports says 404 M_UNRECOGNIZED"}
+#: Its image has no synapse-s3-storage-provider, and so no media go to an object store.
+ABSENT = ("media.storage",)
 #: One after the other, as both change what HAProxy leads where.
 GROUPS = (("journey-send-elsewhere", "media-jobs-nobody", "background-nobody"), ("backends-wrong-worker",))
 ASKED = "from importlib.metadata import version; print(version('matrix-synapse'))"
@@ -31,7 +33,7 @@ def older(bench: Bench, healthy: Verified) -> Cluster:
 @pytest.fixture
 def usual(healthy: Verified) -> Mapping[str, Status]:
     """What a run says about a healthy lab of this release."""
-    return {**healthy.statuses, **dict.fromkeys(WARNED, Status.WARNED)}
+    return {**healthy.statuses, **dict.fromkeys(WARNED, Status.WARNED), **dict.fromkeys(ABSENT, Status.ABSENT)}
 
 
 def test_all_of_it_is_that_release(older: Cluster) -> None:
