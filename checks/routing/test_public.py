@@ -9,6 +9,7 @@ from postflight.deployment import front, ingresses
 from postflight.deployment.listeners import hides_clients
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side
+from postflight.deployment.proxy_backends import backend_id
 from postflight.probes.canary_user import Hindered
 from postflight.probes.leads import Lead, lead
 from postflight.probes.probe import NotTried
@@ -97,11 +98,7 @@ def _at(door: PublicFront, seen: Seen, deployment: Deployment, snapshot: Snapsho
     names = door.names
 
     def silent(host: str, path: str, what: str, said: Answer) -> _Finding:
-        found = lead(deployment, snapshot, door.main, names.client, path)
-        pods = {pod.id for pod in found.pods} if isinstance(found, Lead) else set()
-        behind = [each.id for each in deployment.synapse if each.pod and each.pod.id in pods]
-        proxies = [each.id for each in deployment.proxies if each.client]
-        needs = tuple(dict.fromkeys((door.main.id, *proxies, *sorted(pods), *behind)))
+        needs = _beneath(door, path, deployment, snapshot)
         say = "unknown" if said.problem == LATE else "unavailable"
         return _Finding(say, host, f"{what} was not answered: {said.short}", {"needs": needs})
 
@@ -284,7 +281,8 @@ def _upload(door: PublicFront, said: Answer, deployment: Deployment, snapshot: S
             },
         )
     elif said.status != 401 or "errcode" not in said.json:
-        yield _Finding("unknown", host, f"whether an upload of {size} to {host} passes was not seen: {said.short}", {})
+        line = f"whether an upload of {size} to {host} passes was not seen: {said.short}"
+        yield _Finding("unknown", host, line, {"needs": _beneath(door, UPLOAD, deployment, snapshot)})
 
 
 def _keys(door: PublicFront, seen: Seen) -> Iterator[_Finding]:
@@ -350,6 +348,16 @@ def _hidden(deployment: Deployment, what: str) -> str:
     if what.startswith("node "):
         return "something before the ingress controller puts the node's address in (externalTrafficPolicy: Cluster)"
     return f"what {what} hands on has its own address in X-Forwarded-For, or none"
+
+
+def _beneath(door: PublicFront, path: str, deployment: Deployment, snapshot: Snapshot) -> tuple[str, ...]:
+    """What answers a path, and what leads there."""
+    found = lead(deployment, snapshot, door.main, door.names.client, path)
+    pods = {pod.id for pod in found.pods} if isinstance(found, Lead) else set()
+    behind = [each.id for each in deployment.synapse if each.pod and each.pod.id in pods]
+    proxies = [each for each in deployment.proxies if each.client]
+    backends = [backend_id(each, found.backend) for each in proxies if isinstance(found, Lead) and found.backend]
+    return tuple(dict.fromkeys((door.main.id, *(each.id for each in proxies), *backends, *sorted(pods), *behind)))
 
 
 def _led(host: str, path: str, deployment: Deployment, snapshot: Snapshot) -> str:

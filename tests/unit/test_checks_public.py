@@ -11,6 +11,7 @@ import pytest
 from postflight.cluster.kinds import INGRESS
 from postflight.deployment.front import Controller
 from postflight.deployment.model import Deployment
+from postflight.deployment.proxy_backends import backend_id
 from postflight.probes.canary_user import Hindered
 from postflight.probes.public import CLIENT, FederationDoor, WellKnown
 from postflight.probes.public_http import ORIGIN, Answer
@@ -225,6 +226,12 @@ class TestTheUpload:
     @pytest.mark.parametrize("answer", [said(404, errcode="M_UNRECOGNIZED"), said(200), Answer(401, text="<html>")])
     def test_that_is_answered_otherwise(self, answer: Answer) -> None:
         assert only(judged(upload=answer), Status.UNKNOWN)
+
+    def test_that_ends_at_another_process_is_owed_to_who_leads_it_there(self) -> None:
+        front = ingress(HOST, to("haproxy-client", port={"number": 8008}), name="clients")
+        door = fronting.door(MODEL, replace(SEEN, upload=said(404, errcode="M_UNRECOGNIZED")))
+        found = only(ask(CHECK, snapshot=with_ingress(front), public_front=door), Status.UNKNOWN)
+        assert backend_id(MODEL.proxies[0], "media_workers") in found.needs
 
     def test_that_is_cut_off(self) -> None:
         assert only(judged(upload=SILENT)).nature is Nature.UNAVAILABLE
