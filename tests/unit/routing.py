@@ -34,12 +34,12 @@ def answer(kind: RequestClass, status: int = 0, text: str = "") -> Said:
     return Said("haproxy-1", status, text or (FINE if status == 200 else REFUSED))
 
 
-def led(model: Deployment, kind: RequestClass) -> SynapseProcess:
-    """The process that the proxy's rules lead a class to."""
+def led(model: Deployment, kind: RequestClass) -> SynapseProcess | None:
+    """The process that the proxy's rules lead a class to, if any."""
     frontend = model.proxies[0].federation if kind.asker is Asker.SERVER else model.proxies[0].client
     backend = (frontend.backend(kind.path) if frontend else "") or ""
-    behind = {pod.id for endpoint in model.proxies[0].backends[backend] for pod, _ in endpoint.pods}
-    return next(each for each in model.synapse if each.pod and each.pod.id in behind)
+    behind = {pod.id for endpoint in model.proxies[0].backends.get(backend, ()) for pod, _ in endpoint.pods}
+    return next((each for each in model.synapse if each.pod and each.pod.id in behind), None)
 
 
 def front_door(
