@@ -46,7 +46,7 @@ test: test-quick ## everything
 	@$(TOX) -e lab
 
 test-quick: setup ## lint, types, unit tests
-	@$(TOX) run-parallel -m quick --parallel-no-spinner
+	@$(TOX) run-parallel -m quick --parallel all --parallel-no-spinner
 
 test-each: setup ## every defect alone, one by one; writes docs/defects.md
 	@$(TOX) -e each

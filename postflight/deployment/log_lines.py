@@ -24,10 +24,11 @@ FORM = re.compile(
 )
 LOOSE = re.compile(r"(?=\S).{0,120}?\b(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\b[\W_]*(?P<message>.*)")
 LOGGER = re.compile(r"\b(?:synapse|twisted)(?:\.\w+)*\b")
-#: What is printed to these Synapse logs line by line, each as a record of its own (synapse/app/_base.py,
-#: redirect_stdio_to_logs): lines of one moment are one thing.
-PRINTED = ("stdout", "stderr")
-MOMENT = timedelta(seconds=1)
+#: What is printed to standard error, as the metrics listener does with its tracebacks, Synapse logs line by line, each as
+#: a record of Twisted's (synapse/app/_base.py, redirect_stdio_to_logs; seen on 1.163).
+PRINTED, MOMENT = "twisted", timedelta(seconds=1)
+TRACEBACK = "Traceback (most recent call last):"
+LINKS = ("During handling of the above exception", "The above exception was the direct cause")
 #: The end of an access line: "METHOD path protocol" "user agent" [events] (synapse/http/site.py, 1.119 and 1.163).
 AGENT = re.compile(r'Processed request: .*" "(?P<agent>[^"]*)" \[')
 
@@ -102,7 +103,7 @@ def _records(stamped: list[tuple[str, str]], form: Form, wanted: Callable[[str],
     """None when no line is of that form."""
     begun: list[tuple[str, Level, str, str, list[str]]] = []
     agents: dict[str, str] = {}
-    printed: dict[str, tuple[datetime, list[str]]] = {}
+    printed: tuple[datetime, list[str]] = (LONG_AGO, [])
     any_read, following = False, False
     for stamp, line in stamped:
         head = form(line)
@@ -118,17 +119,16 @@ def _records(stamped: list[tuple[str, str]], form: Form, wanted: Callable[[str],
         if logger.startswith("synapse.access") and request and (said := AGENT.search(text)):
             agents[request] = said["agent"]
         following = level >= Level.WARNING or wanted(text)
-        if following and logger in PRINTED:
-            at = _instant(stamp)
-            before, lines = printed.get(logger, (LONG_AGO, []))
-            printed[logger] = at, lines = at, lines if at - before < MOMENT else []
-            lines.append(text)
-            following = False
-            if lines[1:]:
+        if following and logger == PRINTED and printed[1]:
+            began, lines = printed
+            if _instant(stamp) - began < MOMENT and _goes_on(lines, text):
+                lines.append(text)
+                following = False
                 continue
-            begun.append((stamp, level, logger, request, lines))
-        elif following:
+        if following:
             begun.append((stamp, level, logger, request, [text]))
+        if following and logger == PRINTED:
+            printed = (_instant(stamp), begun[-1][4] if text == TRACEBACK else [])
     if not any_read:
         return None
     found = [
@@ -136,6 +136,15 @@ def _records(stamped: list[tuple[str, str]], form: Form, wanted: Callable[[str],
         for stamp, level, logger, request, text in begun
     ]
     return tuple(replace(each, agent=agents.get(each.request)) for each in found)
+
+
+def _goes_on(traceback: list[str], line: str) -> bool:
+    """Whether a line that was printed by itself belongs to the traceback before it: all of it is indented but its first
+    line, its exception, and what leads to the next."""
+    last = traceback[-1]
+    if line == TRACEBACK:
+        return not last or last.startswith(LINKS)
+    return not line or line.startswith((" ", *LINKS)) or last.startswith((" ", TRACEBACK))
 
 
 def _of_synapse(line: str) -> tuple[Level, str, str, str] | None:

@@ -35,7 +35,7 @@ def answer(kind: RequestClass, status: int = 0, text: str = "") -> Said:
 
 
 def led(model: Deployment, kind: RequestClass) -> SynapseProcess | None:
-    """The process that the proxy's rules lead a class to; None where they lead to no pod of Synapse."""
+    """The process that the proxy's rules lead a class to, if any."""
     frontend = model.proxies[0].federation if kind.asker is Asker.SERVER else model.proxies[0].client
     backend = (frontend.backend(kind.path) if frontend else "") or ""
     behind = {pod.id for endpoint in model.proxies[0].backends.get(backend, ()) for pod, _ in endpoint.pods}

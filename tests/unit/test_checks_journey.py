@@ -34,6 +34,14 @@ def told(name: str, status: int, **fields: Any) -> Failure:
     return only(said_of(front.step(MODEL, name, *STEPS[name], status, **fields)))
 
 
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here takes as long as between pods."""
+    monkeypatch.setattr("postflight.probes.journey_talk.POLL", 50)
+    for module in ("journey_steps", "journey"):
+        monkeypatch.setattr(f"postflight.probes.{module}.AGAIN", 0.02)
+
+
 class TestTheCheck:
     def test_a_route_that_ends_at_a_process_without_that_listener(self) -> None:
         proxy = replace(PROXY, frontends=tuple(replace(f, rules=(("media_workers", ()),)) for f in PROXY.frontends))

@@ -43,14 +43,30 @@ def test_a_traceback_belongs_to_the_line_before_it() -> None:
     assert record.at == datetime(2026, 11, 28, 16, 3, 33, 16873, tzinfo=UTC)
 
 
-def test_what_is_printed_line_by_line_in_one_moment_is_one_record() -> None:
-    printed = [FAILED.partition(" - ")[0] + f" - stderr - 0 - ERROR - sentinel - {line}" for line in TRACEBACK]
-    moment, later = "2026-11-28T16:03:33.0Z", "2026-11-28T16:03:35.0Z"
-    lines = [f"{moment} {printed[0]}", f"{moment} {FAILED}", *(f"{moment} {each}" for each in printed[1:])]
-    first, between, second = read([*lines, f"{later} {printed[0]}"], lambda text: False).kept
-    assert (first.logger, first.text) == ("stderr", "\n".join(TRACEBACK))
+def printed(*lines: str) -> list[str]:
+    """As they come in one moment, each as a record of its own."""
+    head = "2026-11-28T16:03:33.0Z 2026-11-28 16:03:33,174 - twisted - 273 - ERROR - sentinel - "
+    return [head + each for each in lines]
+
+
+def test_a_traceback_that_is_printed_line_by_line_is_one_record() -> None:
+    other = f"2026-11-28T16:03:33.0Z {FAILED}"
+    lines = printed("Traceback (most recent call last):", *TRACEBACK[1:], "Unhandled error in Deferred:")
+    first, between, last = read([lines[0], other, *lines[1:]], lambda text: False).kept
+    assert (first.logger, first.text) == ("twisted", "\n".join(("Traceback (most recent call last):", *TRACEBACK[1:])))
     assert between.logger == "synapse.http.server"
-    assert second.text == TRACEBACK[0]
+    assert last.text == "Unhandled error in Deferred:"
+
+
+def test_what_led_to_a_traceback_belongs_to_it_and_the_next_does_not() -> None:
+    one = ("Traceback (most recent call last):", "  File x", "ValueError: one")
+    led = ("", "During handling of the above exception, another exception occurred:", "")
+    assert [
+        each.last_line for each in read(printed(*one, *led, *one[:2], "KeyError: 2", *one), lambda text: False).kept
+    ] == [
+        "KeyError: 2",
+        "ValueError: one",
+    ]
 
 
 def test_an_access_line_tells_who_asked() -> None:
