@@ -70,7 +70,7 @@ class Limit:
     """A probe of the way into a call."""
     DOORS: Final = 36.0
     """A stranger's knocks at doors that are to be closed, three times in turn."""
-    JOURNEY: Final = 60.0
+    JOURNEY: Final = 24.0
     """The probe user's whole way through the front door, waits for a rate limit included."""
     SYNC: Final = 8.0
     """Until what was sent is there for another session, or through another process."""

@@ -108,6 +108,7 @@ def _backends(address: RedisEndpoint, backends: tuple[BackendRole, ...], judge: 
             address.id,
             f"the Redis address of Synapse ({where}) has a backend that does not answer, {each.pod}: {each.problem}",
             needs=(address.id,),
+            stops=(address.id,) if len(silent) == len(backends) and not each.unseen else (),
         )
     return not (strays or silent)
 

@@ -7,6 +7,7 @@ meets Pod Security *restricted* and a ResourceQuota.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -66,8 +67,11 @@ def start_probe_pod(
     namespace = like["metadata"]["namespace"]
     name = f"postflight-{traces.run_id}-{purpose}"
     path = JOB.path(namespace, name)
+    asked = threading.Event()
 
     def remove() -> None:
+        # What is being made while an interrupt has all removed would be there afterwards.
+        asked.wait(Limit.REQUEST)
         _delete(api, path)
         # Whether anyone has seen its pod yet or not.
         wait_for(partial(_gone, api, namespace, name), limit=Limit.CLEAN_UP / 2, every=0.1)
@@ -78,6 +82,8 @@ def start_probe_pod(
         api.request("POST", JOB.path(namespace), made)
     except ApiError as error:
         raise NoProbePod(f"the cluster refuses a probe pod: {error}") from error
+    finally:
+        asked.set()
     try:
         pod = wait_for(lambda: _running(api, namespace, name), limit=limit, every=0.2)
     except TimedOut as error:

@@ -215,6 +215,11 @@ class TestRedisEndpoint:
         found = only(self.through(BackendRole("a", ("master",), ("1",)), BackendRole("b", (), (), "refused")))
         assert found.nature is Nature.UNAVAILABLE
         assert found.headline.endswith("has a backend that does not answer, b: refused")
+        assert found.stops == ()
+
+    def test_where_no_backend_answers_nobody_has_redis(self) -> None:
+        pen = self.through(BackendRole("a", (), (), "refused"), BackendRole("b", (), (), "timed out", unseen=True))
+        assert [each.stops for each in pen.failures] == [(pen.failures[0].subject,), ()]
 
     def test_a_backend_that_could_not_be_seen_is_unknown(self) -> None:
         pen = self.through(BackendRole("redis-0", (), (), "no right: pods/portforward", unseen=True))

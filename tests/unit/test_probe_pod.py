@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from postflight.cluster.kinds import POD
-from postflight.cluster.probe_pod import CONTAINER, DEADLINE, job, remove_others
+from postflight.cluster.probe_pod import CONTAINER, DEADLINE, NoProbePod, job, remove_others, start_probe_pod
+from postflight.settings import Settings
 from postflight.traces import Traces
 from tests.unit import recorded
 from tests.unit.loopback import Reply, Request, answering, api_to
@@ -194,3 +198,29 @@ def test_pods_of_runs_that_were_killed_are_gone_before_another_stands() -> None:
     ]
     assert seen[0].query["labelSelector"] == "one=two,app.kubernetes.io/managed-by=postflight"
     assert list(standing) == ["abc"]
+
+
+def test_what_is_being_made_when_all_is_removed_is_removed_after_it() -> None:
+    arrived, order = threading.Event(), []
+
+    def answer(asked: Request) -> Reply:
+        if asked.method == "POST":
+            arrived.set()
+            time.sleep(0.3)
+        order.append(asked.method)
+        return 200, {"items": []}
+
+    traces = Traces("abc")
+    with answering(answer) as (port, _):
+        api = api_to(port)
+
+        def start() -> None:
+            with suppress(NoProbePod):
+                start_probe_pod(api, traces, synapse_pod(), Settings(), "canary", limit=0.1)
+
+        starting = threading.Thread(target=start)
+        starting.start()
+        assert arrived.wait(5)
+        assert traces.close() == []
+        starting.join()
+    assert order.index("POST") < order.index("DELETE")

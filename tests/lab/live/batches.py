@@ -54,6 +54,10 @@ def to_try(known: Collection[Defect], rows: Mapping[str, Row], groups: Sequence[
         best = max(units, key=lambda unit: len(proves(unit) & left) / _seconds(unit, rows))
         chosen.append(best)
         left -= proves(best)
+    for unit in [each for each in chosen if not waiting & set(each)]:
+        others = [each for each in chosen if each != unit]
+        if proves(unit) <= {check for other in others for check in proves(other)}:
+            chosen = others
     return [unit for unit in units if unit in chosen]
 
 
