@@ -32,7 +32,7 @@ class Limit:
     """A probe of PostgreSQL."""
     REDIS_COMMAND: Final = 5.0
     """One Redis command."""
-    REDIS: Final = 18.0
+    REDIS: Final = 20.0
     """A probe of Redis: three tries. A Sentinel that resolves names answers nobody while its resolver does not."""
     HTTP: Final = 8.0
     """One HTTP request to a service."""

@@ -17,6 +17,7 @@ from postflight.deployment.model import Deployment
 from postflight.deployment.request_classes import RequestClass
 from postflight.probes.haproxy import HaproxyView
 from postflight.probes.rounds import FrontDoor, Round, Way
+from postflight.words import several
 
 #: So long after a process began, a proxy may still find the one before it: what resolves names or looks at health does
 #: so within seconds, what keeps an answer by its time to live within half a minute (CoreDNS: 5 s to 30 s).
@@ -41,7 +42,7 @@ def doubts(
     asked = front.last(kind)
     found = [*_of_processes(deployment, asked)]
     if front.changed:
-        found.append(Doubt(front.main.id, f"Synapse's pods changed meanwhile ({_first(front.changed)})"))
+        found.append(Doubt(front.main.id, f"Synapse's pods changed meanwhile ({several(front.changed, SHOWN)})"))
     if name := asked.renamed(kind):
         line = f"as many were counted by the name {name}, which may be what this release calls them"
         found.append(Doubt(front.main.id, line))
@@ -76,7 +77,7 @@ def _of_way(
         mine = [each for each in views if each.proxy.id == way.proxy.id]
         held = strays(snapshot, views, way)
         if held:
-            yield Doubt(way.proxy.id, f"{_first(held)}, less than a minute after processes began")
+            yield Doubt(way.proxy.id, f"{several(held, SHOWN)}, less than a minute after processes began")
         elif not mine or not all(_tells_addresses(each, way) for each in mine):
             line = f"processes began less than a minute before, and where {way.proxy.name} leads was not seen"
             yield Doubt(way.proxy.id, line)
@@ -121,8 +122,3 @@ def itself(front: FrontDoor, kind: RequestClass) -> bool:
         for each in asked.attributed(other).whole
     )
     return signed and not any(each.server for each in mine.whole)
-
-
-def _first(phrases: Sequence[str]) -> str:
-    more = len(phrases) - SHOWN
-    return ", ".join(phrases[:SHOWN]) + (f" and {more} more" if more > 0 else "")
