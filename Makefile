@@ -1,6 +1,7 @@
 # One line each; the lab's own command has more: .venv/bin/python -m lab --help
 NAME ?= lab
 NODES ?= 1
+SYNAPSE ?=
 DEFECT ?= database-password
 LAB = .venv/bin/python -m lab
 TOX = .venv/bin/tox
@@ -10,14 +11,15 @@ TOX = .venv/bin/tox
 
 help:            ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
-	@echo "variables: NAME (a lab, default lab), NODES (default 1), DEFECT (default database-password)"
+	@echo "variables: NAME (a lab, default lab), NODES (default 1), SYNAPSE (1.119; default the newest),"
+	@echo "           DEFECT (default database-password)"
 
 setup:           ## everything that is made once (first step of all others; under a second when it is there)
 	@python3 -c 'import sys; sys.exit("python3 is %d.%d: the lab needs 3.11 or newer" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@python3 -m lab.setup
 
 lab-up: setup    ## a healthy lab
-	@$(LAB) up --name $(NAME) --nodes $(NODES)
+	@$(LAB) up --name $(NAME) --nodes $(NODES) --synapse "$(SYNAPSE)"
 
 lab-down:        ## end it
 	@$(LAB) down --name $(NAME)

@@ -59,13 +59,14 @@ def _parser() -> argparse.ArgumentParser:
         default="golden",
         help="a copy of a healthy lab (default; made on first use), an empty cluster, or the lab as it was stopped",
     )
+    up.add_argument("--synapse", default="", metavar="RELEASE", help="another Synapse than the newest: 1.119")
     up.add_argument("--rename", type=Path, metavar="FILE", help="other names for namespaces, objects and labels")
     down = add("down", _down, "end a lab; its state and logs stay until the next `up`")
     down.add_argument("--remove", action="store_true", help="remove its state too")
     broken = add("break", _break, "break a running lab and wait until it bites")
     broken.add_argument("defects", nargs="+", metavar="DEFECT", help="see `list`")
     add("heal", _heal, "take back whatever is broken, and wait until all is Ready")
-    add("list", _list, "every defect, and every lab", named=False)
+    add("list", _list, "every defect and kind, and every lab", named=False)
     add("status", _status, "what runs in a lab, and what is not Ready")
     add("shell", _shell, "a shell with kubectl and this lab's KUBECONFIG")
     run = add("run", _run, "run a command with kubectl on PATH and this lab's KUBECONFIG")
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 def _up(where: Home, arguments: argparse.Namespace) -> int:
     if arguments.nodes < 1:
         raise LabError("--nodes is a number from 1")
-    wanted = labs.Wanted(arguments.name, arguments.nodes, arguments.origin, arguments.rename)
+    wanted = labs.Wanted(arguments.name, arguments.nodes, arguments.origin, arguments.rename, arguments.synapse)
     cluster = labs.up(where, wanted, _say)
     named = "" if cluster.name == NAME else f" --name {cluster.name}"
     make_named = "" if cluster.name == NAME else f" NAME={cluster.name}"
@@ -112,7 +113,7 @@ def _down(where: Home, arguments: argparse.Namespace) -> int:
 
 
 def _break(where: Home, arguments: argparse.Namespace) -> int:
-    labs.must_be_defects(arguments.defects)
+    labs.must_be_defects(arguments.defects, or_kinds=True)
     defects.break_(_open(where, arguments), arguments.defects)
     print(f"lab {arguments.name} is broken: {', '.join(arguments.defects)} (`make lab-heal` takes it back)")
     return 0
@@ -125,7 +126,7 @@ def _heal(where: Home, arguments: argparse.Namespace) -> int:
 
 
 def _list(where: Home, arguments: argparse.Namespace) -> int:
-    known = defects.names()
+    known = [*defects.names(), *defects.kinds()]
     width = max((len(defect.name) for defect in known), default=0)
     for defect in known:
         print(f"{defect.name:<{width}}  {defect.title}")

@@ -13,7 +13,7 @@ from lab import conditions, manifests
 from lab.cluster import Cluster
 from lab.conditions import ACTIONS, CONDITIONS, Scene, Step
 from lab.errors import LabError
-from lab.manifests import DEFECTS, Object
+from lab.manifests import DEFECTS, KINDS, Object
 from lab.readiness import chosen, path, selector
 
 # What holds references to ConfigMaps and Secrets in a pod template, and under which key the name stands.
@@ -32,7 +32,8 @@ BITE_TIMEOUT, HEAL_TIMEOUT = 180.0, 300.0
 @dataclass(frozen=True, slots=True)
 class Defect:
     """What `expect.yaml` says, written by hand. `may_block` and `may_warn` are checks that come to blocked, to warned, or
-    stay green, as chance has it: by which pooled connection, or by which of several nodes, a process goes."""
+    stay green, as chance has it: by which pooled connection, or by which of several nodes, a process goes. `absent` are
+    those that are no part of what the deployment is then."""
 
     name: str
     title: str
@@ -44,6 +45,7 @@ class Defect:
     may_block: tuple[str, ...] = ()
     may_warn: tuple[str, ...] = ()
     warned: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     touches: tuple[str, ...] = ()
     restart: bool = True
     edits: tuple[Step, ...] = ()
@@ -58,9 +60,14 @@ def names() -> list[Defect]:
     return [load(file.parent.name) for file in sorted(DEFECTS.glob("*/expect.yaml"))]
 
 
+def kinds() -> list[Defect]:
+    """Every other kind of deployment that the lab can be made into, by name: nothing of it is broken."""
+    return [load(file.parent.name) for file in sorted(KINDS.glob("*/expect.yaml"))]
+
+
 def load(name: str) -> Defect:
-    """One defect. Raises LabError when there is none of that name, or its description has an unknown word."""
-    file = DEFECTS / name / "expect.yaml"
+    """One defect, or kind. Raises LabError when there is none of that name, or its description has an unknown word."""
+    file = manifests.place(name) / "expect.yaml"
     if not file.exists():
         raise LabError(f"no defect is called {name}")
     return _defect(name, yaml.load(file.read_text(), Loader=manifests.LOADER))
@@ -74,7 +81,7 @@ def break_(cluster: Cluster, names: Sequence[str]) -> None:
         raise LabError(f"lab {cluster.name} is broken already ({broken}): `make lab-heal` first")
     wanted = [_translated(cluster, name) for name in names]
     _must_not_meet(wanted)
-    healthy, now = _rendered(cluster), _rendered(cluster, names)
+    healthy, now = manifests.rendered(cluster), manifests.rendered(cluster, names)
     record.write_text(json.dumps({"defects": list(names), "removed": _removed(cluster, wanted)}))
     ending = _change(cluster, healthy, now, restart=all(d.restart for d in wanted))
     for resource in (r for d in wanted for r in d.remove):
@@ -93,7 +100,7 @@ def heal(cluster: Cluster) -> None:
     record = cluster.home / "broken.json"
     known = json.loads(record.read_text()) if record.exists() else {"defects": [], "removed": []}
     taken = [_translated(cluster, name) for name in known["defects"]]
-    healthy, now = _rendered(cluster), _rendered(cluster, known["defects"])
+    healthy, now = manifests.rendered(cluster), manifests.rendered(cluster, known["defects"])
     if known["removed"]:
         manifests.apply(cluster, known["removed"])
     for defect in taken:
@@ -175,12 +182,8 @@ def _removed(cluster: Cluster, defects: list[Defect]) -> list[Object]:
     return kept
 
 
-def _rendered(cluster: Cluster, defects: Sequence[str] = ()) -> list[Object]:
-    return manifests.render(cluster.kubectl_path, defects, manifests.renamed(cluster))
-
-
 def _translated(cluster: Cluster, name: str) -> Defect:
-    return _defect(name, manifests.translated(cluster, DEFECTS / name / "expect.yaml"))
+    return _defect(name, manifests.translated(cluster, manifests.place(name) / "expect.yaml"))
 
 
 def _defect(name: str, given: dict[str, Any]) -> Defect:

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from lab import addons, defects, manifests
+from lab import addons, defects, manifests, releases
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.homes import CHECKOUT, Home
@@ -22,17 +22,19 @@ from lab.node.spec import Spec, load
 
 Object = dict[str, Any]
 _NODE_TIMEOUT, _READY_TIMEOUT = 120.0, 420.0
-_GOLDEN_KEPT = 3
+_GOLDEN_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A lab to bring up. `origin`: golden (a copy of a healthy one, made on first use), nothing, or stopped."""
+    """A lab to bring up. `origin`: golden (a copy of a healthy one, made on first use), nothing, or stopped. `synapse`:
+    a release of Synapse, "" for the newest; a stopped lab has the one that it was made with."""
 
     name: str
     nodes: int = 1
     origin: str = "golden"
     rename: Path | None = None
+    synapse: str = ""
 
 
 class Clock:
@@ -52,8 +54,9 @@ def up(home: Home, wanted: Wanted, say: Callable[[str], None]) -> Cluster:
     folder = home.lab(wanted.name)
     _must_be_set_up(home)
     _must_be_down(folder)
+    release = _release(wanted, folder)
     base = addons.objects(home, wanted.nodes)
-    deployed = manifests.render(home.bin / "kubectl", (), wanted.rename)
+    deployed = manifests.render(home.bin / "kubectl", (), wanted.rename, release)
     golden = home.golden / _key(home, [*base, *deployed], wanted.nodes)
     origin = wanted.origin
     if origin == "golden" and not golden.exists():
@@ -74,8 +77,10 @@ def up(home: Home, wanted: Wanted, say: Callable[[str], None]) -> Cluster:
                     clone.images(home.base, node.folder)
         since = time.time()
         lifecycle.start(spec)
+    # Whoever breaks or asks this lab later needs these.
+    releases.record(folder, release)
     if wanted.rename is not None:
-        shutil.copyfile(wanted.rename, folder / "rename.yaml")  # whoever breaks or asks this lab later needs it
+        shutil.copyfile(wanted.rename, folder / "rename.yaml")
     cluster = open_lab(home, wanted.name)
     wait_for_nodes(cluster, since)
     clock.tell(f"{'API server and node' if spec.nodes == 1 else f'API server and {spec.nodes} nodes'} Ready")
@@ -144,9 +149,9 @@ def status(cluster: Cluster) -> list[str]:
     return lines
 
 
-def must_be_defects(names: Iterable[str]) -> None:
-    """Raises LabError with the nearest names when a defect is unknown."""
-    known = [defect.name for defect in defects.names()]
+def must_be_defects(names: Iterable[str], or_kinds: bool = False) -> None:
+    """Raises LabError with the nearest names when a defect (or a kind of deployment, where that may be) is unknown."""
+    known = [each.name for each in (*defects.names(), *(defects.kinds() if or_kinds else ()))]
     for name in names:
         if name not in known:
             near = get_close_matches(name, known, n=3, cutoff=0.4)
@@ -159,7 +164,19 @@ def _copy(source: Path, target: Path) -> None:
     clone.remove(part)
     clone.everything(source, part, lifecycle.frozen(source))
     Spec(part, load(source).bin, load(source).nodes).save()
+    releases.record(part, releases.of(source))
     part.rename(target)
+
+
+def _release(wanted: Wanted, folder: Path) -> releases.Release:
+    if wanted.origin != "stopped":
+        return releases.find(wanted.synapse)
+    made = releases.of(folder)
+    if wanted.synapse and releases.find(wanted.synapse) != made:
+        raise LabError(
+            f"lab {wanted.name} has Synapse {made.version}: another takes an `up` that is not --from stopped"
+        )
+    return made
 
 
 def _stopped(home: Home, folder: Path) -> Spec:

@@ -12,38 +12,53 @@ from typing import Any
 
 import yaml
 
-from lab import conditions
+from lab import conditions, releases
 from lab.cluster import Cluster
 from lab.conditions import Scene
 from lab.errors import LabError
 from lab.readiness import Object, group, pod_state, unready, wait
+from lab.releases import NEWEST, Release
 from lab.renaming import Renaming
 
-__all__ = ["Object", "apply", "pod_state", "render", "translated", "unready", "wait", "wait_ready"]
+__all__ = ["Object", "apply", "place", "pod_state", "render", "rendered", "translated", "unready", "wait", "wait_ready"]
 
 HERE = Path(__file__).resolve().parent
 DEPLOYMENT = HERE / "deployment"
 DEFECTS = HERE / "defects"
+# Deployments of another kind, healthy in their own way, told in the same words as a defect.
+KINDS = HERE / "kinds"
 OVERLAY = DEPLOYMENT / "overlays/lab"
+RELEASES = DEPLOYMENT / "releases"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # What is tried again: the operator's kinds and webhook are there some seconds after the operator was applied.
 NOT_YET = ("webhook", "no matches for kind", "ensure CRDs are installed first", "resource mapping not found")
 
 
-def render(kubectl: Path, defect: Sequence[str] = (), rename: Path | None = None) -> list[Object]:
-    """Every object of the deployment, with the defects in it and under the names that `rename` gives.
+def render(
+    kubectl: Path, defect: Sequence[str] = (), rename: Path | None = None, release: Release = NEWEST
+) -> list[Object]:
+    """Every object of the deployment of a release, with the defects in it and under the names that `rename` gives.
 
     Raises LabError with the renderer's line.
     """
-    folders = [DEFECTS / name for name in defect]
+    folders = [place(name) for name in defect]
     objects = _kustomize(kubectl, [folder for folder in folders if (folder / "kustomization.yaml").exists()])
     for folder in folders:
-        _edit(objects, folder)
+        _edit(objects, folder / "expect.yaml", f"defect {folder.name}")
+    if release != NEWEST:
+        # Last, as defects are written for the newest: what one of them has taken away need not be changed.
+        objects = [_released(o, release) for o in objects]
+        _edit(objects, RELEASES / f"{release.series}.yaml", f"release {release.series}", may_miss=bool(defect))
     if rename is not None:
         renaming = Renaming.read(rename)
         objects = [renaming.object(o) for o in objects]
     return [_encoded(o) for o in objects]
+
+
+def place(name: str) -> Path:
+    """The folder of a defect, or of a kind of deployment."""
+    return KINDS / name if (KINDS / name / "expect.yaml").exists() else DEFECTS / name
 
 
 def apply(cluster: Cluster, objects: Iterable[Object], timeout: float = 120) -> None:
@@ -80,6 +95,11 @@ def renamed(cluster: Cluster) -> Path | None:
     return file if file.exists() else None
 
 
+def rendered(cluster: Cluster, defect: Sequence[str] = ()) -> list[Object]:
+    """Every object as this lab was made, with the defects in it. Raises LabError."""
+    return render(cluster.kubectl_path, defect, renamed(cluster), releases.of(cluster.home))
+
+
 def translated(cluster: Cluster, file: Path) -> Any:
     """A YAML file of ours, with the names in it as this lab has them."""
     value = yaml.load(file.read_text(), Loader=LOADER)
@@ -107,17 +127,26 @@ def _kustomize(kubectl: Path, components: list[Path]) -> list[Object]:
     return [o for o in yaml.load_all(done.stdout, Loader=LOADER) if o]
 
 
-def _edit(objects: list[Object], folder: Path) -> None:
+def _edit(objects: list[Object], file: Path, whose: str, may_miss: bool = False) -> None:
     """Changes inside a configuration text, which kustomize cannot say: each text must be there exactly once."""
-    edits = yaml.load((folder / "expect.yaml").read_text(), Loader=LOADER).get("edits", [])
+    edits = yaml.load(file.read_text(), Loader=LOADER).get("edits", [])
     for edit in edits:
         maps = [o for o in objects if o["kind"] == "ConfigMap" and o["metadata"]["name"] == edit["configmap"]]
         text = maps[0]["data"].get(edit["key"], "") if maps else ""
-        if text.count(edit["from"]) != 1:
-            raise LabError(
-                f"defect {folder.name}: {edit['configmap']}/{edit['key']} does not hold {edit['from']!r} exactly once"
-            )
-        maps[0]["data"][edit["key"]] = text.replace(edit["from"], edit["to"])
+        count = text.count(edit["from"])
+        if count > 1 or (not count and not may_miss):
+            raise LabError(f"{whose}: {edit['configmap']}/{edit['key']} does not hold {edit['from']!r} exactly once")
+        if count:
+            maps[0]["data"][edit["key"]] = text.replace(edit["from"], edit["to"])
+
+
+def _released(value: Any, release: Release) -> Any:
+    """An object whose pods run another release than the manifests name; a defect's own choice stays."""
+    if isinstance(value, dict):
+        return {
+            k: release.image if k == "image" and v == NEWEST.image else _released(v, release) for k, v in value.items()
+        }
+    return [_released(v, release) for v in value] if isinstance(value, list) else value
 
 
 def _encoded(o: Object) -> Object:

@@ -62,6 +62,10 @@ class Limit:
     """A canary event from its sending to its arrival, waits for a rate limit included."""
     CLEAN_UP: Final = 30.0
     """Removing what a run made, and proving that it is gone."""
+    STORING: Final = 12.0
+    """One upload, and until an object is in its bucket where the upload does not wait for that."""
+    STORAGE: Final = 45.0
+    """A file's way into the bucket and back out through every media process."""
     CALLS: Final = 20.0
     """A probe of the way into a call."""
     DOORS: Final = 36.0
@@ -78,5 +82,13 @@ class Limit:
     """Requests of each class through the front door and what every process counted of them, several times over."""
     PROXY: Final = 12.0
     """What a proxy says of its servers, and a second look where they are not all up."""
+    PUBLIC: Final = 20.0
+    """A probe of the front door, by its public names."""
+    NAMES: Final = 3.0
+    """The machine's resolver, for one public name."""
+    NOTED: Final = 1.5
+    """Until a worker has told the process that notes them from where it was asked."""
+    WRITTEN: Final = 7.0
+    """The same, until that process has written it: every 5 s."""
     PROGRESS: Final = 5.0
     """Between two looks at something that must move."""

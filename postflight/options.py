@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from postflight import account
 from postflight import settings as settings_file
 from postflight.cluster.access import Way
 from postflight.cluster.kinds import CONFIGURATION, LISTED
@@ -57,6 +58,7 @@ def parse(config: pytest.Config) -> Options:
     kubeconfig = config.getoption("--kubeconfig")
     try:
         settings = settings_file.load(_path(config, "--settings"))
+        given = account.read(settings.probe_user, os.environ)
     except settings_file.SettingsError as error:
         raise pytest.UsageError(str(error)) from error
     namespaces = tuple(each for given in config.getoption("--namespace") for each in given.split(",") if each)
@@ -67,6 +69,7 @@ def parse(config: pytest.Config) -> Options:
         way=Way(config.getoption("--access")),
         safety=Safety(config.getoption("--safety")),
         settings=settings,
+        account=given,
         kinds=LISTED if config.getoption("--signoff") is None else tuple(dict.fromkeys((*LISTED, *CONFIGURATION))),
     )
 

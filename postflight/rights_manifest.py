@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from postflight.cluster.access import Way
-from postflight.cluster.kinds import CONFIGURATION, DEPLOYMENT, LISTED, SECRET
+from postflight.cluster.kinds import CONFIGURATION, DEPLOYMENT, LISTED, POD, SECRET, SERVICE
 from postflight.cluster.references import secret_names
 from postflight.cluster.snapshot import Snapshot
+from postflight.deployment import front
 from postflight.probes.probe import EXEC, FORWARD, Probe, Right, Safety
+from postflight.settings import IngressNames
 
 RBAC = "rbac.authorization.k8s.io"
 Object = dict[str, Any]
@@ -28,9 +30,15 @@ def rights(probes: Iterable[Probe], safety: Safety, way: Way) -> frozenset[Right
 
 
 def manifest(
-    snapshot: Snapshot, wanted: frozenset[Right], secrets: Iterable[tuple[str, str]], account: str, home: str
+    snapshot: Snapshot,
+    wanted: frozenset[Right],
+    secrets: Iterable[tuple[str, str]],
+    account: str,
+    home: str,
+    ingress: IngressNames | None = None,
 ) -> list[Object]:
-    """A ServiceAccount, its Role in each namespace in scope, and what the check of operators needs in all.
+    """A ServiceAccount, its Role in each namespace in scope, a smaller one where an ingress controller stands, and
+    what the check of operators needs in all.
 
     ``secrets`` are the namespace and name of those to be read beside the ones that workloads name; the
     ServiceAccount is called ``account`` and stands in namespace ``home``.
@@ -41,6 +49,11 @@ def manifest(
     found: list[Object] = [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": home}}
     ]
+    doors = {each.namespace for each in front.controllers(snapshot, ingress or IngressNames(), ())}
+    for namespace in sorted(doors - names.keys()):
+        rules = _rules({*(Right("list", kind.plural) for kind in (POD, SERVICE)), *(wanted & {FORWARD})})
+        found.append(_object("Role", f"{account}-front-door", namespace, rules=rules))
+        found.append(_binding("Role", f"{account}-front-door", namespace, account, home))
     for namespace, its_secrets in names.items():
         rules = [*_rules(wanted), *_secrets(its_secrets)]
         found.append(_object("Role", account, namespace, rules=rules))

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         return _failed(Exit.USAGE, " ".join(str(error).split()))
     wanted = rights(all_probes().values(), Safety(given.safety), Way(given.access))
     secrets = named_secrets(config, snapshot.namespaces)
-    objects = manifest(snapshot, wanted, secrets, given.account, given.account_namespace)
+    objects = manifest(snapshot, wanted, secrets, given.account, given.account_namespace, config.names.ingress)
     print(render(objects), end="")
     return 0
 

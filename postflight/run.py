@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from postflight.account import NOBODY, Account
 from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api
 from postflight.cluster.connection import ClusterError, connect
@@ -22,6 +23,7 @@ from postflight.cluster.rights import missing_rights
 from postflight.cluster.secrets import read_secrets
 from postflight.cluster.snapshot import Snapshot, take
 from postflight.deployment.build import build, survey
+from postflight.deployment.federating import choice_of
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side
 from postflight.deployment.synapse import holds_homeserver
@@ -38,7 +40,8 @@ KINDS = {kind.name: kind for kind in LISTED}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for. ``kinds`` are those that the snapshot is to hold."""
+    """What the command line asks for. ``kinds`` are those that the snapshot is to hold, ``account`` is the one that the
+    settings give."""
 
     kubeconfig: Path | None
     context: str | None
@@ -47,6 +50,7 @@ class Options:
     safety: Safety
     settings: Settings
     kinds: tuple[Kind, ...] = LISTED
+    account: Account = NOBODY
 
 
 @dataclass(slots=True)
@@ -86,6 +90,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.traces = Traces(self.run_id)
+        self.options.account.register(self.redactor)
 
     def look(self, needed: Iterable[str], report: Callable[[str, int, int], None]) -> None:
         """Read the cluster, build the model, run the probes of the look phase that are needed.
@@ -181,6 +186,8 @@ class Run:
             self.redactor.register(password, name)
         self.redactor.make_public(*_public_names(deployment))
         self.notes += deployment.notes
+        if proposed := choice_of(deployment).note:
+            self.notes.append(proposed)
         if alone := deployment.without_main:
             self.trouble.append(
                 f"no main process is found for {alone[0].workload_name} ({alone[0].server_name or 'name not known'}):"
@@ -198,6 +205,7 @@ class Run:
             "traces": self.traces,
             "safety": self.options.safety,
             "redactor": self.redactor,
+            "account": self.options.account,
         }
 
     def _run(
@@ -275,6 +283,8 @@ def _public_names(model: Deployment) -> Iterable[str]:
         yield from (door.login.host, door.login.database, door.login.user)
     for address in model.redis_endpoints:
         yield from (address.endpoint.host, address.endpoint.service, address.server_name)
+    for store in model.stores:
+        yield from (store.bucket, store.endpoint.host, store.endpoint.service)
 
 
 def _summary(model: Deployment) -> str:

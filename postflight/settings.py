@@ -79,6 +79,21 @@ class CallsNames:
 
 
 @dataclass(frozen=True, slots=True)
+class IngressNames:
+    """``workloads`` are the ingress controllers that the public names lead to, ``<namespace>/<workload>``, where their
+    images do not tell, or tell of too many."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    workloads: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.workloads:
+            if not re.fullmatch(r"[^/]+/[^/]+", each):
+                raise ValueError(f"workloads must be <namespace>/<workload>, not {each!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """What discovery cannot tell by images, commands, ports and labels."""
 
@@ -89,6 +104,7 @@ class Names:
     redis: RedisNames = RedisNames()
     proxy: ProxyNames = ProxyNames()
     calls: CallsNames = CallsNames()
+    ingress: IngressNames = IngressNames()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +134,60 @@ class CanarySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeUserSettings:
+    """The account to act by where none can be registered: its access token, or its name (``user``) and password. The
+    secret itself never stands here, but the file or the environment variable that holds it."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    token_file: str = ""
+    token_env: str = ""
+    user: str = ""
+    password_file: str = ""
+    password_env: str = ""
+
+    def __post_init__(self) -> None:
+        token, password = (self.token_file, self.token_env), (self.password_file, self.password_env)
+        if all(token) or all(password):
+            raise ValueError("name a file or an environment variable, not both")
+        if any(token) and (self.user or any(password)):
+            raise ValueError("name a token, or a user with a password, not both")
+        if bool(self.user) != any(password):
+            raise ValueError("a user needs password_file or password_env, and a password needs user")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """``hosts`` are object stores outside the cluster, by the host names that Synapse's configuration has, that may
+    be asked with the key pair that Synapse has."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PublicSettings:
+    """``ca_file``: a file of certificate authorities (PEM) that clients here trust, beside the machine's own. ``ask``: the
+    public names may be asked at whatever addresses DNS gives them, also where nothing in the cluster knows these."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    ca_file: str = ""
+    ask: bool = False
+
+    def __post_init__(self) -> None:
+        if self.ca_file and not Path(self.ca_file).is_file():
+            raise ValueError(f"ca_file {self.ca_file} is no file")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings.
 
     ``namespaces`` is empty where those that hold a homeserver are meant. ``expect`` lists the kinds
-    of part that must be there. ``out_of_reach`` maps the id of a check to the reason why the one who
+    of part that must be there. ``federation`` says whether the deployment federates, None where what is found is to tell.
+    ``out_of_reach`` maps the id of a check to the reason why the one who
     runs it will never have the right. ``probe_image`` is the image of the probe pod (that of a Synapse
     pod when empty), ``probe_pod`` is merged into its manifest.
     """
@@ -132,8 +197,12 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     names: Names = Names()
     expect: tuple[str, ...] = ()
+    federation: bool | None = None
+    probe_user: ProbeUserSettings = ProbeUserSettings()
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
     canary: CanarySettings = CanarySettings()
+    storage: StorageSettings = StorageSettings()
+    public: PublicSettings = PublicSettings()
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

@@ -1,11 +1,16 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from postflight.check import check
 from postflight.cluster.kinds import INGRESS
+from postflight.deployment.federating import WHITELIST, allowed, choice_of, lets_nobody_in
+from postflight.deployment.federation import LIST, is_sender, meant_to_send
 from postflight.deployment.listeners import resources_of
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side, SynapseProcess
 from postflight.probes.closed_doors import ClosedDoors, Knock, is_on
+from postflight.probes.federation_counters import Sent
+from postflight.probes.http import Said
+from postflight.probes.server_doors import FrontAnswer, ProcessAnswer, ServerDoors
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 from postflight.words import several
@@ -14,7 +19,7 @@ from postflight.words import several
 FREE = frozenset({"m.login.dummy", "m.login.terms"})
 REFUSED = (401, 403, 404, 405)
 GUESTS = "allow_guest_access"
-WHITELIST = "federation_domain_whitelist"
+FORBIDDEN = "M_FORBIDDEN"
 
 
 @check(
@@ -22,20 +27,29 @@ WHITELIST = "federation_domain_whitelist"
     severity=Severity.CRITICAL,
     kinds=(INGRESS,),
     remedy="enable_registration: false, or a proof that newcomers must show; allow_guest_access: false; the proxy keeps"
-    " /_synapse/admin from the outside",
+    " /_synapse/admin from the outside; where federation is off, federation_domain_whitelist: [] for all processes",
     blind_spots="guests by the configuration in effect alone, as asking would make one; routes other than Ingresses and"
-    " HAProxy's client port; a proof that a newcomer shows easily; a registration service beside Synapse",
+    " HAProxy's; a proof that a newcomer shows easily; a registration service beside Synapse; where"
+    " federation is off: that no process asks other servers anything, by the configuration alone; version and key of the"
+    " server, which Synapse tells anybody by a listener for other servers; replication listeners; sockets in the file"
+    " system",
 )
 def test_strangers_and_guests_find_no_way_in_nor_the_admin_api(
-    deployment: Deployment, closed_doors: tuple[ClosedDoors, ...], judge: Judge
+    deployment: Deployment,
+    closed_doors: tuple[ClosedDoors, ...],
+    server_doors: tuple[ServerDoors, ...],
+    federation_counters: Mapping[str, Sent],
+    judge: Judge,
 ) -> None:
     """Where anybody may make accounts somebody does, by the thousand, and sends spam in this server's name. The
-    admin API reads and changes everything."""
+    admin API reads and changes everything. And a federation that is off by choice is shut everywhere: one process
+    that still speaks to other servers hands them rooms and users."""
     for seen in closed_doors:
         judge.saw(seen.main.id)
         _registration(seen, judge)
         _admin(seen, judge)
-        _federation(seen, judge)
+    for doors in server_doors:
+        _servers(deployment, doors, federation_counters, judge)
     _guests([each for each in deployment.synapse if each.side is Side.MAIN], judge)
 
 
@@ -84,22 +98,158 @@ def _admin(seen: ClosedDoors, judge: Judge) -> None:
         )
 
 
-def _federation(seen: ClosedDoors, judge: Judge) -> None:
-    """Where main lets no server in, no process may ask a server who it is: it would let it in."""
-    open_at = [process for process, said in seen.federation if said.status == 401]
-    for process, said in seen.federation:
+def _servers(deployment: Deployment, seen: ServerDoors, counters: Mapping[str, Sent], judge: Judge) -> None:
+    """Where federation is off nobody is let in, and nobody sends."""
+    choice = choice_of(deployment)
+    by = f" at {seen.main.workload_name}" if choice.said is None else ", as the settings say"
+    off = f"though federation is off{by}"
+    _processes(seen, off, judge)
+    _fronts(seen, off, judge)
+    mine = [each for each in deployment.synapse if each.side is Side.MAIN]
+    _senders(mine, counters, off, judge)
+    for each in mine:
+        if each.config is None:
+            line = f"whether {each.workload_name} deals with other servers is not known: {each.config_problem}"
+            judge.unknown(each.id, line)
+    for proxy in deployment.proxies:
+        if not proxy.config:
+            line = f"where {proxy.name} leads other servers is not known: its configuration could not be read"
+            judge.unknown(proxy.id, line)
+
+
+def _processes(seen: ServerDoors, off: str, judge: Judge) -> None:
+    """Refused is refused only where nobody is named: who is, is let in by the same process."""
+    open_at: list[ProcessAnswer] = []
+    named_at: list[ProcessAnswer] = []
+    for each in seen.processes:
+        process = each.process
         judge.saw(process.id)
-        if said.status not in REFUSED:
-            judge.unknown(process.id, f"whether {process.workload_name} lets servers in was not seen: {said.short}")
+        lets_in = _lets_in(each.said)
+        if lets_in:
+            open_at.append(each)
+        elif lets_in is None:
+            line = f"whether {process.workload_name} lets servers in was not seen: {each.said.short}"
+            judge.unknown(process.id, line)
+        elif allowed(process) and each.said.json.get("errcode") == FORBIDDEN:
+            named_at.append(each)
+    for process, why in seen.mute:
+        judge.unavailable(process.id, f"whether {process.workload_name} lets servers in was not seen: {why}")
+    for found in (open_at, named_at):
+        found.sort(key=lambda each: not each.process.is_main)
     if open_at:
+        first = open_at[0].process
+        names = _names([each.process for each in open_at])
         judge.wrong(
-            open_at[0].id,
-            f"other servers are let in by {_names(open_at)}, though federation is off at {seen.main.workload_name}",
-            observed=f"{_names(open_at)}: 401 to an event asked by nobody",
-            expected=f"403 M_FORBIDDEN, as {WHITELIST}: [] has it",
-            cause=f"{WHITELIST}: {(open_at[0].config or {}).get(WHITELIST, 'not set')} for {open_at[0].workload_name}",
+            first.id,
+            f"other servers are let in by {names}, {off}",
+            observed=f"{names}: {open_at[0].said.short} to an event asked by nobody",
+            expected=f"403 {FORBIDDEN}, as {WHITELIST}: [] has it, or no such resource",
+            cause=f"{WHITELIST}: {_shown(first)} for {first.workload_name}",
             remedy=f"set {WHITELIST}: [] for all processes",
         )
+    if named_at:
+        first = named_at[0].process
+        judge.wrong(
+            first.id,
+            f"{several(allowed(first) or ())} of {WHITELIST} may come in at {_names([e.process for e in named_at])}, {off}",
+            observed=f"a server that is not named gets {named_at[0].said.short}",
+            expected=f"{WHITELIST}: [], or no listener with the resource federation",
+            cause=f"{WHITELIST}: {_shown(first)} for {first.workload_name}",
+            remedy=f"set {WHITELIST}: [] for all processes",
+        )
+
+
+def _lets_in(said: Said) -> bool | None:
+    """Whether who answers deals with a server that nobody knows; None where the answer does not tell.
+
+    By Synapse: 401 asks who it is and would believe its signature, 403 M_FORBIDDEN wants no server of that name, 404
+    M_UNRECOGNIZED has no such resource. Without an error code it is somebody else's refusal, in front of Synapse."""
+    code = said.json.get("errcode")
+    if "pdus" in said.json or (said.status == 401 and code) or code == "M_NOT_FOUND":
+        return True
+    if said.status == 200 and not said.json:
+        # Some page for whatever is asked.
+        return False
+    if said.status in REFUSED and code in (None, FORBIDDEN, "M_UNRECOGNIZED"):
+        return False
+    return None
+
+
+def _fronts(seen: ServerDoors, off: str, judge: Judge) -> None:
+    """What is wrong with one rule is told once, whichever pod or port showed it."""
+    told: dict[tuple[str, str], FrontAnswer] = {}
+    for each in seen.fronts:
+        part, name = _door(each, seen.main)
+        lets_in = _lets_in(each.said)
+        if each.unseen:
+            judge.unproven(part, f"where other servers are led was not wholly seen: {each.unseen}")
+        elif lets_in:
+            told.setdefault((part, each.backend or ""), each)
+        elif lets_in is None and (each.leads or not each.said.status):
+            say = judge.unavailable if each.said.status in (0, 502, 503, 504) else judge.unknown
+            pods = [pod.id for pod in each.proxy.pods] if each.proxy else []
+            line = f"whether {name} leads other servers to Synapse was not seen: {each.said.short} ({each.way})"
+            say(part, line, needs=(part, *pods, seen.main.id))
+        else:
+            judge.saw(part)
+    for (part, backend), each in told.items():
+        name = _door(each, seen.main)[1]
+        leads = f"leads them to backend {backend}" if backend else "leads them on"
+        judge.wrong(
+            part,
+            f"{name} leads other servers to a process that lets them in, {off}",
+            observed=f"GET an event as a server that nobody knows, {each.way}: {each.said.short}",
+            expected="a refusal by the proxy, or by Synapse",
+            cause=each.route.words if each.route else f"{name} {leads}{f' ({each.frontend})' if each.frontend else ''}",
+            remedy=f"refuse /_matrix/federation there, and set {WHITELIST}: [] for all processes",
+        )
+
+
+def _senders(mine: Sequence[SynapseProcess], counters: Mapping[str, Sent], off: str, judge: Judge) -> None:
+    known = [each for each in mine if each.config is not None]
+    sent = {each.id: count for each in mine if each.id in counters and (count := counters[each.id].transactions)}
+    senders = [each for each in known if (is_sender(each) and not lets_nobody_in(each)) or each.id in sent]
+    if senders:
+        first, total = senders[0], sum(sent.values())
+        flag = (first.config or {}).get("send_federation", "not set, so true")
+        judge.wrong(
+            first.id,
+            f"{_who(senders, 'sends', 'send')} to other servers, {off}",
+            observed=f"{total} transactions since they started" if total else "by configuration; nothing sent as yet",
+            expected="no process sends",
+            cause=f"{LIST}: {(first.config or {}).get(LIST, 'not set')}, send_federation: {flag}, {WHITELIST}: {_shown(first)}",
+            remedy=f"set {WHITELIST}: [] and send_federation: false, take {LIST} out, and stop the senders",
+        )
+    asking = [each for each in known if not lets_nobody_in(each) and each not in senders]
+    if asking:
+        judge.warn(
+            asking[0].id,
+            f"{_names(asking)} may still ask other servers, {off}: {WHITELIST} is not empty",
+            remedy=f"set {WHITELIST}: [] for all processes",
+        )
+    idle = [each for each in known if meant_to_send(each) and each not in senders]
+    if idle:
+        line = f"{_who(idle, 'is', 'are')} there to send to other servers, {off}"
+        judge.warn(idle[0].id, line, remedy="stop them: they hold connections and memory for nothing")
+    for each in mine:
+        seen = counters.get(each.id)
+        if seen and seen.problem and not seen.silent and each not in senders:
+            judge.unknown(each.id, f"whether {each.name} has sent to other servers is not known: {seen.problem}")
+    if silent := [each for each in known if each.id in counters and counters[each.id].silent and each not in senders]:
+        line = f"that {_names(silent)} sent nothing was seen by the configuration only: no metrics are served"
+        judge.unproven(silent[0].id, line)
+
+
+def _door(each: FrontAnswer, main: SynapseProcess) -> tuple[str, str]:
+    """The part that leads there, and how it is called."""
+    if each.proxy:
+        return each.proxy.id, each.proxy.name
+    return (each.route.id, f"Ingress {each.route.name}") if each.route else (main.id, main.workload_name)
+
+
+def _shown(process: SynapseProcess) -> str:
+    named = allowed(process)
+    return "not set" if named is None else f"[{', '.join(named)}]"
 
 
 def _guests(processes: Sequence[SynapseProcess], judge: Judge) -> None:
@@ -130,3 +280,8 @@ def _unseen(seen: ClosedDoors, knock: Knock, line: str, judge: Judge) -> None:
 
 def _names(processes: Sequence[SynapseProcess]) -> str:
     return several(dict.fromkeys(each.workload_name for each in processes))
+
+
+def _who(processes: Sequence[SynapseProcess], one: str, many: str) -> str:
+    """Their workloads, and the verb that goes with as many."""
+    return f"{_names(processes)} {many if len({each.workload_name for each in processes}) > 1 else one}"

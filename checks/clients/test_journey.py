@@ -29,7 +29,8 @@ SOURCE = "docs/workers.md of Synapse"
     " that process for the time of the run",
     blind_spots="the way before the first proxy: names, certificates, the Ingress controller; proxies other than the"
     " first that is ready; making a room (one is kept from run to run); messages from other homeservers, which come in"
-    " by the federation's door; which of several workers answered; a login by another way than the password",
+    " by the federation's door; which of several workers answered; a login by another way than the password; with a given"
+    " token: login, logout and encrypted messages",
 )
 def test_a_user_logs_in_writes_and_reads_plain_and_encrypted_and_logs_out_by_the_front_door(
     deployment: Deployment, client_journey: Journey | Hindered, judge: Judge
@@ -154,7 +155,10 @@ def _observed(step: Step) -> str:
 
 
 def _listed(steps: Sequence[Step]) -> str:
-    names = list(dict.fromkeys(each.name for each in steps))
+    return _and(list(dict.fromkeys(each.name for each in steps)))
+
+
+def _and(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
@@ -178,5 +182,9 @@ def _unseen(journey: Journey, judge: Judge) -> None:
     if journey.outside:
         line = f"clients are told {journey.told}, {journey.outside}: {journey.main.workload_name} was asked past it"
         judge.unproven(journey.main.id, line, remedy="bring in scope what serves it (--namespace)")
+    if journey.untaken:
+        line = f"{_and(journey.untaken)} were not tried: the probe user was given by its token, which opens no session"
+        remedy = "where Synapse has the logins, give a user with its password (settings: probe_user)"
+        judge.unproven(journey.main.id, line, remedy=remedy)
     for limit in limits:
         judge.unproven(journey.main.id, f"the way was not wholly the clients': {limit}")

@@ -1,11 +1,11 @@
 from collections.abc import Iterable, Mapping
 
 from postflight.check import check
+from postflight.deployment.federating import WHITELIST, Choice, choice_of
 from postflight.deployment.federation import (
     LIST,
     SENDING,
     Federation,
-    closed,
     covering,
     federation_of,
     nobody,
@@ -44,8 +44,12 @@ def test_every_event_is_sent_to_other_homeservers_exactly_once(
     judge: Judge,
 ) -> None:
     """A destination that no sender takes silently gets nothing; two that take it send everything twice."""
-    if why := closed(deployment):
-        judge.absent(why)
+    choice = choice_of(deployment)
+    if not choice.on:
+        judge.absent(f"federation is off by choice: {choice.reason}")
+        return
+    if not choice.found:
+        _shut(deployment, choice, judge)
         return
     for process in deployment.unread:
         if process.side is Side.MAIN:
@@ -82,6 +86,21 @@ def test_every_event_is_sent_to_other_homeservers_exactly_once(
         _uncounted(deployment, counters, judge)
     if federation_canary.no_to_device:
         judge.unproven("to-device messages", f"none was sent to a canary: {federation_canary.no_to_device}")
+
+
+def _shut(deployment: Deployment, choice: Choice, judge: Judge) -> None:
+    """What the settings promise is not there: nothing is sent, and nobody need be asked to see it."""
+    main = next((each for each in deployment.synapse if each.is_main and each.side is Side.MAIN), None)
+    judge.wrong(
+        main.id if main else SENDING,
+        f"federation is off, though the settings say that it is on: {choice.why}",
+        observed=choice.why,
+        expected="federation: on, as the settings have it",
+        cause=choice.why,
+        remedy=f"open it (take {WHITELIST} out, or name the servers in it; a listener with the resource federation; a"
+        " sender), or say federation: off in the settings",
+        stops=(SENDING,),
+    )
 
 
 def _arrived(name: str, owed: list[Owed], federation: Federation, judge: Judge) -> None:

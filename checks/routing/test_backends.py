@@ -76,7 +76,7 @@ def _classes(
     for kind in front.kinds:
         asked = front.last(kind)
         way = asked.ways(kind)[0].way
-        able = servers_of(deployment, front.main, kind)
+        able = servers_of(deployment, front.main, kind, front.release)
         open_ = doubts(deployment, snapshot, front, haproxies, kind) if kind in asked.lost else ()
         troubles = [
             trouble

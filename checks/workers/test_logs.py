@@ -138,6 +138,8 @@ def _beneath(row: KnownBad, deployment: Deployment) -> Iterable[str]:
         return (SENDING,)
     if row.follows is Follows.CALLS:
         return tuple(each.id for each in deployment.calls.jwt_services)
+    if row.follows is Follows.STORE:
+        return tuple(each.id for each in deployment.stores)
     return ()
 
 

@@ -1,4 +1,4 @@
-"""Kubernetes, etcd, CoreDNS and the operator from one Go module, LiveKit from another, with one cache."""
+"""Kubernetes, etcd, CoreDNS and the operator from one Go module, LiveKit and MinIO from one each, with one cache."""
 
 import re
 import shutil
@@ -13,6 +13,8 @@ from lab.setup.runner import Work
 MODULE = CHECKOUT / "lab/node/go"
 LIVEKIT_MODULE = CHECKOUT / "lab/node/livekit"
 LIVEKIT = "livekit-server"
+MINIO_MODULE = CHECKOUT / "lab/node/minio"
+MINIO = "minio"
 VERSION = "v1.34.4"
 _KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 # Package, the name that Go gives to the program, the name that it has here.
@@ -45,12 +47,12 @@ def environment(home: Home) -> dict[str, str]:
 
 
 def on_path() -> str | None:
-    """The machine's own Go, if it is new enough for both modules."""
+    """The machine's own Go, if it is new enough for all modules."""
     program = shutil.which("go")
     if program is None:
         return None
     told = subprocess.run([program, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/")
-    files = [(module / "go.mod").read_text() for module in (MODULE, LIVEKIT_MODULE)]
+    files = [(module / "go.mod").read_text() for module in (MODULE, LIVEKIT_MODULE, MINIO_MODULE)]
     asked = [_numbers(version) for text in files for version in re.findall(r"^go (\S+)$", text, re.M)]
     return program if _numbers(told.stdout) >= max(asked) else None
 
@@ -102,15 +104,24 @@ def build(work: Work) -> None:
 
 
 def livekit(work: Work) -> None:
-    """LiveKit, its modules included, on one core: Kubernetes is built beside it and takes longer. Raises LabError."""
+    """LiveKit, its modules included. Raises LabError."""
+    _alone(work, LIVEKIT_MODULE, "github.com/livekit/livekit-server/cmd/server", LIVEKIT)
+
+
+def minio(work: Work) -> None:
+    """MinIO, its modules included. Raises LabError."""
+    _alone(work, MINIO_MODULE, "github.com/minio/minio", MINIO)
+
+
+def _alone(work: Work, module: Path, package: str, name: str) -> None:
+    """One program on one core: Kubernetes is built beside it and takes longer."""
     home = work.home
-    part = home.root / f"{LIVEKIT}.part"
+    part = home.root / f"{name}.part"
     given = {name: value for name, value in environment(home).items() if name != "GOGC"}
     command = [program(home), "build", "-p", "1", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags=-s -w"]
-    package = "github.com/livekit/livekit-server/cmd/server"
-    work.run(*command, "-o", part, package, environment=given, folder=LIVEKIT_MODULE)
+    work.run(*command, "-o", part, package, environment=given, folder=module)
     home.bin.mkdir(exist_ok=True)
-    part.replace(home.bin / LIVEKIT)
+    part.replace(home.bin / name)
 
 
 def module_folder(work: Work, module: str) -> Path:

@@ -1,4 +1,4 @@
-"""The image as a docker-archive with many names, and a lab state that has it imported."""
+"""The images as a docker-archive, one with many names and one with the older Synapse; a lab state that has them."""
 
 import hashlib
 import io
@@ -8,43 +8,39 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from lab.errors import LabError
+from lab.releases import NEWEST, OLDER, Release
 from lab.setup import rootfs
 from lab.setup.runner import Work
 
 TAGS = rootfs.IMAGE / "tags.txt"
 _ENVIRONMENT = (
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/lib/postgresql/15/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "PYTHONPATH=/opt/synapse",
     "LANG=C.UTF-8",
 )
 _PAUSE = ("/usr/bin/catatonit", "-P")  # so that it serves as the sandbox image too
 
 
 def archive(work: Work) -> None:
-    """image/image.tar: one layer of Debian and Synapse, one of Go programs. Raises LabError or OSError."""
+    """image/image.tar: one layer of Debian and Synapse, one of Go programs; over both, one of the older Synapse, in an
+    image of its own. Raises LabError or OSError."""
     home = work.home
     rootfs.compile_synapse(work, home)
     _put_programs(work)
-    layers = [
-        _layer(home.image / "debian", home.image / "debian.layer"),
-        _layer(home.image / "programs", home.image / "programs.layer"),
-    ]
+    below = [_layer(home.image / name, home.image / f"{name}.layer") for name in ("debian", "programs")]
+    older = _layer(home.image / "older", home.image / "older.layer")
     part = home.image / "image.tar.part"
-    config = {
-        "architecture": architecture(),
-        "os": "linux",
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for _, digest in layers]},
-        "config": {"Env": _ENVIRONMENT, "Cmd": _PAUSE},
-    }
-    data = json.dumps(config).encode()
-    name = f"{hashlib.sha256(data).hexdigest()}.json"
-    paths = [path for path, _ in layers]
-    manifest = [{"Config": name, "RepoTags": TAGS.read_text().split(), "Layers": [path.name for path in paths]}]
+    images = [
+        _image(NEWEST, TAGS.read_text().split(), below),  # the first is the one that others build on
+        _image(OLDER, [OLDER.image], [*below, older]),
+    ]
+    paths = [path for path, _ in (*below, older)]
     with tarfile.open(part, "w") as tar:
-        _add(tar, "manifest.json", json.dumps(manifest).encode())
-        _add(tar, name, data)
+        _add(tar, "manifest.json", json.dumps([manifest for manifest, _ in images]).encode())
+        for manifest, config in images:
+            _add(tar, manifest["Config"], config)
         for path in paths:
             tar.add(path, path.name)
     for path in paths:
@@ -53,7 +49,7 @@ def archive(work: Work) -> None:
 
 
 def base(work: Work) -> None:
-    """base/: the state of a lab in which only the image was imported, by a containerd of its own. Raises LabError."""
+    """base/: the state of a lab in which only the images were imported, by a containerd of its own. Raises LabError."""
     home = work.home
     part = home.root / "base.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -81,13 +77,28 @@ def architecture() -> str:
         raise LabError(f"a lab runs on x86_64 and aarch64, not on {platform.machine()}") from None
 
 
+def _image(release: Release, tags: list[str], layers: list[tuple[Path, str]]) -> tuple[dict[str, Any], bytes]:
+    """Its entry in the archive's manifest, and its configuration: Python finds this release of Synapse."""
+    config = {
+        "architecture": architecture(),
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for _, digest in layers]},
+        "config": {"Env": [*_ENVIRONMENT, f"PYTHONPATH=/{release.folder}"], "Cmd": _PAUSE},
+    }
+    data = json.dumps(config).encode()
+    name = f"{hashlib.sha256(data).hexdigest()}.json"
+    return {"Config": name, "RepoTags": tags, "Layers": [path.name for path, _ in layers]}, data
+
+
 def _put_programs(work: Work) -> None:
-    """CoreDNS, LiveKit, and the operator, each where its own image has it."""
+    """CoreDNS, LiveKit, MinIO, and the operator, each where its own image has it."""
     root = work.home.image / "programs"
     shutil.rmtree(root, ignore_errors=True)
     (root / "operator").mkdir(parents=True)
     for name in ("coredns", "livekit-server"):
         shutil.copy(work.home.bin / name, root / name)
+    (root / "usr/bin").mkdir(parents=True)
+    shutil.copy(work.home.bin / "minio", root / "usr/bin/minio")
     shutil.copy(work.home.bin / "cnpg-manager", root / "manager")
     for name in ("manager", f"manager_{architecture()}"):
         (root / "operator" / name).hardlink_to(root / "manager")

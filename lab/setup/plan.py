@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lab.homes import Home
+from lab.releases import NEWEST, OLDER
 from lab.setup import apt, golang, image, operator_step, python, rootfs
 from lab.setup.runner import Step
 
@@ -62,6 +63,16 @@ def steps(home: Home) -> list[Step]:
             ("go",),
             150,
         ),
+        # After LiveKit: a third compiler beside the other two would only take turns with them.
+        Step(
+            "minio",
+            "MinIO",
+            golang.minio,
+            _content(golang.MINIO_MODULE / "go.mod", golang.MINIO_MODULE / "go.sum"),
+            (home.bin / golang.MINIO,),
+            ("livekit",),
+            200,
+        ),
         Step(
             "debian",
             "Debian for the image",
@@ -75,8 +86,17 @@ def steps(home: Home) -> list[Step]:
             "synapse",
             "Synapse for the image",
             rootfs.synapse,
-            _content(rootfs.SYNAPSE),
+            _content(NEWEST.locked),
             (home.image / "synapse",),
+            ("venv",),
+            30,
+        ),
+        Step(
+            "older-synapse",
+            f"Synapse {OLDER.series} for the image",
+            rootfs.older_synapse,
+            _content(OLDER.locked),
+            (home.image / "older-synapse",),
             ("venv",),
             30,
         ),
@@ -86,8 +106,8 @@ def steps(home: Home) -> list[Step]:
             image.archive,
             _content(image.TAGS, _HERE / "image.py"),
             (home.image / "image.tar",),
-            ("programs", "livekit", "debian", "synapse"),
-            40,
+            ("programs", "livekit", "minio", "debian", "synapse", "older-synapse"),
+            50,
         ),
         Step("base", "image imported", image.base, "", (home.base,), ("image",), 15),
         Step(

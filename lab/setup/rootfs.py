@@ -4,12 +4,12 @@ import shutil
 from pathlib import Path
 
 from lab.homes import CHECKOUT, Home
+from lab.releases import NEWEST, OLDER, Release
 from lab.setup import apt, python
 from lab.setup.runner import Work
 
 IMAGE = CHECKOUT / "lab/image"
 PACKAGES = IMAGE / "packages.txt"
-SYNAPSE = IMAGE / "requirements.txt"
 _UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt/archives", "var/lib/apt/lists")
 
 
@@ -40,21 +40,40 @@ def debian(work: Work) -> None:
 
 
 def synapse(work: Work) -> None:
-    """Synapse and what it imports into image/synapse, compiled by the image's own Python. Raises LabError."""
-    root, part = work.home.image / "synapse", work.home.image / "synapse.part"
+    """The newest Synapse and what it imports into image/synapse. Raises LabError."""
+    _download(work, NEWEST, "synapse")
+
+
+def older_synapse(work: Work) -> None:
+    """The same of the older release, into image/older-synapse. Raises LabError."""
+    _download(work, OLDER, "older-synapse")
+
+
+def compile_synapse(work: Work, home: Home) -> None:
+    """Without .pyc files each of 15 processes would compile Synapse anew. The older one ends up beside Debian, in
+    image/older: it is a layer of its own. Raises LabError."""
+    debian_root, older = home.image / "debian", home.image / "older"
+    _compiled(work, home.image / "synapse", debian_root, NEWEST)
+    _compiled(work, home.image / "older-synapse", debian_root, OLDER)
+    shutil.rmtree(older, ignore_errors=True)
+    (older / OLDER.folder).parent.mkdir(parents=True)
+    (debian_root / OLDER.folder).rename(older / OLDER.folder)
+
+
+def _download(work: Work, release: Release, name: str) -> None:
+    root, part = work.home.image / name, work.home.image / f"{name}.part"
     shutil.rmtree(part, ignore_errors=True)
-    python.download_for_image(work, SYNAPSE, part / "opt/synapse")
+    python.download_for_image(work, release.locked, part / release.folder)
     shutil.rmtree(root, ignore_errors=True)
     part.rename(root)
 
 
-def compile_synapse(work: Work, home: Home) -> None:
-    """Without .pyc files each of 15 processes would compile Synapse anew. Raises LabError."""
-    debian_root, own = home.image / "debian", home.image / "synapse/opt/synapse"
-    inside = debian_root / "opt/synapse"
+def _compiled(work: Work, downloaded: Path, debian_root: Path, release: Release) -> None:
+    """Where the image has it, by the image's own Python."""
+    inside = debian_root / release.folder
     shutil.rmtree(inside, ignore_errors=True)
-    shutil.copytree(own, inside, symlinks=True, copy_function=_link)
-    _compile(work, debian_root, "/opt/synapse")
+    shutil.copytree(downloaded / release.folder, inside, symlinks=True, copy_function=_link)
+    _compile(work, debian_root, f"/{release.folder}")
 
 
 def _borrow(root: Path, sources: list[str]) -> None:

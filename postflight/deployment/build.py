@@ -9,7 +9,7 @@ from postflight.cluster.files import Files, Wanted
 from postflight.cluster.kinds import POD
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment import calls, clients, databases, li, proxies, redis, synapse
+from postflight.deployment import calls, clients, databases, li, proxies, redis, storage, synapse
 from postflight.deployment.call_parts import Calls, Proxy
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import (
@@ -25,6 +25,7 @@ from postflight.deployment.parts import (
 )
 from postflight.deployment.places import Place, passing, places
 from postflight.deployment.pods import read_pod, read_workloads
+from postflight.deployment.store_parts import Keys
 from postflight.settings import Settings
 
 
@@ -35,6 +36,7 @@ class Survey:
     snapshot: Snapshot
     secrets: SecretStore
     workloads: tuple[Workload, ...]
+    places: tuple[Place, ...]
     synapse: tuple[synapse.Found, ...]
     clients: tuple[Place, ...]
     redis: tuple[redis.Found, ...]
@@ -59,6 +61,7 @@ def survey(snapshot: Snapshot, secrets: SecretStore, settings: Settings) -> Surv
         snapshot,
         secrets,
         workloads,
+        everywhere,
         synapse.find(everywhere, settings.names.synapse.workloads),
         clients.find((*everywhere, *passing(snapshot, secrets, everywhere))),
         redis.find(everywhere, settings.names.redis.workloads),
@@ -74,10 +77,12 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     read: list[SynapseProcess] = []
     uses: list[DatabaseUse] = []
     passwords: dict[str, redis.Password] = {}
+    keys: dict[str, Keys] = {}
     for found in surveyed.synapse:
         process = synapse.read_process(found, files)
         read.append(process)
         passwords[process.id] = redis.password_of(found.spec, found.container, process.config)
+        keys[process.id] = storage.keys_of(found.spec, found.container, process.config)
         uses += databases.uses_of_synapse(found, process, secrets)
     unclear: dict[tuple[str, str, str], Unclear] = {}
     for client in sorted(surveyed.clients, key=lambda each: not each.lasts):
@@ -97,6 +102,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     groups = redis.find_groups(surveyed.redis, files, settings.names.redis)
     endpoints = redis.find_endpoints(snapshot, pods, processes, groups, passwords)
     doors = proxies.read_proxies(surveyed.proxies, files, snapshot, pods)
+    stores = storage.find_stores(snapshot, pods, processes, keys, surveyed.places)
     calling = calls.read_calls(surveyed.calls, files, secrets, processes, doors)
     return Deployment(
         namespaces=snapshot.namespaces,
@@ -112,6 +118,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
                 *_edges(surveyed.workloads, processes, uses, postgres, groups, endpoints),
                 *_edges_of_li(intercept),
                 *_call_edges(calling, doors, processes, endpoints),
+                *storage.edges(stores),
             )
         ),
         unclear=tuple(unclear.values()),
@@ -119,6 +126,8 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         li=intercept,
         proxies=doors,
         calls=calling,
+        federates=settings.federation,
+        stores=stores,
     )
 
 

@@ -59,9 +59,7 @@ class Federation:
         return tuple(
             each
             for each in self.processes
-            if each.app == LEGACY_APP
-            or SENDER.search(f"{each.instance} {each.workload_name}")
-            or (each.instance != MASTER and self._takes_part(each))
+            if meant_to_send(each) or (each.instance != MASTER and self._takes_part(each))
         )
 
     def _takes_part(self, process: SynapseProcess) -> bool:
@@ -93,16 +91,6 @@ def covering(lists: Iterable[Sequence[str]], names: Iterable[str]) -> tuple[str,
             wanted |= met
             chosen.append(name)
     return tuple(chosen)
-
-
-def closed(deployment: Deployment) -> str:
-    """Why nothing federates here by choice, "" where federation is on."""
-    mains = [each for each in deployment.synapse if each.is_main and each.side is Side.MAIN and each.config is not None]
-    for main in mains:
-        allowed = (main.config or {}).get("federation_domain_whitelist")
-        if isinstance(allowed, list) and not allowed:
-            return f"federation is off: federation_domain_whitelist of {main.workload_name} is empty"
-    return ""
 
 
 def nobody(name: str, federation: Federation) -> tuple[str, str]:
@@ -148,6 +136,11 @@ def _of(federation: Federation, identity: str) -> SynapseProcess:
 def is_sender(process: SynapseProcess) -> bool:
     """Whether a process takes itself to be one that sends to other homeservers."""
     return process.instance in senders_by(process)
+
+
+def meant_to_send(process: SynapseProcess) -> bool:
+    """Whether a process is there for sending, by its app, its name or its workload's name."""
+    return process.app == LEGACY_APP or bool(SENDER.search(f"{process.instance} {process.workload_name}"))
 
 
 def senders_by(process: SynapseProcess) -> tuple[str, ...]:

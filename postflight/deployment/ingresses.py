@@ -76,6 +76,14 @@ def route(snapshot: Snapshot, pods: Mapping[str, Pod], host: str, path: str, *, 
     )
 
 
+def annotation(snapshot: Snapshot, found: Route, ending: str) -> str | None:
+    """What the annotations of a path's Ingress say under a name of this ending; None where they say nothing."""
+    _, namespace, name = found.id.split("/")
+    ingress = snapshot.get(INGRESS, namespace, name)
+    notes: Mapping[str, str] = (ingress["metadata"].get("annotations") if ingress else None) or {}
+    return next((str(value) for key, value in notes.items() if key.endswith(f"/{ending}")), None)
+
+
 def _rules(snapshot: Snapshot) -> Iterator[tuple[Object, Mapping[str, Any]]]:
     for ingress in snapshot.all(INGRESS):
         yield from ((ingress, rule) for rule in ingress["spec"].get("rules") or ())

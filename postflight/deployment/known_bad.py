@@ -22,6 +22,7 @@ class Follows(Enum):
     PROCESS = "the process, or what it depends on: its database, Redis, main"
     SENDING = "who sends to other homeservers"
     CALLS = "how a call asks who a user is"
+    STORE = "the object store, or what Synapse knows of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,7 @@ TABLE: tuple[KnownBad, ...] = (
         "the provider is not reached, refuses the key, or lacks the bucket: media are kept on the pod's own disk only",
         "correct endpoint, bucket and keys in media_storage_providers; then upload what is missing (s3_media_upload)",
         "matrix-org/synapse-s3-storage-provider#126",
+        follows=Follows.STORE,
         least=Level.ERROR,
     ),
     _row(

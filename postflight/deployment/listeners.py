@@ -39,7 +39,21 @@ def resources_of(process: SynapseProcess) -> frozenset[str]:
     return frozenset(name for each in listeners if isinstance(each, dict) for name in _resources(each))
 
 
+def public_doors(process: SynapseProcess) -> tuple[tuple[int, bool], ...]:
+    """The ports of :func:`public_ports`, each with whether it speaks TLS."""
+    return tuple(
+        (int(each["port"]), bool(each.get("tls"))) for each in _listeners(process) if PUBLIC & set(_resources(each))
+    )
+
+
 def public_ports(process: SynapseProcess) -> frozenset[int]:
     """The ports, with TLS or without, on which users or other servers may ask a process; none where its listeners
     are not known."""
-    return frozenset(int(each["port"]) for each in _listeners(process) if PUBLIC & set(_resources(each)))
+    return frozenset(port for port, _ in public_doors(process))
+
+
+def hides_clients(process: SynapseProcess) -> bool:
+    """Whether a process takes whoever connects for the client, whatever a proxy says of it (``x_forwarded`` is off by
+    default: synapse/config/server.py, 1.163)."""
+    own = [each for each in _listeners(process) if each.get("type", "http") == "http"]
+    return any(PUBLIC & set(_resources(each)) and not each.get("x_forwarded") for each in own)

@@ -29,7 +29,7 @@ LOGGER = re.compile(r"\b(?:synapse|twisted)(?:\.\w+)*\b")
 PRINTED, MOMENT = "twisted", timedelta(seconds=1)
 TRACEBACK = "Traceback (most recent call last):"
 LINKS = ("During handling of the above exception", "The above exception was the direct cause")
-#: The end of an access line: "METHOD path protocol" "user agent" [events] (synapse/http/site.py, 1.163).
+#: The end of an access line: "METHOD path protocol" "user agent" [events] (synapse/http/site.py, 1.119 and 1.163).
 AGENT = re.compile(r'Processed request: .*" "(?P<agent>[^"]*)" \[')
 
 

@@ -19,12 +19,14 @@ from postflight.deployment.parts import (
     Unclear,
     Workload,
 )
+from postflight.deployment.store_parts import ObjectStore
 from postflight.secrets import Secret
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """All of it. ``depends`` maps a part to the parts that it cannot work without."""
+    """All of it. ``depends`` maps a part to the parts that it cannot work without. ``federates`` is what the settings say
+    of federation, None where they say nothing (:func:`postflight.deployment.federating.choice_of`)."""
 
     namespaces: tuple[str, ...]
     workloads: tuple[Workload, ...]
@@ -40,6 +42,8 @@ class Deployment:
     unclear: tuple[Unclear, ...] = ()
     proxies: tuple[Proxy, ...] = ()
     calls: Calls = field(default_factory=Calls)
+    federates: bool | None = None
+    stores: tuple[ObjectStore, ...] = ()
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""
@@ -53,6 +57,9 @@ class Deployment:
         for address in self.redis_endpoints:
             if address.password:
                 yield address.password, f"the password for {address.endpoint.host}"
+        for store in self.stores:
+            for secret in filter(None, (store.keys.secret, store.keys.token)):
+                yield secret, f"the secret key for bucket {store.bucket}"
 
     def beyond(self) -> Iterator[tuple[str, Endpoint]]:
         """The addresses within the cluster whose namespace is not looked at, each with the kind of part

@@ -3,7 +3,9 @@
 Source: Synapse, docs/workers.md, "Available worker applications" (read at 1.157.1), each class by the section that it
 stands in. What it leaves open is from the code of 1.119.0 and 1.163.2: which servlets a worker registers
 (rest/__init__.py, rest/admin/__init__.py, app/generic_worker.py), which of them fail away from their stream's writer
-(rest/client/room.py, rest/client/push_rule.py, storage/databases/main/deviceinbox.py), and the name of each.
+(rest/client/room.py, rest/client/push_rule.py, storage/databases/main/deviceinbox.py and receipts.py: of receipts the
+document of 1.136 and later says that any worker takes them, which the code of 1.163 does not), and the name of each.
+Every class was asked of a main, a generic and a media process of 1.119.0.
 No request changes anything. None has a token, so those that need one are refused at the servlet's first line, before any
 rate limit; the others only read.
 """
@@ -13,12 +15,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from postflight.deployment.federating import choice_of
 from postflight.deployment.listeners import resources_of
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side, SynapseProcess
 from postflight.deployment.writers import lists_of
 
 MEDIA_APP = "synapse.app.media_repository"
+#: The first two numbers of a version.
+Release = tuple[int, int]
 
 
 class Asker(StrEnum):
@@ -34,7 +39,8 @@ class RequestClass:
 
     ``servlet`` is the name that the process which answers counts it by. A process serves it that has one of
     ``resources`` in a listener; ``main_only``: and is main; ``stream``: and writes that stream; ``media``: and has the
-    media repository. ``relieves``: workers are made to take it off main. ``closable``: a proxy may well refuse it.
+    media repository. Before the release ``workers_since`` only main does. ``relieves``: workers are made to take it
+    off main. ``closable``: a proxy may well refuse it.
     """
 
     name: str
@@ -50,6 +56,7 @@ class RequestClass:
     media: bool = False
     relieves: bool = False
     closable: bool = False
+    workers_since: Release = (0, 0)
 
     @property
     def has_body(self) -> bool:
@@ -60,6 +67,7 @@ _CLIENT = "/_matrix/client/v3"
 _ROOM = f"{_CLIENT}/rooms/!postflight"
 _FEDERATION = "/_matrix/federation/v1"
 _LOGIN = "login"
+_USERINFO = "OpenID userinfo"
 _FROM_SERVERS = ("federation",)
 _STREAMS = "Stream writers: "
 _NOT_LISTED = "not listed: main only"
@@ -113,6 +121,7 @@ CLASSES: tuple[RequestClass, ...] = (
         "POST",
         f"{_ROOM}/receipt/m.read/$postflight",
         "ReceiptRestServlet",
+        stream="receipts",
     ),
     RequestClass(
         "typing",
@@ -173,6 +182,7 @@ CLASSES: tuple[RequestClass, ...] = (
         "/_synapse/admin/v1/rooms/!postflight",
         "RoomRestServlet",
         closable=True,
+        workers_since=(1, 130),
     ),
     RequestClass(
         "user admin",
@@ -222,7 +232,7 @@ CLASSES: tuple[RequestClass, ...] = (
         media=True,
     ),
     RequestClass(
-        "OpenID userinfo",
+        _USERINFO,
         _NOT_LISTED,
         "GET",
         f"{_FEDERATION}/openid/userinfo",
@@ -244,29 +254,43 @@ CLASSES: tuple[RequestClass, ...] = (
 )
 
 
-def can_serve(process: SynapseProcess, kind: RequestClass) -> bool:
-    """Whether a process can serve a class, by its listeners and its own configuration; False where that is not known."""
+def can_serve(process: SynapseProcess, kind: RequestClass, release: Release | None = None) -> bool:
+    """Whether a process can serve a class, by its listeners and its own configuration; False where that is not known.
+    Where its ``release`` is not known it is taken for a new one."""
     held = resources_of(process)
     if process.is_main and "client" in held:
         # Main's client resource brings the media repository along (app/homeserver.py).
         held |= {"media"}
-    if kind.main_only and not process.is_main:
+    main_only = kind.main_only or (release is not None and release < kind.workers_since)
+    if main_only and not process.is_main:
         return False
     if kind.stream and process.instance not in lists_of(process.config or {}).get(kind.stream, ()):
         return False
     return bool(held & set(kind.resources)) and (not kind.media or _has_media(process))
 
 
-def servers_of(deployment: Deployment, main: SynapseProcess, kind: RequestClass) -> tuple[SynapseProcess, ...]:
-    """The processes of main's homeserver that can serve a class."""
+def servers_of(
+    deployment: Deployment, main: SynapseProcess, kind: RequestClass, release: Release | None = None
+) -> tuple[SynapseProcess, ...]:
+    """The processes of main's homeserver that can serve a class, as of a release."""
     mine = [each for each in deployment.synapse if each.side is Side.MAIN and each.serves_with(main)]
-    return tuple(each for each in mine if can_serve(each, kind))
+    return tuple(each for each in mine if can_serve(each, kind, release))
 
 
 def classes_of(deployment: Deployment, main: SynapseProcess) -> tuple[RequestClass, ...]:
-    """The classes that some process of main's homeserver can serve; no login where another service has it."""
+    """The classes that some process of main's homeserver can serve; no login where another service has it, and of other
+    servers' requests, where federation is off, none but the one that calls need."""
     found = [kind for kind in CLASSES if servers_of(deployment, main, kind)]
-    return tuple(kind for kind in found if kind.name != _LOGIN or not _delegates(main))
+    if not choice_of(deployment).on:
+        found = [
+            kind for kind in found if kind.asker is Asker.CLIENT or (kind.name == _USERINFO and _calls(deployment))
+        ]
+    return tuple(kind for kind in found if kind.name != _LOGIN or not delegates(main))
+
+
+def _calls(deployment: Deployment) -> bool:
+    """Whether a service for calls asks whose a token is."""
+    return bool(deployment.calls.jwt_services)
 
 
 def _has_media(process: SynapseProcess) -> bool:
@@ -274,7 +298,7 @@ def _has_media(process: SynapseProcess) -> bool:
     return process.app == MEDIA_APP or (process.config or {}).get("enable_media_repo", True) is not False
 
 
-def _delegates(main: SynapseProcess) -> bool:
+def delegates(main: SynapseProcess) -> bool:
     """Whether Matrix Authentication Service has the logins (synapse/config/mas.py, experimental.py)."""
     config = main.config or {}
     places = (config.get("matrix_authentication_service"), (config.get("experimental_features") or {}).get("msc3861"))

@@ -13,6 +13,7 @@ from postflight.cluster.probe_pod import CONTAINER, NoProbePod, ProbePod, remove
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.canary import LABELS, Prepared, preparation
+from postflight.deployment.federating import choice_of
 from postflight.deployment.federation import covering, federation_of
 from postflight.deployment.model import Deployment
 from postflight.limits import Limit
@@ -60,6 +61,9 @@ def canary_homeserver(
     main = main_of(deployment)
     if main is None or main.config is None:
         raise Unseen("no main process of Synapse is known with its configuration")
+    choice = choice_of(deployment)
+    if not (choice.on and choice.found):
+        return NotPrepared(f"federation is off: {choice.why if not choice.found else choice.reason}")
     plan, missing = preparation(snapshot, secrets, settings.canary, main.namespace)
     if plan is None:
         return NotPrepared(missing)

@@ -1,7 +1,8 @@
 """The one fixed user by whom a canary run acts, and its rooms.
 
 Not an admin. Its password is derived from the registration secret, so that it is the same in every run and
-stored nowhere. The rooms are kept from run to run: Synapse limits the rooms that a user makes (1.163: 0.016 a
+stored nowhere. Where nobody is registered so (registration is off, or Matrix Authentication Service has the accounts) the
+settings give an account: its name and password, or a token, which is used as it is and never logged out. The rooms are kept from run to run: Synapse limits the rooms that a user makes (1.163: 0.016 a
 second, ten at once), and a room that stays is less than one that every run leaves. Which they are stands in the user's
 account data; a room whose run ended before it was written there is found again by its alias, or by its mark among the
 rooms that the user is in.
@@ -14,13 +15,15 @@ import hashlib
 import hmac
 import random
 import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
+from postflight.account import Account
 from postflight.cluster.access import Access
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
+from postflight.deployment.request_classes import delegates
 from postflight.limits import Limit
 from postflight.probes.doors import main_of
 from postflight.probes.matrix import FORBIDDEN, LIMITED, Matrix, MatrixError, matrix
@@ -45,6 +48,8 @@ REGISTER = "/_synapse/admin/v1/register"
 CLIENT = "/_matrix/client/v3"
 UNKNOWN_TOKEN = "M_UNKNOWN_TOKEN"
 NO_PASSWORD = Secret("")
+#: What helps where no account can be registered (docs/settings.md).
+GIVE = "name a token, or a user with its password, in the settings: probe_user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,27 @@ class Hindered:
 
 @dataclass(frozen=True, slots=True)
 class ProbeUser:
-    """Logged in for this run. ``home`` is the process that it logged in at; ``password`` opens a second session."""
+    """Logged in for this run, as ``name``. ``home`` is the process that it logged in at, ``since`` when that
+    began (monotonic); ``password`` opens a second session. Without one its token was given: no session is made or
+    ended, and ``since`` is when it was asked whose it is."""
 
     user_id: str
     token: Secret
     home: SynapseProcess
     password: Secret = NO_PASSWORD
+    name: str = LOCALPART
+    since: float = field(default_factory=time.monotonic, compare=False)
+
+    @property
+    def by_token(self) -> bool:
+        """Whether its session was given, and is somebody else's."""
+        return not self.password
+
+    @property
+    def alias(self) -> str:
+        """Of its first room, without the server's name: each user's own."""
+        local = self.user_id.removeprefix("@").partition(":")[0]
+        return ALIAS if local == LOCALPART else f"{ALIAS}-{local}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,33 +97,84 @@ class ProbeRoom:
 
 @probe(limit=Limit.CANARY_USER, safety=Safety.CANARY, reaches=True)
 def canary_user(
-    deployment: Deployment, access: Access, traces: Traces, redactor: Redactor, turn: Turn
+    deployment: Deployment, access: Access, traces: Traces, redactor: Redactor, account: Account, turn: Turn
 ) -> ProbeUser | Hindered:
-    """Log the probe user in at main; register it by the shared secret where it does not exist."""
+    """Log the probe user in at main: the account that the settings give, else one registered by the shared secret."""
     main = main_of(deployment)
     if main is None or main.config is None:
         return Hindered("no main process of Synapse is known with its configuration", main.id if main else "")
-    secret = str(main.config.get("registration_shared_secret") or "")
-    if not secret:
-        problem = f"the probe user cannot be had: no registration_shared_secret of {main.workload_name} is known"
-        return Hindered(problem, main.id)
-    password = base64.urlsafe_b64encode(_hmac(secret, f"{LOCALPART}:{main.server_name}", "sha256")).decode().rstrip("=")
-    redactor.register(password, "the probe user's password")
+    since = time.monotonic()
     try:
         with matrix(access, main) as homeserver:
-            answer = _log_in(homeserver, password)
-            if answer is None:
-                _register(homeserver, secret, password)
-                answer = _log_in(homeserver, password)
+            if account.token:
+                found = _by_token(homeserver, main, account.token)
+            elif account.user:
+                found = _by_password(homeserver, main, account)
+            else:
+                found = _registered(homeserver, main, redactor)
     except MatrixError as error:
         return Hindered(str(error), main.id)
+    if isinstance(found, Hindered):
+        return found
+    user = replace(found, since=since)
+    if not user.by_token:
+        redactor.register(user.token, "the probe user's token")
+        traces.will_make(f"a session of {user.user_id}", lambda: log_out(access, main, user.token))
+    return user
+
+
+def _by_token(homeserver: Matrix, main: SynapseProcess, token: Secret) -> ProbeUser | Hindered:
+    """Whose a given token is. It is its owner's session: nothing is made, and nothing is to be ended. Raises
+    MatrixError."""
+    try:
+        said = homeserver.request("GET", f"{CLIENT}/account/whoami", token=token)
+    except MatrixError as error:
+        if error.errcode == UNKNOWN_TOKEN:
+            problem = f"{main.workload_name} does not know the given token (settings: probe_user): has it ended?"
+            return Hindered(problem, main.id)
+        raise
+    user_id = str(said.get("user_id") or "")
+    if not user_id or said.get("is_guest"):
+        return Hindered(f"the given token (settings: probe_user) is no user's of {main.workload_name}", main.id)
+    return ProbeUser(user_id, token, main, name=user_id)
+
+
+def _by_password(homeserver: Matrix, main: SynapseProcess, account: Account) -> ProbeUser | Hindered:
+    """One try, as a second one would have the same password. Raises MatrixError."""
+    if delegates(main):
+        line = "Matrix Authentication Service has the logins, and a password opens no session at Synapse"
+        return Hindered(f"{line}: name a token in the settings (probe_user: token_file)", main.id)
+    answer = _log_in(homeserver, account.password.reveal(), account.user)
+    if answer is None:
+        line = f"{main.workload_name} does not let the given user {account.user} in (settings: probe_user): 403"
+        return Hindered(line, main.id)
+    return _logged_in(answer, main, account.password, account.user)
+
+
+def _registered(homeserver: Matrix, main: SynapseProcess, redactor: Redactor) -> ProbeUser | Hindered:
+    """Registered where it does not exist. Raises MatrixError."""
+    config = main.config or {}
+    secret = str(config.get("registration_shared_secret") or "")
+    if delegates(main) or not secret:
+        why = "Matrix Authentication Service has the accounts, and no token is given"
+        if not delegates(main):
+            why = f"no registration_shared_secret of {main.workload_name} is known, and no account is given"
+        return Hindered(f"the probe user cannot be had: {why} ({GIVE})", main.id)
+    password = base64.urlsafe_b64encode(_hmac(secret, f"{LOCALPART}:{main.server_name}", "sha256")).decode().rstrip("=")
+    redactor.register(password, "the probe user's password")
+    answer = _log_in(homeserver, password)
+    if answer is None:
+        _register(homeserver, secret, password)
+        answer = _log_in(homeserver, password)
     if answer is None:
         return Hindered(f"{main.workload_name} does not let the probe user in that was just registered", main.id)
-    token = Secret(str(answer["access_token"]))
-    redactor.register(token, "the probe user's token")
-    user = ProbeUser(str(answer["user_id"]), token, main, Secret(password))
-    traces.will_make(f"a session of {user.user_id}", lambda: log_out(access, main, token))
-    return user
+    return _logged_in(answer, main, Secret(password))
+
+
+def _logged_in(
+    answer: Mapping[str, object], main: SynapseProcess, password: Secret, name: str = LOCALPART
+) -> ProbeUser:
+    return ProbeUser(str(answer["user_id"]), Secret(str(answer["access_token"])), main, password, name)
 
 
 @probe(limit=Limit.CANARY_USER, safety=Safety.CANARY, reaches=True)
@@ -118,7 +189,7 @@ def canary_room(access: Access, canary_user: ProbeUser | Hindered) -> ProbeRoom 
         "room_version": ROOM_VERSION,
         "name": LOCALPART,
         # By it the room is found again where the answer, or the run, was lost before anyone wrote down its id.
-        "room_alias_name": ALIAS,
+        "room_alias_name": user.alias,
     }
     try:
         with matrix(access, user.home) as homeserver:
@@ -144,11 +215,11 @@ def send(homeserver: Matrix, room: ProbeRoom, nonce: str, limit: float = Limit.R
     return str(homeserver.request("PUT", where, body, token=room.user.token, limit=limit)["event_id"])
 
 
-def login_of(password: str, device: str) -> dict[str, object]:
+def login_of(password: str, device: str, user: str = LOCALPART) -> dict[str, object]:
     """What the probe user says to log in: a session of a device of that name, which a later one replaces."""
     return {
         "type": "m.login.password",
-        "identifier": {"type": "m.id.user", "user": LOCALPART},
+        "identifier": {"type": "m.id.user", "user": user},
         "password": password,
         "device_id": device,
         "initial_device_display_name": LOCALPART,
@@ -205,7 +276,7 @@ def _marked(homeserver: Matrix, user: ProbeUser, rooms: Collection[str]) -> Iter
 
 def _by_alias(homeserver: Matrix, user: ProbeUser, joined: Collection[str]) -> str:
     """Its room, by the alias; "" where there is none, or one of somebody else's."""
-    alias = quote(f"#{ALIAS}:{user.home.server_name}")
+    alias = quote(f"#{user.alias}:{user.home.server_name}")
     try:
         room = str(homeserver.request("GET", f"{CLIENT}/directory/room/{alias}", token=user.token)["room_id"])
     except MatrixError as error:
@@ -220,9 +291,9 @@ def _joined(homeserver: Matrix, user: ProbeUser) -> frozenset[str]:
     return frozenset(rooms)
 
 
-def _log_in(homeserver: Matrix, password: str) -> dict[str, object] | None:
-    """None where there is no such user yet."""
-    asked = login_of(password, DEVICE)
+def _log_in(homeserver: Matrix, password: str, user: str = LOCALPART) -> dict[str, object] | None:
+    """None where there is no such user yet, or it has another password."""
+    asked = login_of(password, DEVICE, user)
     try:
         return homeserver.request("POST", f"{CLIENT}/login", asked, limit=Limit.CANARY_USER - 2)
     except MatrixError as error:

@@ -1,7 +1,7 @@
-"""What a stranger gets who comes in by the front door: to register, the admin API, and federation where it is off.
+"""What a stranger gets who comes in by the front door: to register, and the admin API.
 
-Every request would change nothing if it were granted. Source: synapse/rest/client/register.py, synapse/rest/admin and
-synapse/federation/transport/server/_base.py, 1.163.
+Every request would change nothing if it were granted. Source: synapse/rest/client/register.py and synapse/rest/admin,
+1.163.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from typing import Any
 from postflight.cluster.access import Access
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
-from postflight.deployment.federation import closed
-from postflight.deployment.listeners import port_of
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Pod, Side, SynapseProcess
+from postflight.deployment.parts import Pod, SynapseProcess
 from postflight.limits import Limit
 from postflight.probes.doors import front_door, main_of, public_host
-from postflight.probes.http import Door, Said, ask
+from postflight.probes.http import Said, ask
 from postflight.probes.leads import Lead, lead
 from postflight.probes.probe import Safety, probe
-from postflight.secrets import Secret
 
 #: 403 where registration is off, whatever the name.
 AVAILABLE = "/_matrix/client/v3/register/available"
@@ -34,9 +31,6 @@ REGISTER = "/_matrix/client/v3/register"
 USERS = "/_synapse/admin/v2/users"
 #: A nonce for whoever knows the shared secret, worth a minute.
 NONCE = "/_synapse/admin/v1/register"
-#: Denied before anything else where no server is let in. The token is none of a server's, so no key is looked for.
-EVENT = "/_matrix/federation/v1/event/$postflight-nothing"
-NO_SERVER = Secret("postflight-no-server")
 Flows = tuple[tuple[str, ...], ...]
 
 
@@ -54,7 +48,7 @@ class Knock:
 @dataclass(frozen=True, slots=True)
 class ClosedDoors:
     """``flows`` are the ways to register, each the steps that it asks for; None where nobody was asked, or
-    ``register`` says what came instead. ``federation`` is one answer for each process, where federation is off."""
+    ``register`` says what came instead."""
 
     main: SynapseProcess
     available: Knock
@@ -62,23 +56,17 @@ class ClosedDoors:
     nonce: Knock
     register: Knock | None = None
     flows: Flows | None = None
-    federation: tuple[tuple[SynapseProcess, Said], ...] = ()
 
 
 @probe(limit=Limit.DOORS, reaches=True)
 def closed_doors(deployment: Deployment, snapshot: Snapshot, access: Access, safety: Safety) -> tuple[ClosedDoors, ...]:
-    """As a stranger at the front door, ask to register, and for what only admins or allowed servers get."""
+    """As a stranger at the front door, ask to register, and for what only admins get."""
     main = main_of(deployment)
     if main is None:
         return ()
 
     def knock(method: str, path: str, **given: Any) -> Callable[[], Knock]:
         return lambda: _knock(deployment, snapshot, access, main, method, path, **given)
-
-    servers = _servers(deployment) if closed(deployment) else []
-
-    def server(process: SynapseProcess, door: Door) -> Callable[[], tuple[SynapseProcess, Said]]:
-        return lambda: (process, ask(access, door, "GET", EVENT, token=NO_SERVER))
 
     knocks = [knock("GET", AVAILABLE, query=NOBODY), knock("GET", USERS), knock("GET", NONCE)]
     late = Knock("", Said(main.workload_name, problem="no answer in time"))
@@ -91,12 +79,7 @@ def closed_doors(deployment: Deployment, snapshot: Snapshot, access: Access, saf
         (asked,) = in_threads([knock("POST", REGISTER, body={})], Limit.DOORS / 3 - 1)
         register = late if isinstance(asked.exception(), TimeoutError) else asked.result()
         flows = _flows(register.said)
-    answers = in_threads([server(*each) for each in servers], Limit.DOORS / 3 - 1)
-    federation = tuple(
-        (process, late.said) if isinstance(each.exception(), TimeoutError) else each.result()
-        for (process, _), each in zip(servers, answers, strict=True)
-    )
-    return (ClosedDoors(main, available, users, nonce, register, flows, federation),)
+    return (ClosedDoors(main, available, users, nonce, register, flows),)
 
 
 def is_on(available: Said) -> bool:
@@ -133,13 +116,3 @@ def _flows(said: Said) -> Flows | None:
         return None
     stages = [each.get("stages") for each in listed if isinstance(each, Mapping)]
     return tuple(tuple(map(str, each)) for each in stages if isinstance(each, list))
-
-
-def _servers(deployment: Deployment) -> list[tuple[SynapseProcess, Door]]:
-    """The processes that other servers may reach."""
-    found: list[tuple[SynapseProcess, Door]] = []
-    for process in deployment.synapse:
-        port, pod = port_of(process, "federation"), process.pod
-        if process.side is Side.MAIN and port and pod and pod.ready:
-            found.append((process, Door(pod, port, host=process.server_name)))
-    return found

@@ -129,7 +129,7 @@ def _ask_worker(access: Access, process: SynapseProcess, snapshot: Snapshot, sec
     if answered != 200 or not isinstance(said.get("verify_keys"), dict):
         return replace(own, problem=f"{PATH} was answered with {answered}", version=version)
     keys = {name: str(each["key"]) for name, each in said["verify_keys"].items()}
-    return replace(own, keys=keys, signed=_signed_by(said, keys), version=version)
+    return replace(own, keys=keys, signed=signed_by(said, keys), version=version)
 
 
 def _get(connection: http.client.HTTPConnection, path: str) -> tuple[int, Mapping[str, Any]]:
@@ -143,7 +143,7 @@ def _get(connection: http.client.HTTPConnection, path: str) -> tuple[int, Mappin
     return response.status, said if isinstance(said, dict) else {}
 
 
-def _signed_by(said: Mapping[str, Any], keys: Mapping[str, str]) -> tuple[str, ...]:
+def signed_by(said: Mapping[str, Any], keys: Mapping[str, str]) -> tuple[str, ...]:
     """The published keys by which the document that publishes them is signed."""
     from signedjson.key import decode_verify_key_base64
     from signedjson.sign import SignatureVerifyException, verify_signed_json

@@ -1,7 +1,8 @@
 """A user's way through the front door: log in, write and read, plain and end-to-end encrypted, log out.
 
 A second session of the probe user takes it, and writes with the first one in a room that is kept from run to run. Each
-request is a step of its own; what follows from one that failed is not taken.
+request is a step of its own; what follows from one that failed is not taken. Where the probe user's token was given there
+is but that session: it writes and reads plain messages, and what makes a session, a device or its keys is left out.
 """
 
 from __future__ import annotations
@@ -33,18 +34,22 @@ DEVICE = "POSTFLIGHT-2"
 WELL_KNOWN = "/.well-known/matrix/client"
 VERSIONS = "/_matrix/client/versions"
 NOT_FOUND = "M_NOT_FOUND"
+#: What a given token is spared.
+WITHOUT = ("login", "encrypted messages", "logout")
 
 
 @dataclass(frozen=True, slots=True)
 class Journey:
     """The steps that were taken, by name in the order of their answers. ``told`` is the address that clients are told;
-    ``outside`` says why that is not where the steps were taken. ``seconds`` is how long all of it took."""
+    ``outside`` says why that is not where the steps were taken. ``seconds`` is how long all of it took; ``untaken`` are the
+    steps that a given token leaves out."""
 
     main: SynapseProcess
     steps: tuple[Step, ...]
     told: str = ""
     outside: str = ""
     seconds: float = 0.0
+    untaken: tuple[str, ...] = ()
 
 
 @probe(limit=Limit.JOURNEY, safety=Safety.CANARY, reaches=True)
@@ -69,12 +74,19 @@ def client_journey(
         told, outside = "", ""
         with suppress(Stopped):
             told, outside = _find(trail)
-            token = trail.token = _arrive(trail, user)
-            redactor.register(token, "the token of the probe user's second session")
-            traces.will_make(f"a second session of {user.user_id}", lambda: log_out(access, user.home, token))
-            Talk(trail, Device.of(user.user_id, DEVICE), user.token, room).write_and_read()
-            _leave(trail, user)
-    return Journey(user.home, tuple(trail.steps), told, outside, time.monotonic() - began)
+            trail.take("versions", "GET", VERSIONS, look=has("versions"))
+            token = user.token
+            if not user.by_token:
+                token = _arrive(trail, user)
+                redactor.register(token, "the token of the probe user's second session")
+                traces.will_make(f"a second session of {user.user_id}", lambda: log_out(access, user.home, token))
+            trail.token = token
+            talk = Talk(trail, Device.of(user.user_id, DEVICE), user.token, room, own=not user.by_token)
+            talk.write_and_read()
+            if not user.by_token:
+                _leave(trail, user)
+    untaken = WITHOUT if user.by_token else ()
+    return Journey(user.home, tuple(trail.steps), told, outside, time.monotonic() - began, untaken)
 
 
 def _find(trail: Trail) -> tuple[str, str]:
@@ -116,8 +128,7 @@ def _parts(url: str) -> tuple[str, str]:
 
 def _arrive(trail: Trail, user: ProbeUser) -> Secret:
     """The token of the second session. Raises Stopped."""
-    trail.take("versions", "GET", VERSIONS, look=has("versions"))
-    asked = login_of(user.password.reveal(), DEVICE)
+    asked = login_of(user.password.reveal(), DEVICE, user.name)
     look = has("access_token", "user_id")
     said = trail.take("login", "POST", f"{CLIENT}/login", body=asked, look=look, limit=Limit.ROOM)
     return Secret(str(said["access_token"]))

@@ -1,4 +1,5 @@
-"""Two sessions of one user in one room: the first writes, the second reads along, plain and end-to-end encrypted."""
+"""Two sessions of one user in one room: the first writes, the second reads along, plain and end-to-end encrypted. Where
+there is but one, it reads its own plain messages."""
 
 from __future__ import annotations
 
@@ -29,12 +30,13 @@ STALE = 5
 class Talk:
     """``first`` is the token of the session that writes; the one that reads takes the steps of ``trail``. ``owed`` is what
     must come to it by /sync: a name, and a test of what has come, which says what is amiss ("" nothing, None: it has not
-    come)."""
+    come). Where the session that reads is not our ``own``, nothing is made of it: no keys, and so nothing encrypted."""
 
     trail: Trail
     device: Device
     first: Secret
     room: str
+    own: bool = True
     since: str = ""
     came: list[Json] = field(default_factory=list)
     letters: list[Json] = field(default_factory=list)
@@ -51,9 +53,11 @@ class Talk:
             said = self.trail.take("key upload", "POST", f"{CLIENT}/keys/upload", body=keys, look=_counted)
             count = int(said["one_time_key_counts"][SIGNED])
 
-        _, synced, uploaded = self.trail.side_by_side([self.who_am_i, self.first_sync, upload])
+        _, synced, *uploaded = self.trail.side_by_side(
+            [self.who_am_i, self.first_sync, *([upload] if self.own else [])]
+        )
         writing: list[Callable[[threading.Event], None]] = [self.plain]
-        if uploaded:
+        if any(uploaded):
             writing.append(partial(self.encrypted, keys, count))
         sent = [threading.Event() for _ in writing]
 
@@ -71,7 +75,7 @@ class Talk:
 
     def who_am_i(self) -> None:
         def look(said: Mapping[str, Any]) -> str:
-            mine = {"user_id": self.device.user, "device_id": self.device.name}
+            mine = {"user_id": self.device.user} | ({"device_id": self.device.name} if self.own else {})
             return "" if mine.items() <= said.items() else "it is told to be somebody else, or on another device"
 
         self.trail.take("whoami", "GET", f"{CLIENT}/account/whoami", look=look)

@@ -71,6 +71,22 @@ class Matrix:
             raise MatrixError(line, reply.status, code)
         return reply.json
 
+    def fetch(self, path: str, *, token: Secret, limit: float = Limit.HTTP) -> bytes:
+        """The bytes of a file; no redirect is followed. Raises MatrixError."""
+        import httpx
+
+        given = {"Authorization": f"Bearer {token.reveal()}"}
+        try:
+            answer = self.http.get(path, headers=given, timeout=limit)
+        except httpx.HTTPError as error:
+            words = " ".join(str(error).split()) or type(error).__name__
+            raise MatrixError(f"{self.asked} does not answer GET {_bare(path)}: {words}") from error
+        if answer.status_code != 200:
+            code = _errcode(answer)
+            line = f"{self.asked} answers GET {_bare(path)} with {answer.status_code} {code}".rstrip()
+            raise MatrixError(line, answer.status_code, code)
+        return answer.content
+
     def _once(
         self, method: str, path: str, body: object, headers: Mapping[str, str], content: bytes | None, limit: float
     ) -> Reply:
@@ -118,6 +134,14 @@ def matrix(access: Access, process: SynapseProcess, resource: str = "client") ->
             yield Matrix(http, pod.name)
     except (ApiError, OSError) as error:
         raise MatrixError(str(error)) from error
+
+
+def _errcode(answer: httpx.Response) -> str:
+    try:
+        decoded = answer.json()
+    except ValueError:
+        return ""
+    return str(decoded.get("errcode") or "") if isinstance(decoded, dict) else ""
 
 
 def _bare(path: str) -> str:

@@ -28,13 +28,18 @@ MODULES = (
     "li_import",
     "logs",
     "media_doors",
+    "object_stores",
+    "stored_media",
     "closed_doors",
+    "server_doors",
     "arrival",
     "journey",
     "front_door",
     "haproxy",
     "rendering",
     "known_settings",
+    "public",
+    "public_address",
 )
 
 

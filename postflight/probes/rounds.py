@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from postflight.deployment.call_parts import Proxy
 from postflight.deployment.parts import Endpoint, SynapseProcess
-from postflight.deployment.request_classes import CLASSES, RequestClass
+from postflight.deployment.request_classes import CLASSES, Release, RequestClass
 from postflight.probes.http import Door, Said
 from postflight.probes.request_counters import Counted
 
 SERVLETS = frozenset(each.servlet for each in CLASSES)
+#: How Synapse signs its answers (header Server: synapse/http/site.py, 1.119 and 1.163).
+SIGNED = re.compile(r"Synapse/(\d+)\.(\d+)")
 #: What is asked for all the time by who looks after a process, and is no class's by another name.
 LOOKED_AFTER = re.compile(r"(Health|Metrics)Resource|VersionsRestServlet|Replication\w+")
 
@@ -196,6 +198,14 @@ class FrontDoor:
     @property
     def kinds(self) -> tuple[RequestClass, ...]:
         return tuple(dict.fromkeys(kind for each in self.rounds for kind in each.kinds))
+
+    @property
+    def release(self) -> Release | None:
+        """The newest release by which an answer is signed, None where none is: what one process of several releases
+        does not know is told of by another check."""
+        servers = {said.server for each in self.rounds for asked in each.asked for said in asked.said}
+        found = [(int(signed[1]), int(signed[2])) for server in servers if (signed := SIGNED.match(server))]
+        return max(found, default=None)
 
     def last(self, kind: RequestClass) -> Round:
         """The last round in which a class was asked."""

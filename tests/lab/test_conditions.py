@@ -93,6 +93,12 @@ def test_every_defect_is_understood() -> None:
     assert [load(each.name) for each in defects.names()] == defects.names()
 
 
+def test_a_kind_of_deployment_is_told_in_the_same_words_and_fails_nothing() -> None:
+    assert [load(each.name) for each in defects.kinds()] == defects.kinds()
+    assert not [each.name for each in defects.kinds() if each.failed or each.blocked or each.warned]
+    assert not {each.name for each in defects.kinds()} & {each.name for each in defects.names()}
+
+
 def test_no_condition_of_a_defect_changes_redis() -> None:
     looks = [each["says"]["run"] for defect in defects.names() for each in defect.bites if "says" in each]
     assert not [each for each in looks if " kill " in each or " set " in each]

@@ -184,12 +184,12 @@ def model(port: int) -> Deployment:
 
 
 @contextmanager
-def going(homeserver: Homeserver) -> Iterator[Callable[[], Journey]]:
-    """What goes the whole way; its clean-up is the test's."""
+def going(homeserver: Homeserver, password: str = PASSWORD) -> Iterator[Callable[[], Journey]]:
+    """What goes the whole way; its clean-up is the test's. Without a password the user's token was given."""
     with answering(homeserver) as (port, _):
         found = model(port)
         main = next(each for each in found.synapse if each.is_main)
-        user = ProbeUser(USER, Secret(FIRST), main, Secret(PASSWORD))
+        user = ProbeUser(USER, Secret(FIRST), main, Secret(password))
 
         def go() -> Journey:
             access = Access(api_to(closed_port()), Way.DIRECT)

@@ -13,11 +13,11 @@ from checks.database import test_connections, test_login, test_names, test_repli
 from checks.federation import test_exactly_once
 from checks.li import test_identity, test_main_database_rights
 from checks.li import test_replication as test_li
-from checks.media import test_workers
+from checks.media import test_storage, test_workers
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
-from checks.routing import test_backends
+from checks.routing import test_backends, test_public
 from checks.workers import (
     test_background,
     test_configuration,
@@ -43,7 +43,7 @@ from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import calling, front, processes, recorded, routing, stores
+from tests.unit import calling, front, fronting, processes, recorded, routing, stores, storing
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
@@ -60,6 +60,7 @@ MODULES = (
     test_identity,
     test_main_database_rights,
     test_li,
+    test_storage,
     test_workers,
     test_operators,
     test_references,
@@ -67,6 +68,7 @@ MODULES = (
     test_endpoint,
     test_memory,
     test_redis,
+    test_public,
     test_background,
     test_logs,
     test_backends,
@@ -87,16 +89,20 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     """Everything that a check may ask for, as of a lab where every probe finds what it should."""
     lab = lab or recorded.healthy()
     model = recorded.model() if lab is recorded.healthy() and files is None else lab.deployment(files=files)
+    stored = storing.with_storage(model)
     return {
         "snapshot": lab.snapshot,
         "secrets": lab.secrets,
-        "deployment": calling.with_calls(model),
+        "deployment": calling.with_calls(stored),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
         "known_updates": {},
         "calls_discovery": calling.discovery(model),
         "calls_chain": calling.chain(model),
         "closed_doors": processes.shut(model),
+        "server_doors": (),
         "client_journey": front.journey(model),
+        "public_front": fronting.door(model),
+        "client_addresses": fronting.addresses(model),
         "redactor": Redactor(),
         "settings": Settings(),
         "database_logins": stores.logins(model),
@@ -109,6 +115,9 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "identities": identities_of(model),
         "media_doors": processes.media(model),
         "worker_identities": processes.worker_identities(model),
+        "object_stores": storing.answers(stored),
+        "provider_modules": storing.modules(stored),
+        "stored_media": storing.trip(stored),
         "init_troubles": InitTroubles({pod.id: () for each in model.synapse if (pod := each.pod)}, {}),
         "known_settings": processes.known_settings(model),
         "redis_nodes": stores.nodes(model),
@@ -123,7 +132,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "persisted_counters": {each.id: Count(0) for each in model.synapse},
         "persisted_events": PersistedEvents(),
         "last_words": {},
-        "front_door_requests": routing.front_door(model) if model.proxies else (),
+        "front_door_requests": routing.front_door(stored) if model.proxies else (),
         "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
     }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
-from postflight.deployment.federation import Federation, covering, federation_of
-from postflight.deployment.listeners import PUBLIC, port_of, resources_of
+from postflight.deployment.federation import Federation, covering, federation_of, meant_to_send
+from postflight.deployment.listeners import PUBLIC, port_of, public_doors, resources_of
 from postflight.deployment.media import holds_media, is_media_worker
 from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side, SynapseProcess
 from postflight.deployment.writers import addresses_of, writers_of
 from postflight.probes import http
 from postflight.probes.closed_doors import ClosedDoors, Knock
@@ -21,6 +23,7 @@ from postflight.probes.known_settings import KnownSettings
 from postflight.probes.logs import ProcessLog
 from postflight.probes.media_doors import PATHS, MediaAnswer, MediaDoor
 from postflight.probes.persisters import PersistedRows, Written
+from postflight.probes.server_doors import FrontAnswer, ProcessAnswer, ServerDoors
 from tests.unit.recorded import Json
 
 #: When the run began whose logs are looked at.
@@ -141,3 +144,31 @@ def shut(model: Deployment) -> tuple[ClosedDoors, ...]:
     main = next(each for each in model.synapse if each.is_main)
     off, no_token = knock(403, '{"errcode": "M_FORBIDDEN"}'), knock(401, '{"errcode": "M_MISSING_TOKEN"}')
     return (ClosedDoors(main, off, no_token, knock(200, '{"nonce": "n"}')),)
+
+
+def without_federation(model: Deployment) -> Deployment:
+    """The model where nobody is let in and nobody sends."""
+
+    def off(process: SynapseProcess) -> SynapseProcess:
+        config = dict(process.config or {})
+        config.pop("federation_sender_instances", None)
+        return replace(process, config=config | {"federation_domain_whitelist": [], "send_federation": False})
+
+    kept = (each for each in model.synapse if not meant_to_send(each))
+    return replace(model, synapse=tuple(map(off, kept)))
+
+
+def refusing(model: Deployment) -> tuple[ServerDoors, ...]:
+    """Every process that users reach refuses a server, and so does what comes back by the proxy."""
+    denied = http.Said("pod", 403, '{"errcode": "M_FORBIDDEN", "error": "Federation denied with None."}')
+    unknown = http.Said("pod", 404, '{"errcode": "M_UNRECOGNIZED", "error": "Unrecognized request"}')
+    mine = [(each, port) for each in model.synapse if each.side is Side.MAIN for port, _ in public_doors(each)]
+    asked = tuple(
+        ProcessAnswer(each, port, denied if "federation" in resources_of(each) else unknown) for each, port in mine
+    )
+    fronts = tuple(
+        FrontAnswer("through haproxy-1, port 8448", denied, proxy, "matrix_federation", "generic_workers")
+        for proxy in model.proxies
+    )
+    main = next(each for each in model.synapse if each.is_main)
+    return (ServerDoors(main, asked, fronts),)

@@ -13,7 +13,7 @@ from postflight.cluster.kinds import INGRESS
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side
 from postflight.probes import closed_doors as probes
-from postflight.probes.closed_doors import AVAILABLE, EVENT, NONCE, REGISTER, USERS, ClosedDoors, Knock
+from postflight.probes.closed_doors import AVAILABLE, NONCE, REGISTER, USERS, ClosedDoors, Knock
 from postflight.probes.http import Door, Said
 from postflight.probes.probe import Safety
 from postflight.verdict.judge import Judge
@@ -125,30 +125,12 @@ class TestGuests:
         assert judged(replace(MODEL, synapse=(*MODEL.synapse, of_li))).failures == []
 
 
-class TestFederationThatIsOff:
-    def test_and_answers(self) -> None:
-        worker = next(each for each in MODEL.synapse if each.workload_name == "synapse-generic-worker")
-        answers = ((MAIN, errcode(403, "M_FORBIDDEN")), (worker, errcode(401, "M_UNAUTHORIZED")))
-        found = only(judged(federation=answers))
-        assert found.headline == (
-            "other servers are let in by synapse-generic-worker, though federation is off at synapse-main"
-        )
-        assert found.cause == "federation_domain_whitelist: not set for synapse-generic-worker"
-
-    def test_and_does_not(self) -> None:
-        assert judged(federation=((MAIN, errcode(403, "M_FORBIDDEN")),)).failures == []
-
-    def test_and_does_not_say(self) -> None:
-        assert only(judged(federation=((MAIN, said(0, problem="timed out")),)), Status.UNKNOWN)
-
-
 class TestTheProbe:
     ANSWERS: Mapping[str, Said] = {
         AVAILABLE: FREE_NAME,
         REGISTER: said(401, '{"flows": [{"stages": ["m.login.dummy"]}], "session": "secret"}'),
         USERS: errcode(401, "M_MISSING_TOKEN"),
         NONCE: said(200, '{"nonce": "n"}'),
-        EVENT: errcode(403, "M_FORBIDDEN"),
     }
 
     def look(
@@ -208,10 +190,3 @@ class TestTheProbe:
         mute = replace(MAIN, config={"server_name": "matrix.lab.test"})
         seen, asked = self.look(monkeypatch, replace(MODEL, proxies=(), synapse=(mute,)))
         assert (asked, seen.users.said.problem) == ([], "no client listener of it is known")
-
-    def test_servers_are_asked_for_only_where_federation_is_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        on, _ = self.look(monkeypatch)
-        off, asked = self.look(monkeypatch, configured(federation_domain_whitelist=[]))
-        assert on.federation == ()
-        assert {process.workload_name for process, _ in off.federation} == {"synapse-main", "synapse-generic-worker"}
-        assert any(EVENT in each for each in asked)

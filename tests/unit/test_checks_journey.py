@@ -156,6 +156,30 @@ class TestTheWay:
         assert (seen.told, seen.outside) == ("https://matrix.lab.test/", "")
         assert ask(CHECK, client_journey=seen).failures == []
 
+    def test_with_a_given_token_it_goes_as_far_as_that_gets_and_says_what_is_left_out(self) -> None:
+        homeserver = Homeserver()
+        with going(homeserver, password="") as go:
+            seen = go()
+        assert failed(seen) == {}
+        assert {"discovery", "versions", "whoami", "first sync", "sending", "reading messages", "sync"} <= set(
+            names(seen)
+        )
+        assert not {"login", "logout", "key upload", "encrypted sending", "to-device"} & set(names(seen))
+        assert (homeserver.tokens, homeserver.keys) == ({front.FIRST: "POSTFLIGHT"}, {}), "it makes and ends no session"
+        assert len(homeserver.events) == 1
+        found = only(ask(CHECK, client_journey=seen), Status.WARNED)
+        assert found.nature is Nature.UNPROVEN
+        assert found.headline == (
+            "login, encrypted messages and logout were not tried: the probe user was given by its token,"
+            " which opens no session"
+        )
+
+    def test_of_a_given_token_a_fault_is_told_as_ever(self) -> None:
+        homeserver = Homeserver(instead={"send m.room.message": lambda: error(403, "M_FORBIDDEN")})
+        with going(homeserver, password="") as go:
+            seen = go()
+        assert list(failed(seen)) == ["sending"]
+
     def test_nothing_of_it_prints_a_secret(self) -> None:
         text = repr(gone())
         assert SECOND not in text

@@ -21,6 +21,7 @@ from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.record import CheckMeta, Statement
 from postflight.verdict.status import Nature, Severity, Status
+from tests.unit import storing
 from tests.unit.observations import MODEL, ask, only
 from tests.unit.processes import BEGAN, logs
 from tests.unit.test_registry import CHECKS
@@ -216,6 +217,11 @@ class TestKnown:
         found = only(said(record(LINES["request for main"])))
         ids = {each.id for each in ask_calls()}
         assert ids <= set(found.needs)
+
+    def test_media_that_are_not_stored_follow_from_the_object_store(self) -> None:
+        found = only(said(record(LINES["media not stored"])))
+        assert found.nature is Nature.UNAVAILABLE
+        assert storing.ID in found.needs
 
     def test_what_stops_a_process_is_said_to(self) -> None:
         assert only(said(record(LINES["disk full"]))).stops == (MAIN.id,)

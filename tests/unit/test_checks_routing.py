@@ -17,11 +17,12 @@ from postflight.probes.haproxy import HaproxyView, Nameserver
 from postflight.probes.http import Said
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
-from tests.unit import recorded
-from tests.unit.observations import MODEL, ask, only
+from tests.unit import recorded, storing
+from tests.unit.observations import ask, only
 from tests.unit.routing import answer, front_door, led, main_of, unseen, views, worker
 
 CHECK = "routing.backends"
+MODEL = storing.with_storage(recorded.model())
 PROXY = MODEL.proxies[0]
 WORLD = recorded.healthy().snapshot
 MAIN = main_of(MODEL)
@@ -87,6 +88,20 @@ class TestAnswers:
 
     def test_a_release_that_has_no_such_request(self) -> None:
         assert requests(said_of(media=(404, UNRECOGNISED))).failures == []
+
+    @pytest.mark.parametrize("release", ["Synapse/1.119.0", "Synapse/1.163.2"])
+    def test_what_workers_know_from_a_later_release_on(self, release: str) -> None:
+        def said(kind: RequestClass) -> Said:
+            astray = kind.name == "room admin"
+            return replace(answer(kind, *((404, UNRECOGNISED) if astray else (0, ""))), server=release)
+
+        pen = requests(said, ends_at(room_admin="synapse-generic-worker"))
+        if release == "Synapse/1.163.2":
+            assert pen.failures == []
+            return
+        found = only(pen)
+        assert found.headline == "room admin requests end at synapse-generic-worker, which does not know them"
+        assert "an answer of synapse-main" in found.expected
 
     def test_a_process_that_fails(self) -> None:
         broken = '{"errcode": "M_UNKNOWN", "error": "Internal server error"}'

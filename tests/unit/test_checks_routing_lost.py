@@ -20,11 +20,12 @@ from postflight.probes.request_counters import Counted
 from postflight.probes.rounds import FrontDoor
 from postflight.verdict.failure import Failure
 from postflight.verdict.status import Nature, Status
-from tests.unit import recorded
-from tests.unit.observations import MODEL, ask, only
+from tests.unit import recorded, storing
+from tests.unit.observations import ask, only
 from tests.unit.routing import answer, front_door, led, main_of, views, worker
 
 CHECK = "routing.backends"
+MODEL = storing.with_storage(recorded.model())
 PROXY = MODEL.proxies[0]
 WORLD = recorded.healthy().snapshot
 MAIN = main_of(MODEL)

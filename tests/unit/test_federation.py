@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postflight.deployment.federation import Federation, closed, covering, federation_of, shard
+from postflight.deployment.federation import Federation, covering, federation_of, shard
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side, SynapseProcess
 from postflight.prepare import text
@@ -262,7 +262,28 @@ class TestWhatCame:
 
     def test_federation_that_is_off_by_choice_is_absent(self) -> None:
         model = configured(lambda process, config: config.update(federation_domain_whitelist=[]))
-        assert closed(model) in ask("federation.exactly_once", deployment=model).absence
+        said = ask("federation.exactly_once", deployment=model)
+        assert said.absence == "federation is off by choice: federation_domain_whitelist of synapse-main is empty"
+        assert said.failures == []
+
+    def test_and_so_where_only_the_settings_say_it(self) -> None:
+        said = ask("federation.exactly_once", deployment=replace(MODEL, federates=False))
+        assert said.absence == "federation is off by choice: the settings say so"
+
+    def test_off_though_the_settings_say_on(self) -> None:
+        model = configured(lambda process, config: config.update(federation_domain_whitelist=[]))
+        unasked = NotPrepared("federation is off")
+        found = only(
+            ask("federation.exactly_once", deployment=replace(model, federates=True), federation_canary=unasked)
+        )
+        assert found.headline == (
+            "federation is off, though the settings say that it is on:"
+            " federation_domain_whitelist of synapse-main is empty"
+        )
+        assert found.stops
+
+    def test_on_as_the_settings_say_is_looked_at_as_ever(self) -> None:
+        assert ask("federation.exactly_once", deployment=replace(MODEL, federates=True)).seen
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=5, unique=True), st.text())

@@ -74,6 +74,16 @@ def test_an_access_line_tells_who_asked() -> None:
     assert [each.agent for each in kept(FAILED, *TRACEBACK, ACCESS.replace("GET-52", "GET-5"))] == [None]
 
 
+def test_an_access_line_of_1_119_tells_it_too() -> None:
+    line = (
+        "2026-11-28 21:08:22,664 - synapse.access.http.8008 - 473 - INFO - POST-48 - 10.244.0.7 - 8008 -"
+        " {@postflight:lab.test} Processed request: 0.014sec/0.003sec (0.005sec, 0.001sec) (0.003sec/0.005sec/10) 2B 200"
+        ' "POST /_matrix/client/v3/logout HTTP/1.1" "python-httpx/0.28.1" [0 dbevts]'
+    )
+    failed = FAILED.replace("GET-52", "POST-48")
+    assert [each.agent for each in kept(failed, *TRACEBACK, line)] == ["python-httpx/0.28.1"]
+
+
 def test_releases_before_1_140_write_no_blank_after_the_request() -> None:
     (record,) = kept(FAILED.replace("GET-52 - ", "GET-52- "))
     assert (record.request, record.text[:6]) == ("GET-52", "Failed")

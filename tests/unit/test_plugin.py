@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -86,6 +87,14 @@ class TestOptions:
     def test_a_file_that_is_not_there_is_named_with_its_option(self, pytester: pytest.Pytester) -> None:
         checks(pytester)
         assert error(pytester, "--waivers", "none.yaml") == "--waivers none.yaml: no such file"
+
+    def test_an_account_that_cannot_be_read_is_named_before_anything_is_touched(
+        self, pytester: pytest.Pytester
+    ) -> None:
+        checks(pytester)
+        (pytester.path / "s.yaml").write_text("probe_user: {token_file: none}\n")
+        line = error(pytester, "--settings", "s.yaml")
+        assert line == "settings: probe_user: token_file: none: No such file or directory"
 
     def test_a_folder_that_takes_no_reports_is_named_before_anything_is_touched(
         self, pytester: pytest.Pytester
@@ -222,11 +231,10 @@ WAIVER = """
 """
 
 
-@pytest.fixture
-def lab(pytester: pytest.Pytester) -> Iterator[str]:
-    """A kubeconfig for a server that answers as the recorded lab's did."""
-    healthy = recorded.healthy()
-    with answering(RecordedApi(healthy.snapshot, secrets=healthy.secrets)) as (port, _):
+@contextmanager
+def up(pytester: pytest.Pytester, world: recorded.Recording) -> Iterator[str]:
+    """A kubeconfig for a server that answers as a recorded lab's did."""
+    with answering(RecordedApi(world.snapshot, secrets=world.secrets)) as (port, _):
         document = {
             "clusters": [{"name": "lab", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
             "users": [{"name": "lab", "user": {"token": "a-token-of-the-lab"}}],
@@ -235,6 +243,12 @@ def lab(pytester: pytest.Pytester) -> Iterator[str]:
         }
         (pytester.path / "kubeconfig").write_text(yaml.safe_dump(document))
         yield "kubeconfig"
+
+
+@pytest.fixture
+def lab(pytester: pytest.Pytester) -> Iterator[str]:
+    with up(pytester, recorded.healthy()) as kubeconfig:
+        yield kubeconfig
 
 
 def test_every_report_says_the_same_of_every_check(pytester: pytest.Pytester, lab: str) -> None:

@@ -29,7 +29,9 @@ from postflight.verdict.status import Severity
 
 ROOT = Path(__file__).parents[2]
 CHECKS = ROOT / "checks"
-DEFECTS = ROOT / "lab" / "defects"
+DEFECTS, KINDS = ROOT / "lab" / "defects", ROOT / "lab" / "kinds"
+#: What a defect says of checks.
+WORDS = ("failed", "blocked", "warned", "absent")
 CATALOGUE = ROOT.parent / "shared" / "catalogue.md"
 LIMITS = {value for name, value in vars(Limit).items() if name.isupper()}
 
@@ -167,9 +169,9 @@ def test_every_module_of_probes_is_registered() -> None:
 
 def test_every_defect_is_about_a_check_that_there_is() -> None:
     known = {meta(place).id for place in checks()}
-    for path in DEFECTS.glob("*/expect.yaml"):
+    for path in (*DEFECTS.glob("*/expect.yaml"), *KINDS.glob("*/expect.yaml")):
         expected = yaml.safe_load(path.read_text())
-        named = {expected["check"], *(expected.get("failed") or ()), *(expected.get("blocked") or ())}
+        named = {expected["check"], *(each for word in WORDS for each in expected.get(word) or ())}
         assert named <= known, path.parent.name
 
 

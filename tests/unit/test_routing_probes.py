@@ -19,7 +19,7 @@ from postflight.probes.front_door import TIMES, front_door_requests
 from postflight.probes.http import Door, Request, Said, ask_all
 from postflight.probes.request_counters import Counted, Key, Look, between, counted, totals
 from postflight.probes.rounds import FrontDoor
-from tests.unit import recorded
+from tests.unit import recorded, routing
 from tests.unit.loopback import Refused, answering, api_to, closed_port
 from tests.unit.observations import MODEL
 from tests.unit.routing import main_of, worker
@@ -88,6 +88,7 @@ class TestTheTable:
         [
             ("typing", {"synapse-typing-writer"}),
             ("to-device", {"synapse-todevice-writer"}),
+            ("receipt", {"synapse-receipts-writer"}),
             ("push rule setting", {"synapse-main"}),
             ("media", {"synapse-media-repository"}),
             ("OpenID userinfo", {"synapse-main"}),
@@ -110,6 +111,31 @@ class TestTheTable:
         assert not can_serve(
             self.with_config(worker(MODEL, "synapse-typing-writer"), stream_writers=None), KIND["typing"]
         )
+
+    @pytest.mark.parametrize(("release", "workers"), [((1, 119), False), ((1, 130), True), (None, True)])
+    def test_rooms_are_administered_by_workers_from_1_130_on(
+        self, release: tuple[int, int] | None, workers: bool
+    ) -> None:
+        able = {each.workload_name for each in servers_of(MODEL, MAIN, KIND["room admin"], release)}
+        assert "synapse-main" in able
+        assert ("synapse-generic-worker" in able) is workers
+
+    @pytest.mark.parametrize(
+        ("servers", "release"),
+        [
+            (("Synapse/1.119.0",), (1, 119)),
+            (("Synapse/1.163.2 (b=main,abc)", "Synapse/1.119.0", "nginx"), (1, 163)),
+            (("", "LiveKit"), None),
+        ],
+    )
+    def test_the_answers_say_which_release_it_is(
+        self, servers: tuple[str, ...], release: tuple[int, int] | None
+    ) -> None:
+        (front,) = routing.front_door(MODEL)
+        (only,) = front.rounds
+        said = tuple(replace(only.asked[0].said[0], server=each) for each in servers)
+        asked = (replace(only.asked[0], said=said), *only.asked[1:])
+        assert replace(front, rounds=(replace(only, asked=asked),)).release == release
 
     def test_nothing_is_known_of_an_unread_process(self) -> None:
         assert not any(can_serve(replace(MAIN, config=None), kind) for kind in CLASSES)

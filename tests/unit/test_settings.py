@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from postflight.settings import Names, RedisNames, Settings, SettingsError, load, unknown_names
+from postflight.settings import Names, ProbeUserSettings, RedisNames, Settings, SettingsError, load, unknown_names
 
 
 @pytest.fixture
@@ -71,6 +71,21 @@ def test_a_file(file: Callable[[str], Path]) -> None:
             "names: {redis: {password_secret: a/}}",
             "settings.yaml:1: names.redis: password_secret must be <Secret>/<key>, not 'a/'",
         ),
+        ("federation: 'off'", "settings.yaml:1: federation: must be on or off, without quotes"),
+        ("federation: auto", "settings.yaml:1: federation: must be on or off, without quotes"),
+        ("probe_user: {token: abc}", "settings.yaml:1: probe_user: unknown key 'token'; nearest is 'token_env'"),
+        ("probe_user: abc", "settings.yaml:1: probe_user: must be keys with values"),
+        ("probe_user: {token_file: ''}", "settings.yaml:1: probe_user.token_file: must not be empty"),
+        (
+            "probe_user: {token_file: /t, token_env: T}",
+            "settings.yaml:1: probe_user: name a file or an environment variable, not both",
+        ),
+        (
+            "probe_user: {token_file: /t, user: u, password_env: P}",
+            "settings.yaml:1: probe_user: name a token, or a user with a password, not both",
+        ),
+        ("probe_user: {user: u}", "settings.yaml:1: probe_user: a user needs password_file or password_env"),
+        ("probe_user: {password_env: P}", "settings.yaml:1: probe_user: a user needs password_file or password_env"),
         ("- matrix", "settings.yaml:1: must be keys with values"),
         ("eicar: on\neicar: off", "settings.yaml:2: the key 'eicar' stands twice"),
         ("on: 1", "settings.yaml:1: the key on is no text: quote it"),
@@ -85,6 +100,19 @@ def test_a_mistake_is_one_line(file: Callable[[str], Path], text: str, line: str
     (told,) = caught.value.lines
     assert told.startswith(line)
     assert "\n" not in told
+
+
+@pytest.mark.parametrize(("text", "said"), [("on", True), ("off", False), ("true", True), ("~", None)])
+def test_of_federation_the_settings_say_on_or_off_or_nothing(
+    file: Callable[[str], Path], text: str, said: bool | None
+) -> None:
+    assert load(file(f"federation: {text}")).federation is said
+
+
+def test_an_account_is_named_by_where_its_secret_is(file: Callable[[str], Path]) -> None:
+    text = "probe_user: {user: checker, password_file: /run/secrets/checker}"
+    given = ProbeUserSettings(user="checker", password_file="/run/secrets/checker")
+    assert load(file(text)).probe_user == given
 
 
 def test_every_mistake_is_told_at_once(file: Callable[[str], Path]) -> None:

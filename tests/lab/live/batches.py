@@ -67,6 +67,12 @@ def _clashes(one: Defect, two: Defect) -> list[str]:
     found += [f"are both there for {check}" for check in sorted(mine & others)]
     found += [f"do not go together: {one.name} blocks {check}" for check in one.blocked if check in others]
     found += [f"do not go together: {two.name} blocks {check}" for check in two.blocked if check in mine]
+    found += [
+        f"do not go together: with {a.name} there is no {c}"
+        for a, b in ((one, two), (two, one))
+        for c in a.absent
+        if c in content.checks_of(b)
+    ]
     if one.restart != two.restart:
         found.append("do not go together: only one of them leaves the pods running")
     return found

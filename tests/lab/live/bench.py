@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from lab import defects, labs, manifests
+from lab import defects, labs, manifests, releases
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.homes import CHECKOUT, Home
@@ -18,6 +18,8 @@ KEEP = bool(os.environ.get("POSTFLIGHT_KEEP_LAB"))
 #: Own to this checkout: a run that was killed is cleaned up by the next one, and no other's lab is touched.
 NAME = f"tests-{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:6]}"
 Tell = Callable[[str], None]
+#: Other names, and another release of Synapse.
+Kind = tuple[Path | None, str]
 
 
 class Bench:
@@ -25,19 +27,22 @@ class Bench:
 
     def __init__(self, home: Home, tell: Tell) -> None:
         self.home, self._tell = home, tell
-        self._rename: Path | None = None
+        self._kind: Kind = (None, "")
         self._spoiled = False
         self._defects: tuple[str, ...] = ()
         self._cluster: Cluster | None = None
         if KEEP and lifecycle.running(home.lab(NAME)):
             self._cluster, self._spoiled = labs.open_lab(home, NAME), True
-            self._rename = manifests.renamed(self._cluster)
+            release = releases.of(self._cluster.home)
+            self._kind = (manifests.renamed(self._cluster), "" if release == releases.NEWEST else release.series)
         else:
             self._remove()
 
-    def healthy(self, rename: Path | None = None) -> Cluster:
-        """The lab, with everything in it Ready, under the names that `rename` gives. Raises LabError."""
-        if self._cluster and rename == self._rename:
+    def healthy(self, rename: Path | None = None, synapse: str = "") -> Cluster:
+        """The lab, with everything in it Ready, under the names that `rename` gives, and of this release of Synapse.
+        Raises LabError."""
+        kind = (rename, synapse)
+        if self._cluster and kind == self._kind:
             if not self._spoiled:
                 return self._cluster
             if self._healed(self._cluster):
@@ -45,13 +50,14 @@ class Bench:
                 return self._cluster
         self._remove()
         self._tell(f"lab {NAME}: up")
-        self._cluster = labs.up(self.home, labs.Wanted(NAME, rename=rename), lambda line: self._tell(f"  {line}"))
-        self._rename, self._spoiled, self._defects = rename, False, ()
+        wanted = labs.Wanted(NAME, rename=rename, synapse=synapse)
+        self._cluster = labs.up(self.home, wanted, lambda line: self._tell(f"  {line}"))
+        self._kind, self._spoiled, self._defects = kind, False, ()
         return self._cluster
 
     def defective(self, *names: str) -> Cluster:
         """The lab with these defects in it, each biting, until somebody asks for a healthy one. Raises LabError."""
-        if self._cluster and self._rename is None and self._defects == names:
+        if self._cluster and self._kind == (None, "") and self._defects == names:
             return self._cluster
         cluster = self.healthy()
         self._spoiled = True
@@ -60,9 +66,9 @@ class Bench:
         return cluster
 
     @contextlib.contextmanager
-    def broken(self, names: Sequence[str], rename: Path | None = None) -> Iterator[Cluster]:
+    def broken(self, names: Sequence[str], rename: Path | None = None, synapse: str = "") -> Iterator[Cluster]:
         """The lab with these defects in it, each biting; healed at the end. Raises LabError."""
-        cluster = self.healthy(rename)
+        cluster = self.healthy(rename, synapse)
         self._spoiled = True
         defects.break_(cluster, names)
         yield cluster

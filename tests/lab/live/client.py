@@ -39,7 +39,9 @@ class Client:
         kubectl = [str(cluster.kubectl_path), "--kubeconfig", str(cluster.kubeconfig), "exec", "-i", "-n", namespace]
         command = [*kubectl, pod, "-c", "synapse", "--", "python", "-c", CLIENT, name]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        self.user: str = self._answer()["user_id"]
+        made = self._answer()
+        self.user: str = made["user_id"]
+        self.token: str = made["access_token"]
 
     def ask(self, method: str, path: str, body: object = None, at: str = "http://localhost:8008") -> Any:
         """The answer of the process at an address; fails where that is no 200."""

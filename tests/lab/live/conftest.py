@@ -25,6 +25,7 @@ ORDER = (
     "test_rights",
     "test_silence",
     "test_federation",
+    "test_account",
     "test_elsewhere",
     "test_interrupted",
     "test_secrets",
@@ -32,8 +33,10 @@ ORDER = (
     "test_ci",
     "test_in_cluster",
     "test_probe_pod",
+    "test_kinds",
     "test_defects",
     "test_deleted",
+    "test_older_synapse",
     "test_renamed",
 )
 

@@ -46,6 +46,8 @@ def _expected(defects: Sequence[Defect], healthy: Mapping[str, Status]) -> dict[
     expected = dict(healthy)
     # The worst last: a check that one defect blocks and another breaks is failed.
     for each in defects:
+        expected |= dict.fromkeys(each.absent, Status.ABSENT)
+    for each in defects:
         expected |= dict.fromkeys(each.warned, Status.WARNED)
     for each in defects:
         expected |= dict.fromkeys(each.blocked, Status.BLOCKED)

@@ -52,6 +52,10 @@ class Inside:
         if self._cluster and self._cluster == self._bench.standing:
             for kind, name in _MADE:
                 self._cluster.kubectl("delete", kind, name, "-n", "matrix", "--ignore-not-found")
+            for kind in ("role", "rolebinding"):
+                for account in ("postflight", "postflight-read-only"):
+                    name = f"{account}-front-door"
+                    self._cluster.kubectl("delete", kind, name, "-n", "ingress-nginx", "--ignore-not-found")
 
 
 def once(cluster: Cluster, cronjob: str, name: str) -> Object:

@@ -44,9 +44,23 @@ def matrix(cluster: Cluster, namespace: str = "matrix") -> list[str]:
     return sql.ask(cluster, asked, namespace)
 
 
+def files(cluster: Cluster, namespace: str = "matrix") -> list[str]:
+    """What is in the object store, and in the media processes' own stores: nobody but a run uploads to a lab."""
+    asked = (
+        ("app.kubernetes.io/name=minio", "find /data -name xl.meta -not -path '*/.minio.sys/*'"),
+        ("app.kubernetes.io/component=media-repository", "if [ -d /data/media ]; then find /data/media -type f; fi"),
+    )
+    found: list[str] = []
+    for labels, command in asked:
+        pods = cluster.kubectl("get", "pods", "-n", namespace, "-l", labels, "-o", "name").split()
+        told = [cluster.kubectl("exec", "-n", namespace, pod, "--", "sh", "-c", command) for pod in pods]
+        found += [line for said in told for line in said.splitlines()]
+    return found
+
+
 def everything(cluster: Cluster) -> list[str]:
     """All of it. Raises LabError."""
-    return [*objects(cluster), *redis_keys(cluster), *sessions(cluster), *matrix(cluster)]
+    return [*objects(cluster), *redis_keys(cluster), *sessions(cluster), *matrix(cluster), *files(cluster)]
 
 
 def lease_held(cluster: Cluster, namespace: str = "matrix") -> bool:

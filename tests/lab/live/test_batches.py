@@ -24,6 +24,7 @@ def test_defects_that_meet_are_found_out() -> None:
         replace(two, failed=one.failed),
         replace(two, blocked=(one.check,)),
         replace(two, restart=False),
+        replace(two, absent=(one.check,)),
     ):
         assert batches.mistakes([("one", "two")], known | {"two": meets})
     assert batches.mistakes([("one", "three"), ("one",)], known)

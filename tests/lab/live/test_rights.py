@@ -28,9 +28,11 @@ THROUGH_TUNNELS = {
     "workers.event_persisters",
     "workers.signing_key",
     "media.workers",
+    "media.storage",
     "clients.closed_doors",
     "clients.journey",
     "routing.backends",
+    "routing.public",
 }
 FEDERATION = "federation.exactly_once"
 #: What is lacking, and the checks that must not be green without it.
@@ -43,7 +45,7 @@ LACKING = {
     "clusters": {"platform.operators", "database.replication"},
     "pods/log": {"workers.logs"},
     "horizontalpodautoscalers": {"database.connections", "workers.stream_writers"},
-    "ingresses": {"li.identity", "clients.closed_doors", "clients.journey", "routing.backends"},
+    "ingresses": {"li.identity", "clients.closed_doors", "clients.journey", "routing.backends", "routing.public"},
     "pods/exec": {"database.replication"},
     "pods/portforward": THROUGH_TUNNELS,
     # A stream is opened by a GET: either verb alone is worth nothing to some version of Kubernetes.

@@ -1,0 +1,156 @@
+"""Where the public names can be asked from here: the ingress controllers' pods, and the addresses that DNS gives."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from postflight.cluster.access import Access, Way
+from postflight.cluster.api import Api, ApiError, Object
+from postflight.cluster.kinds import DEPLOYMENT, POD, SERVICE
+from postflight.cluster.snapshot import Snapshot
+from postflight.cluster.threads import in_threads
+from postflight.deployment import front, ingresses
+from postflight.deployment.front import Controller, PublicNames
+from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Pod, SynapseProcess
+from postflight.deployment.pods import read_pod
+from postflight.limits import Limit
+from postflight.probes.doors import client_doors
+from postflight.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A port at which TLS is met, in a pod, or (``pod`` None) at an address. ``way`` says in words how it was reached,
+    ``hosts`` are the public names that lead to it."""
+
+    way: str
+    address: str
+    port: int
+    hosts: tuple[str, ...]
+    pod: Pod | None = None
+
+    def reach(self, access: Access) -> AbstractContextManager[tuple[str, int]]:
+        """A host and port from here, for as long as the context. Raises ApiError, OSError."""
+        if self.pod:
+            return access.to_pod(self.pod.namespace, self.pod.name, self.pod.ip, self.port)
+        return nullcontext((self.address, self.port))
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """``fronts`` are the pods of everything that stands before Synapse and may hide who asks; ``shut`` are controllers
+    of which no pod is ready, ``unasked`` a line for each address, name or controller that was not asked, with why."""
+
+    found: tuple[Place, ...] = ()
+    fronts: tuple[Pod, ...] = ()
+    shut: tuple[Controller, ...] = ()
+    unasked: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Draft:
+    found: list[Place] = field(default_factory=list)
+    fronts: list[Pod] = field(default_factory=list)
+    shut: list[Controller] = field(default_factory=list)
+    unasked: list[str] = field(default_factory=list)
+    services: list[Object] = field(default_factory=list)
+
+
+def places(
+    deployment: Deployment, snapshot: Snapshot, api: Api, access: Access, settings: Settings, main: SynapseProcess
+) -> Places:
+    """Every one of them. What is outside is asked only where the cluster knows its address, or the settings allow it:
+    a name may be another's, in a copy of a deployment."""
+    names, draft = front.names_of(main), _Draft()
+    claimed = tuple(host for host in names.hosts if ingresses.claims(snapshot, host))
+    if claimed:
+        for each in front.controllers(snapshot, settings.names.ingress, claimed):
+            _at_controller(each, api, access, claimed, draft)
+    draft.fronts += [pod for proxy in deployment.proxies for pod in proxy.pods]
+    if not claimed:
+        for _, door in client_doors(deployment, main):
+            if door.tls:
+                draft.found.append(Place(_way(access, door.pod), door.pod.ip, door.port, names.hosts, door.pod))
+    _at_addresses(names, snapshot, api, access, settings, draft)
+    for host in names.hosts:
+        if not any(host in each.hosts for each in draft.found):
+            draft.unasked.append(f"{host}: {_why_nowhere(snapshot, host, draft)}")
+    return Places(tuple(draft.found), tuple(draft.fronts), tuple(draft.shut), tuple(draft.unasked))
+
+
+def _at_controller(each: Controller, api: Api, access: Access, hosts: tuple[str, ...], draft: _Draft) -> None:
+    query = (
+        {"labelSelector": ",".join(f"{key}={value}" for key, value in each.selector.items())} if each.selector else {}
+    )
+    try:
+        raws = [raw for raw in api.list_all(POD, each.namespace, **query) if _is_of(each, raw)]
+    except ApiError as error:
+        draft.unasked.append(f"{each.name} in namespace {each.namespace}: {error}")
+        return
+    pods = [(read_pod(raw), raw) for raw in raws]
+    draft.fronts += [pod for pod, _ in pods]
+    ready = [(pod, raw) for pod, raw in pods if pod.ready and not pod.deleting]
+    if not ready:
+        draft.shut.append(each)
+    draft.found += [Place(_way(access, pod), pod.ip, front.tls_port(raw), hosts, pod) for pod, raw in ready]
+    try:
+        draft.services += api.list_all(SERVICE, each.namespace)
+    except ApiError:
+        return
+
+
+def _is_of(each: Controller, raw: Object) -> bool:
+    return bool(each.selector) or str(raw["metadata"]["name"]).startswith(f"{each.name}-")
+
+
+def _way(access: Access, pod: Pod) -> str:
+    return f"by tunnel to {pod.name}" if access.way is Way.TUNNEL else f"at {pod.name}"
+
+
+def _at_addresses(
+    names: PublicNames, snapshot: Snapshot, api: Api, access: Access, settings: Settings, draft: _Draft
+) -> None:
+    """The addresses of each name: of one that is a name of no internet, only within the cluster."""
+    asked = [host for host in names.hosts if api.connection.in_cluster or not front.is_reserved(host)]
+    known = front.announced(snapshot, names.hosts, draft.services) if asked else ()
+    further = [each for each in known if any(letter.isalpha() for letter in each) and ":" not in each]
+    resolved = dict(zip([*asked, *further], _resolve([*asked, *further]), strict=True))
+    own = {*known, *(pod.ip for pod in draft.fronts), *(ip for each in further for ip in resolved[each])}
+    by_address: dict[tuple[str, int], list[str]] = {}
+    for host in asked:
+        for address in resolved[host]:
+            port = names.port if host == names.client else 443
+            by_address.setdefault((address, port), []).append(host)
+    for (address, port), hosts in by_address.items():
+        if address in own or settings.public.ask:
+            words = f"at {address}, as {' and '.join(hosts)} resolves here"
+            draft.found.append(Place(words, address, port, tuple(hosts)))
+        else:
+            line = "nothing in the cluster knows that address (public.ask: true in the settings lets it be asked)"
+            draft.unasked.append(f"{address}, to which {' and '.join(hosts)} leads: {line}")
+
+
+def _resolve(hosts: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """The addresses of each as this machine's resolver has them, none where it has none in time."""
+
+    def asker(host: str) -> Callable[[], tuple[str, ...]]:
+        return lambda: tuple(dict.fromkeys(str(each[4][0]) for each in socket.getaddrinfo(host, 443, proto=6)))
+
+    for outcome in in_threads([asker(host) for host in hosts], Limit.NAMES):
+        yield () if outcome.exception() else outcome.result()
+
+
+def _why_nowhere(snapshot: Snapshot, host: str, draft: _Draft) -> str:
+    if draft.shut:
+        return f"{draft.shut[0].name} has no pod that is ready"
+    if not ingresses.claims(snapshot, host):
+        return "no Ingress in scope has that name, and it was not asked by any address of its own"
+    if why := snapshot.unseen.get((DEPLOYMENT, "")):
+        return (
+            f"which ingress controller serves it is not known ({why}); names.ingress.workloads in the settings says it"
+        )
+    return "no ingress controller is known by its image; names.ingress.workloads in the settings names it"

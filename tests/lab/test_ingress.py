@@ -1,0 +1,82 @@
+"""What nginx is told of Ingresses, by the script that stands in for ingress-nginx's controller."""
+
+import importlib.util
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from lab.homes import CHECKOUT
+
+HOST = "matrix.lab.test"
+NOTE = "nginx.ingress.kubernetes.io/"
+
+
+@pytest.fixture(scope="module")
+def module() -> ModuleType:
+    file = CHECKOUT / "lab/deployment/ingress/config/nginx_conf.py"
+    spec = importlib.util.spec_from_file_location("nginx_conf", file)
+    assert spec
+    assert spec.loader
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def ingress(name: str, *paths: tuple[str, str], kind: str = "nginx", tls: str = "tls", **notes: str) -> dict[str, Any]:
+    listed = [
+        {"path": path, "pathType": how, "backend": {"service": {"name": f"{name}-service", "port": {"number": 8008}}}}
+        for path, how in paths
+    ]
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "matrix",
+            "annotations": {NOTE + k.replace("_", "-"): v for k, v in notes.items()},
+        },
+        "spec": {
+            "ingressClassName": kind,
+            "tls": [{"hosts": [HOST], "secretName": tls}],
+            "rules": [{"host": HOST, "http": {"paths": listed}}],
+        },
+    }
+
+
+def rendered(module: ModuleType, *ingresses: dict[str, Any]) -> str:
+    files = {("matrix", "tls"): "/state/matrix-tls.pem"}
+    return str(module.render(ingresses, files, "/state", "10.96.0.10"))
+
+
+def location(text: str, match: str) -> str:
+    return text.partition(f"location {match} {{")[2].partition("\n    }")[0]
+
+
+def test_a_prefix_is_by_whole_elements(module: ModuleType) -> None:
+    text = rendered(module, ingress("clients", ("/_matrix", "Prefix")))
+    for match in ("= /_matrix", "/_matrix/"):
+        assert "set $to clients-service.matrix.svc.cluster.local:8008;" in location(text, match)
+    assert "location /_matrix {" not in text
+
+
+def test_of_one_path_twice_the_first_has_it(module: ModuleType) -> None:
+    both = ingress("a", ("/x", "Exact")), ingress("b", ("/x", "Exact"), ("/y", "Exact"))
+    text = rendered(module, *both)
+    assert "a-service" in location(text, "= /x")
+    assert "b-service" in location(text, "= /y")
+    assert text.count("server_name") == 1
+
+
+def test_annotations(module: ModuleType) -> None:
+    told = ingress("a", ("/x", "Exact"), proxy_body_size="50m", configuration_snippet="return 200 'x';")
+    silent = ingress("b", ("/y", "Exact"))
+    text = rendered(module, told, silent)
+    assert "client_max_body_size 50m;" in location(text, "= /x")
+    assert "return 200 'x';" in location(text, "= /x")
+    assert "client_max_body_size 1m;" in location(text, "= /y")
+    assert "proxy_set_header X-Forwarded-For $remote_addr;" in location(text, "= /y")
+
+
+def test_another_class_and_a_host_without_certificate_are_left_out(module: ModuleType) -> None:
+    text = rendered(module, ingress("a", ("/", "Prefix"), kind="other"), ingress("b", ("/", "Prefix"), tls="not-there"))
+    assert "server_name" not in text
+    assert text.count("{") == text.count("}")
