@@ -19,13 +19,15 @@ def check(
     severity: Severity,
     finding: str = "",
     kinds: tuple[Kind, ...] = (),
+    beside: tuple[str, ...] = (),
     remedy: str,
     blind_spots: str,
 ) -> Callable[[F], F]:
     """Declare a check under its stable id.
 
     The function's name is a sentence that is true when the check is green, its docstring says why
-    that matters; ``kinds`` are those it reads beyond the model's, ``remedy`` is what helps in general, ``blind_spots`` what the check cannot see.
+    that matters; ``kinds`` are those it reads beyond the model's, ``remedy`` is what helps in general, ``blind_spots`` what the check cannot see. ``beside`` are observations that it takes where another check
+    of the run asks for them, and else is told ``NotTried``.
     """
 
     def declare(function: F) -> F:
@@ -38,6 +40,7 @@ def check(
             remedy=remedy,
             blind_spots=blind_spots,
             kinds=tuple(kind.name for kind in kinds),
+            beside=beside,
         )
         function.__check__ = meta  # type: ignore[attr-defined]
         return function

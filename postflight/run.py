@@ -128,7 +128,7 @@ class Run:
             return Outcome(unseen=self.dead)
         if name in self.given:
             return Outcome(self.given[name])
-        return self.outcomes.get(name) or Outcome(unseen=f"{name} was not run")
+        return self.outcomes.get(name) or Outcome(unseen=f"{name} was not run", barred_by=BarredBy.RUN)
 
     def why_unseen(self, kinds: Iterable[str]) -> str:
         """Why the model, or one of these kinds of object, is not wholly in the picture; "" when it is."""

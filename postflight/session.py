@@ -182,7 +182,8 @@ class Session:
     def _needed(self) -> set[str]:
         """What the checks read, save those that the settings put out of reach: nothing is tried for them."""
         beyond = self.run.options.settings.out_of_reach
-        return {name for item in self.items if meta(item).id not in beyond for name in _fixtures(item)}
+        asked = [(meta(item), _fixtures(item)) for item in self.items]
+        return {name for of, names in asked if of.id not in beyond for name in names if name not in of.beside}
 
 
 def meta(item: pytest.Item) -> CheckMeta:

@@ -3,14 +3,19 @@ from dataclasses import dataclass
 
 from postflight.check import check
 from postflight.cluster.kinds import INGRESS
+from postflight.deployment.federating import choice_of
 from postflight.deployment.listeners import resources_of
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side
+from postflight.deployment.parts import Side, SynapseProcess
 from postflight.deployment.proxy_backends import backend_id
 from postflight.deployment.writers import lists_of
+from postflight.probes.canary_homeserver import NotPrepared
 from postflight.probes.canary_user import Hindered
+from postflight.probes.federation import FederationCanary
+from postflight.probes.inward import SENT
 from postflight.probes.journey import Journey
 from postflight.probes.journey_steps import Step
+from postflight.probes.probe import BarredBy, NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -25,17 +30,22 @@ SOURCE = "docs/workers.md of Synapse"
     "clients.journey",
     severity=Severity.CRITICAL,
     kinds=(INGRESS,),
+    beside=("federation_canary",),
     remedy="lead the path that failed to a process that serves it (docs/workers.md of Synapse), and look at the log of"
     " that process for the time of the run",
     blind_spots="the way before the first proxy: names, certificates, the Ingress controller; proxies other than the"
-    " first that is ready; making a room (one is kept from run to run); messages from other homeservers, which come in"
-    " by the federation's door; which of several workers answered; a login by another way than the password; with a given"
-    " token: login, logout and encrypted messages",
+    " first that is ready; making a room (one is kept from run to run); encrypted messages from and to other homeservers,"
+    " which carry what was sealed as they carry any other; which of several workers answered; a login by another way than"
+    " the password; with a given token: login, logout and encrypted messages",
 )
 def test_a_user_logs_in_writes_and_reads_plain_and_encrypted_and_logs_out_by_the_front_door(
-    deployment: Deployment, client_journey: Journey | Hindered, judge: Judge
+    deployment: Deployment,
+    client_journey: Journey | Hindered,
+    federation_canary: FederationCanary | NotPrepared | Hindered | NotTried,
+    judge: Judge,
 ) -> None:
-    """It is what people do with it. Every pod may be Ready and every process right by itself, and a message does not
+    """It is what people do with it: with each other here, and with those of another homeserver, whose messages come in
+    where those of this one go out (``federation.exactly_once``). Every pod may be Ready and every process right by itself, and a message does not
     arrive because one rule of a proxy leads one path to the wrong process."""
     if isinstance(client_journey, Hindered):
         seen = client_journey
@@ -45,7 +55,7 @@ def test_a_user_logs_in_writes_and_reads_plain_and_encrypted_and_logs_out_by_the
     main = client_journey.main
     judge.saw(main.id, *dict.fromkeys(_subject(client_journey, each) for each in client_journey.steps))
     told: dict[tuple[str, str], tuple[Trouble, list[Step]]] = {}
-    for step in client_journey.steps:
+    for step in (*client_journey.steps, *_inward(deployment, main, federation_canary, judge)):
         if not step.good:
             trouble = _trouble(client_journey, step)
             told.setdefault((_subject(client_journey, step), trouble.headline), (trouble, []))[1].append(step)
@@ -62,6 +72,28 @@ def test_a_user_logs_in_writes_and_reads_plain_and_encrypted_and_logs_out_by_the
             needs=(subject, *_backends(steps), *needs) if trouble.silent or trouble.unseen else (),
         )
     _unseen(client_journey, judge)
+
+
+def _inward(
+    deployment: Deployment,
+    main: SynapseProcess,
+    seen: FederationCanary | NotPrepared | Hindered | NotTried,
+    judge: Judge,
+) -> tuple[Step, ...]:
+    """The steps of a message from another homeserver: where federation is on, and this run is about it."""
+    choice = choice_of(deployment)
+    left_out = isinstance(seen, NotTried) and seen.barred_by is BarredBy.RUN
+    if left_out or not (choice.on and choice.found):
+        return ()
+    if isinstance(seen, NotPrepared | NotTried):
+        judge.unproven(main.id, f"that messages of other homeservers come in was not seen: {seen.reason}")
+        return ()
+    inward = seen.inward if isinstance(seen, FederationCanary) else None
+    problem = inward.problem if inward else seen.problem if isinstance(seen, Hindered) else ""
+    if problem:
+        line = f"that messages of other homeservers come in was not seen: {problem}"
+        judge.unknown(main.id, line, needs=(main.id,))
+    return inward.steps if inward else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +136,11 @@ def _trouble(journey: Journey, step: Step) -> Trouble:
         return Trouble(f"{{}} is sent on elsewhere by {door}: {said.status}", rule)
     if not by_synapse:
         return Trouble(f"{{}} does not get to Synapse: {_answered(step)}", rule)
+    if said.status == 401 and step.name == SENT:
+        unsigned = f"what signs the request (Authorization) does not arrive as it was sent; {rule}"
+        return Trouble(
+            f"{{}} is refused: 401 {said.json.get('errcode')}", unsigned, "let the proxies pass Authorization on"
+        )
     return Trouble(f"{{}} is refused: {said.status} {said.json.get('errcode')}", rule)
 
 

@@ -19,9 +19,10 @@ from postflight.deployment.model import Deployment
 from postflight.limits import Limit
 from postflight.polling import TimedOut
 from postflight.probes.canary import Identity, certificate
+from postflight.probes.canary_user import Hindered
 from postflight.probes.doors import main_of
 from postflight.probes.own import Turn
-from postflight.probes.probe import EXEC, MAKE_JOBS, REMOVE_JOBS, Safety, Unseen, probe
+from postflight.probes.probe import EXEC, MAKE_JOBS, REMOVE_JOBS, Safety, probe
 from postflight.secrets import Redactor
 from postflight.settings import Settings
 from postflight.traces import Traces
@@ -56,11 +57,11 @@ def canary_homeserver(
     traces: Traces,
     redactor: Redactor,
     turn: Turn,
-) -> CanaryHomeserver | NotPrepared:
+) -> CanaryHomeserver | NotPrepared | Hindered:
     """Let a homeserver of the verifier's own stand in a probe pod, under names of every shard."""
     main = main_of(deployment)
     if main is None or main.config is None:
-        raise Unseen("no main process of Synapse is known with its configuration")
+        return Hindered("no main process of Synapse is known with its configuration", main.id if main else "")
     choice = choice_of(deployment)
     if not (choice.on and choice.found):
         return NotPrepared(f"federation is off: {choice.why if not choice.found else choice.reason}")
@@ -71,14 +72,14 @@ def canary_homeserver(
     identities = tuple(Identity.of(name, plan.key) for name in covering(federation.lists or ((),), plan.names))
     like = snapshot.get(POD, main.namespace, main.pod.name) if main.pod else None
     if like is None:
-        raise Unseen("no Synapse pod to model the canary's pod on")
+        return Hindered("no Synapse pod to model the canary's pod on", main.id)
     try:
         # Behind the same Service it would take a part of what this run's canary is owed.
         remove_others(api, traces, main.namespace, LABELS, limit=Limit.CLEAN_UP / 2)
         pod = start_probe_pod(api, traces, like, settings, "canary", LABELS, limit=Limit.PROBE_POD - Limit.EXEC)
         _listen(api, plan, pod, identities, redactor)
     except (NoProbePod, ApiError, TimedOut, ValueError) as error:
-        raise Unseen(f"the canary homeserver does not stand: {error}") from error
+        return Hindered(f"the canary homeserver does not stand: {error}", "")
     return CanaryHomeserver(plan, identities, pod)
 
 

@@ -43,9 +43,9 @@ def federation_doors(deployment: Deployment, main: SynapseProcess) -> Iterator[t
             yield from ((proxy, Door(pod, bind.port, bind.tls, main.server_name)) for pod in proxy.pods if pod.ready)
 
 
-def front_door(deployment: Deployment, main: SynapseProcess) -> Door | None:
-    """Where a client comes in: a proxy, else main itself."""
+def front_door(deployment: Deployment, main: SynapseProcess, resource: str = "client") -> Door | None:
+    """Where a client comes in: a proxy, else main itself, by its listener for that resource."""
     for _, door in client_doors(deployment, main):
         return door
-    port = port_of(main, "client")
+    port = port_of(main, resource)
     return Door(main.pod, port, host=public_host(main)) if main.pod and port else None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets as randomness
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from postflight.cluster.access import Access
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.probe_pod import ProbePod
+from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
 from postflight.deployment.federation import Federation, federation_of
 from postflight.deployment.listeners import port_of
@@ -23,8 +24,9 @@ from postflight.probes.canary import Identity
 from postflight.probes.canary_homeserver import CanaryHomeserver, NotPrepared, heard
 from postflight.probes.canary_user import CLIENT, Hindered, ProbeRoom, send
 from postflight.probes.federation_counters import Sent, counters_of
+from postflight.probes.inward import Inward, come_in
 from postflight.probes.matrix import Matrix, MatrixError, matrix
-from postflight.probes.probe import EXEC, Safety, Unseen, probe
+from postflight.probes.probe import EXEC, Safety, probe
 from postflight.traces import Traces
 
 #: Events counted in each room, each sent through another process.
@@ -62,7 +64,8 @@ class Owed:
 class FederationCanary:
     """What each canary was owed and got. ``unheard`` maps a canary to why it could not be made to listen;
     ``no_to_device`` says why no to-device message was sent. ``counters``, by process id, are what each process
-    says that it has sent by then, where the connections do not tell who sends."""
+    says that it has sent by then, where the connections do not tell who sends. ``inward`` is what became of a message
+    that one of them wrote itself."""
 
     names: tuple[str, ...]
     owed: tuple[Owed, ...]
@@ -70,6 +73,7 @@ class FederationCanary:
     unheard: Mapping[str, str]
     no_to_device: str = ""
     counters: Mapping[str, Sent] = field(default_factory=dict)
+    inward: Inward = field(default_factory=Inward)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class Scene:
     """What the steps of the canary share."""
 
     deployment: Deployment
+    snapshot: Snapshot
     federation: Federation
     access: Access
     api: Api
@@ -101,31 +106,33 @@ class Scene:
 @probe(limit=Limit.FEDERATION, rights=(EXEC,), safety=Safety.CANARY, reaches=True)
 def federation_canary(
     deployment: Deployment,
+    snapshot: Snapshot,
     access: Access,
     api: Api,
     traces: Traces,
-    canary_homeserver: CanaryHomeserver | NotPrepared,
+    canary_homeserver: CanaryHomeserver | NotPrepared | Hindered,
     canary_room: ProbeRoom | Hindered,
 ) -> FederationCanary | NotPrepared | Hindered:
-    """As remote homeservers, join the probe user's room, and count what comes."""
-    if isinstance(canary_homeserver, NotPrepared):
+    """As remote homeservers, join the probe user's room, count what comes, and write there."""
+    if isinstance(canary_homeserver, NotPrepared | Hindered):
         return canary_homeserver
     pod = canary_homeserver.pod
     try:
         if isinstance(canary_room, Hindered):
             return canary_room
-        scene = Scene(deployment, federation_of(deployment), access, api, pod, canary_room, canary_room.user.home)
-        return _count(scene, canary_homeserver.identities, traces)
+        federation, main = federation_of(deployment), canary_room.user.home
+        scene = Scene(deployment, snapshot, federation, access, api, pod, canary_room, main)
+        return _take_part(scene, canary_homeserver.identities, traces)
     except MatrixError as error:
         return Hindered(str(error), canary_room.user.home.id if isinstance(canary_room, ProbeRoom) else "")
     except ApiError as error:
-        raise Unseen(f"the canary homeserver: {error}") from error
+        return Hindered(f"the canary homeserver: {error}", "")
     finally:
         traces.settle(pod.what)
 
 
-def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> FederationCanary:
-    """Join, warm up, send what is counted, wait for all of it and for quiet."""
+def _take_part(scene: Scene, identities: Sequence[Identity], traces: Traces) -> FederationCanary:
+    """Join; have one write, while all of them are sent what is counted."""
     with matrix(scene.access, scene.main, "federation") as homeserver, ExitStack() as members:
         for each in identities:
             what = f"{each.name} in {scene.room.room_id}"
@@ -133,21 +140,34 @@ def _count(scene: Scene, identities: Sequence[Identity], traces: Traces) -> Fede
         unheard = _join(scene, homeserver, identities)
         joined = [each for each in identities if each.name not in unheard]
         if not joined:
-            return FederationCanary(tuple(each.name for each in identities), (), (), unheard)
-        with ExitStack() as open_ways:
-            writers = _writers(scene, open_ways)
-            warm = _warm_up(scene, writers[0], joined)
-            if _held_back(scene, joined):
-                # To whom nothing at all has come by now nothing comes; more of it would say nothing more.
-                return _outcome(scene, identities, unheard, {each.name: (warm, []) for each in joined})
-            nonces = [randomness.token_hex(8) for _ in range(COUNTED)]
-            for number, nonce in enumerate(nonces):
-                send(writers[number % len(writers)], scene.room, nonce)
-        messages, no_to_device = _send_to_devices(scene, joined)
-        sent = {each.name: (nonces, messages.get(each.name, [])) for each in joined}
-        _await(scene, {name: [*events, *own] for name, (events, own) in sent.items()})
-        _await_quiet(scene)
-        return _outcome(scene, identities, unheard, sent, no_to_device)
+            nobody = Inward(problem="no canary could join")
+            return FederationCanary(tuple(each.name for each in identities), (), (), unheard, inward=nobody)
+        works: list[Callable[[], Any]] = [
+            partial(_count, scene, identities, joined, unheard),
+            partial(come_in, scene.deployment, scene.snapshot, scene.access, scene.room, joined[0]),
+        ]
+        counted, inward = in_threads(works, Limit.FEDERATION)
+        return replace(counted.result(), inward=inward.result())
+
+
+def _count(
+    scene: Scene, identities: Sequence[Identity], joined: Sequence[Identity], unheard: Mapping[str, str]
+) -> FederationCanary:
+    """Warm up, send what is counted, wait for all of it and for quiet."""
+    with ExitStack() as open_ways:
+        writers = _writers(scene, open_ways)
+        warm = _warm_up(scene, writers[0], joined)
+        if _held_back(scene, joined):
+            # To whom nothing at all has come by now nothing comes; more of it would say nothing more.
+            return _outcome(scene, identities, unheard, {each.name: (warm, []) for each in joined})
+        nonces = [randomness.token_hex(8) for _ in range(COUNTED)]
+        for number, nonce in enumerate(nonces):
+            send(writers[number % len(writers)], scene.room, nonce)
+    messages, no_to_device = _send_to_devices(scene, joined)
+    sent = {each.name: (nonces, messages.get(each.name, [])) for each in joined}
+    _await(scene, {name: [*events, *own] for name, (events, own) in sent.items()})
+    _await_quiet(scene)
+    return _outcome(scene, identities, unheard, sent, no_to_device)
 
 
 def _outcome(

@@ -54,10 +54,12 @@ class Unseen(Exception):
 
 
 class BarredBy(StrEnum):
-    """What keeps a probe from being tried at all: the run's safety level, or a right that is missing."""
+    """What keeps a probe from being tried at all: the run's safety level, a right that is missing, or that no check of the
+    run asks for it."""
 
     SAFETY = "safety"
     RIGHT = "right"
+    RUN = "run"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,18 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from postflight.cluster.access import Access
 from postflight.cluster.api import ApiError
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.call_parts import Proxy
+from postflight.deployment.haproxy import Frontend
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
-from postflight.probes.doors import front_door
+from postflight.probes.doors import federation_doors, front_door
 from postflight.probes.http import Door, Said, origin
 from postflight.probes.leads import Lead, lead
 from postflight.probes.matrix import LIMITED
@@ -44,7 +45,7 @@ class Answer:
 @dataclass(slots=True)
 class Visitor:
     """Whoever comes in by the front door of ``host``, at ``base`` beneath it, until ``deadline`` (of the monotonic
-    clock). Safe to use from several threads."""
+    clock). Another ``server`` comes in where those do. Safe to use from several threads."""
 
     deployment: Deployment
     snapshot: Snapshot
@@ -54,6 +55,7 @@ class Visitor:
     deadline: float
     open_ways: ExitStack
     base: str = ""
+    server: bool = False
     _clients: dict[tuple[str, int, bool], tuple[str, httpx.Client]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -70,17 +72,20 @@ class Visitor:
         body: object = None,
         query: Mapping[str, str] | None = None,
         limit: float = Limit.HTTP,
+        authorization: str = "",
     ) -> Answer:
-        """One request; one that is limited by rate, or finds no server yet, is sent again, within ``limit`` seconds."""
+        """One request, with a token or another ``authorization``; one that is limited by rate, or finds no server yet, is
+        sent again, within ``limit`` seconds."""
         led = self._lead(f"{self.base}{path}")
         if led.door is None:
             return Answer(led, Said("", problem=led.problem))
         proxy = next((each for each in self.deployment.proxies if led.door.pod in each.pods), None)
+        given = f"Bearer {token.reveal()}" if token else authorization
         until = time.monotonic() + min(limit, self.time_left)
         found = min(until, time.monotonic() + Limit.FOUND)
         while True:
             try:
-                said = self._once(led.door, method, f"{self.base}{path}", token, body, query, until)
+                said = self._once(led.door, method, f"{self.base}{path}", given, body, query, until)
             except (ApiError, OSError) as error:
                 unseen = isinstance(error, ApiError)
                 return Answer(led, Said(led.door.pod.name, problem=_line(error)), proxy, unseen)
@@ -91,25 +96,26 @@ class Visitor:
             time.sleep(pause)
 
     def _lead(self, path: str) -> Lead:
-        """Where clients end up; the deployment's first proxy, else main, where nothing says where they do."""
+        """Where clients, or other servers, end up; the deployment's first proxy, else main, where nothing says where they
+        do."""
+        if self.server:
+            for proxy, door in federation_doors(self.deployment, self.main):
+                return _through(door, proxy, proxy.federation, path)
         found = lead(self.deployment, self.snapshot, self.main, self.host, path)
         if isinstance(found, Lead):
             return found
-        door = front_door(self.deployment, self.main)
+        door = front_door(self.deployment, self.main, "federation" if self.server else "client")
         if door is None:
             return Lead(None, "", problem=f"{self.host}: {found.why}, and no client listener of Synapse is known")
         proxy = next((each for each in self.deployment.proxies if door.pod in each.pods), None)
-        backend = proxy.client.backend(path) if proxy and proxy.client else None
-        behind = proxy.backends.get(backend or "", ()) if proxy else ()
-        pods = tuple(pod for each in behind for pod, _ in each.pods)
-        return Lead(door, f"through {door.pod.name}", pods=pods, backend=backend, limit=f"{self.host}: {found.why}")
+        return replace(_through(door, proxy, proxy and proxy.client, path), limit=f"{self.host}: {found.why}")
 
     def _once(
         self,
         door: Door,
         method: str,
         path: str,
-        token: Secret | None,
+        authorization: str,
         body: object,
         query: Mapping[str, str] | None,
         until: float,
@@ -118,8 +124,8 @@ class Visitor:
         import httpx
 
         headers = {"Host": door.host} if door.host else {}
-        if token:
-            headers["Authorization"] = f"Bearer {token.reveal()}"
+        if authorization:
+            headers["Authorization"] = authorization
         given: dict[str, Any] = {"params": query, "headers": headers} | ({} if body is None else {"json": body})
 
         def send(client: httpx.Client, url: str) -> Said:
@@ -162,6 +168,13 @@ class Visitor:
         import httpx
 
         return httpx.Client(verify=False, trust_env=False, headers={"User-Agent": "postflight"})
+
+
+def _through(door: Door, proxy: Proxy | None, frontend: Frontend | None, path: str) -> Lead:
+    backend = frontend.backend(path) if frontend else None
+    behind = proxy.backends.get(backend or "", ()) if proxy else ()
+    pods = tuple(pod for each in behind for pod, _ in each.pods)
+    return Lead(door, f"through {door.pod.name}", pods=pods, backend=backend)
 
 
 def _unserved(led: Lead, said: Said) -> bool:

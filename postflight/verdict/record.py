@@ -24,6 +24,7 @@ class CheckMeta:
     remedy: str = ""
     blind_spots: str = ""
     kinds: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

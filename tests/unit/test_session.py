@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from inspect import signature
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import yaml
 
 from postflight.deployment.model import Deployment
-from postflight.session import _beyond
+from postflight.session import Session, _beyond
+from postflight.settings import Settings
 from postflight.verdict.status import Status
+from tests.unit.observations import CHECKS
 from tests.unit.records import absent, green, said
 from tests.unit.worlds import container, deployment, files, pod, snapshot
 
@@ -44,3 +50,17 @@ def test_what_stands_outside_the_cluster_or_is_no_part_of_it_stays_absent() -> N
     assert list(outside.beyond()) == []
     for id, world in (("database.replication", outside), ("federation.exactly_once", ELSEWHERE)):
         assert _beyond(said(id, absent("no")), world).absence == "no"
+
+
+def needed(*ids: str, **out_of_reach: str) -> set[str]:
+    items: Any = [SimpleNamespace(function=CHECKS[id], fixturenames=[*signature(CHECKS[id]).parameters]) for id in ids]
+    run: Any = SimpleNamespace(options=SimpleNamespace(settings=Settings(out_of_reach=out_of_reach)))
+    session: Any = SimpleNamespace(items=items, run=run)
+    return Session._needed(session)
+
+
+def test_what_a_check_takes_beside_is_made_for_others_only() -> None:
+    journey, federation = "clients.journey", "federation.exactly_once"
+    assert needed(journey) == {"client_journey", "deployment", "judge"}
+    assert "federation_canary" in needed(journey, federation)
+    assert "federation_canary" not in needed(journey, federation, **{federation: "no right"})
