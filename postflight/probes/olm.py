@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets as randomness
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -45,9 +46,14 @@ class Device:
         return self.account.curve25519_key.to_base64()
 
     def upload(self) -> Json:
-        """The body of ``keys/upload``: the device's keys, and one key that is good for one session."""
+        """The body of ``keys/upload``: the device's keys, and one key that is good for one session. Its name is met by no
+        other: an account counts its keys from 0, and Synapse refuses another one of a name that a killed run left (400,
+        synapse/handlers/e2e_keys.py, 1.163)."""
         self.account.generate_one_time_keys(1)
-        once = {f"{SIGNED}:{id}": self._signed({"key": key.to_base64()}) for id, key in self._once().items()}
+        once = {
+            f"{SIGNED}:{randomness.token_hex(8)}": self._signed({"key": key.to_base64()})
+            for key in self._once().values()
+        }
         self.account.mark_keys_as_published()
         device = {
             "user_id": self.user,

@@ -115,6 +115,8 @@ class Homeserver:
         return {"user_id": USER, "device_id": self.tokens[token]}
 
     def _upload(self, asked: Request, token: str) -> Any:
+        if clash := next((name for name in asked.body["one_time_keys"] if name in self.once), ""):
+            return 400, {"errcode": "M_UNKNOWN", "error": f"One time key {clash} already exists"}
         self.keys[self.tokens[token]] = asked.body["device_keys"]
         self.once |= asked.body["one_time_keys"]
         return {"one_time_key_counts": {"signed_curve25519": len(self.once)}}

@@ -284,7 +284,7 @@ class TestTheWay:
         assert failed(gone(Homeserver(alter=late))) == {}
 
     def test_a_key_that_a_killed_run_left_is_passed_over(self) -> None:
-        assert failed(gone(Homeserver(stale={"signed_curve25519:AAAAAA": {"key": "old", "signatures": {}}}))) == {}
+        assert failed(gone(Homeserver(stale={"signed_curve25519:AAAAAAAAAAA": {"key": "old", "signatures": {}}}))) == {}
 
     def test_a_session_that_does_not_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("postflight.probes.journey.Limit.LOGGED_OUT", 0.3)
