@@ -142,12 +142,12 @@ def _take_part(scene: Scene, identities: Sequence[Identity], traces: Traces) -> 
         if not joined:
             nobody = Inward(problem="no canary could join")
             return FederationCanary(tuple(each.name for each in identities), (), (), unheard, inward=nobody)
-        works: list[Callable[[], Any]] = [
-            partial(_count, scene, identities, joined, unheard),
-            partial(come_in, scene.deployment, scene.snapshot, scene.access, scene.room, joined[0]),
-        ]
-        counted, inward = in_threads(works, Limit.FEDERATION)
-        return replace(counted.result(), inward=inward.result())
+        writing = partial(come_in, scene.deployment, scene.snapshot, scene.access, scene.room, joined[0])
+        counting = partial(_count, scene, identities, joined, unheard)
+        works: list[Callable[[], Any]] = [counting, writing]
+        outcomes = in_threads(works, Limit.FEDERATION)
+        seen: FederationCanary = outcomes[0].result()
+        return replace(seen, inward=outcomes[1].result())
 
 
 def _count(

@@ -104,11 +104,11 @@ class Visitor:
         found = lead(self.deployment, self.snapshot, self.main, self.host, path)
         if isinstance(found, Lead):
             return found
-        door = front_door(self.deployment, self.main, "federation" if self.server else "client")
-        if door is None:
+        own = front_door(self.deployment, self.main, "federation" if self.server else "client")
+        if own is None:
             return Lead(None, "", problem=f"{self.host}: {found.why}, and no client listener of Synapse is known")
-        proxy = next((each for each in self.deployment.proxies if door.pod in each.pods), None)
-        return replace(_through(door, proxy, proxy and proxy.client, path), limit=f"{self.host}: {found.why}")
+        first = next((each for each in self.deployment.proxies if own.pod in each.pods), None)
+        return replace(_through(own, first, first.client if first else None, path), limit=f"{self.host}: {found.why}")
 
     def _once(
         self,
