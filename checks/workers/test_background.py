@@ -39,8 +39,12 @@ def test_some_process_runs_the_background_tasks_and_the_updates_come_to_an_end(
         if why := seen.problem or seen.unseen:
             line = f"which background updates {seen.process.workload_name} has left could not be read: {why}"
             (judge.unavailable if seen.problem else judge.unknown)(seen.process.id, line)
-        for update in seen.updates:
-            _update(update, seen, known, judge)
+        foreign = [each for each in seen.updates if known.get(each.name) is False]
+        for update in foreign:
+            _foreign(update, seen, judge)
+        # All others wait behind one that nobody can do.
+        for update in () if foreign else seen.updates:
+            _update(update, seen, judge)
 
 
 def _tasks(main: SynapseProcess, deployment: Deployment, judge: Judge) -> None:
@@ -81,19 +85,23 @@ def _tasks(main: SynapseProcess, deployment: Deployment, judge: Judge) -> None:
                 judge.unavailable(each.id, line)
 
 
-def _update(update: Update, seen: BackgroundUpdates, known: Mapping[str, bool], judge: Judge) -> None:
+def _foreign(update: Update, seen: BackgroundUpdates, judge: Judge) -> None:
+    main = seen.process.workload_name
+    judge.wrong(
+        seen.process.id,
+        f"background update {update.name} waits for ever: the Synapse that runs in {main} knows none of that name",
+        observed=f"{len(seen.updates)} rows in background_updates; {update.name} is in none of its code",
+        expected="no update that nobody can do: all others wait behind it",
+        cause="it is of another release, or was put there by hand",
+        remedy="run the release that it belongs to until it is done, or have who put it there take it out; then restart"
+        f" {main}, which gives all of them up after some failures",
+    )
+
+
+def _update(update: Update, seen: BackgroundUpdates, judge: Judge) -> None:
     main = seen.process.workload_name
     waiting = {each.name: each.depends_on for each in seen.updates}
-    if known.get(update.name) is False:
-        judge.wrong(
-            seen.process.id,
-            f"background update {update.name} waits for ever: the Synapse that runs in {main} knows none of that name",
-            observed=f"{len(seen.updates)} rows in background_updates; {update.name} is in none of its code",
-            expected="no update that nobody can do: all others wait behind it",
-            cause="it is of another release, or was put there by hand",
-            remedy="run the release that it belongs to until it is done, or have who put it there take it out",
-        )
-    elif _circle(update.name, waiting):
+    if _circle(update.name, waiting):
         judge.wrong(seen.process.id, f"background update {update.name} waits for itself, through what it depends on")
     elif seen.moving:
         judge.saw(seen.process.id)

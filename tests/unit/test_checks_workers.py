@@ -72,6 +72,11 @@ class TestUpdates:
         found = only(self.left(Update("odd", ""), known={"odd": False}))
         assert found.headline.startswith("background update odd waits for ever")
 
+    def test_what_waits_behind_one_that_nobody_knows_is_no_finding_of_its_own(self) -> None:
+        found = only(self.left(Update("fine", ""), Update("odd", ""), known={"fine": True, "odd": False}))
+        assert found.headline.startswith("background update odd waits for ever")
+        assert found.observed.startswith("2 rows")
+
     def test_that_are_worked_on_are_right(self) -> None:
         assert self.left(Update("one", ""), Update("two", "one"), moving=True).failures == []
 
