@@ -261,5 +261,6 @@ def _serves(process: SynapseProcess) -> bool:
 
 
 def _listener(process: SynapseProcess) -> str:
-    """Where a process has no listener of its own for media, its client listener serves them."""
-    return "media" if port_of(process, "media") else "client"
+    """Main serves media by its client listener too (synapse/app/homeserver.py, 1.163), a worker only by one that is for
+    them (generic_worker.py)."""
+    return "client" if process.is_main and not port_of(process, "media") else "media"
