@@ -149,6 +149,14 @@ HARMLESS: tuple[Harmless, ...] = (
         "synapse/handlers/oidc.py",
     ),
     _row(
+        "file whose reader has gone",
+        r"\Awhile calling from thread[\s\S]*s3_storage_provider[\s\S]*"
+        r"^(builtins\.)?AttributeError: 'NoneType' object has no attribute 'unregisterProducer'",
+        "a client hangs up when it has the whole of a file from the object store, before its producer is taken off",
+        "element-hq/synapse#5304",
+        "media.storage",
+    ),
+    _row(
         "page of a preview",
         r"\AError handling downloaded ",
         "a page that somebody spoke of is none that can be shown",
