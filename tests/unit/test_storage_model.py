@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
+from postflight.cluster.access import Access, Way
 from postflight.deployment.storage import own_store, provider_of
 from postflight.deployment.store_parts import ObjectStore, path_of
 from postflight.probes import object_stores as stores
 from postflight.secrets import Secret
+from postflight.settings import Settings, StorageSettings
 from tests.unit import storing
+from tests.unit.loopback import api_to, closed_port
 from tests.unit.worlds import (
     KINDS,
     NO_SECRETS,
@@ -28,6 +31,8 @@ from tests.unit.worlds import (
 )
 
 MEDIA = "synapse.app.media_repository"
+ID = "abcdefghijklmnopqrstuvwx"
+KEY = "local_content/ab/cd/efghijklmnopqrstuvwx"
 
 
 def config(**rest: Any) -> str:
@@ -132,7 +137,9 @@ class TestTheModel:
     @pytest.mark.parametrize("url", ["-", "http://[", "minio", "http://minio:port"])
     def test_an_address_that_is_none_breaks_nothing(self, url: str) -> None:
         store = found(text=config(media_storage_providers=[storing.provider(url)]))
-        assert stores.ask(ACCESS, SETTINGS, store, "GET", "a").problem == "endpoint_url names no host"
+        access = Access(api_to(closed_port()), Way.DIRECT)
+        settings = Settings(storage=StorageSettings(hosts=("127.0.0.1",)))
+        assert stores.ask(access, settings, store, "GET", "a").problem == "endpoint_url names no host"
 
     @pytest.mark.parametrize(
         ("volume", "said"),
