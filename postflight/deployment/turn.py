@@ -6,6 +6,7 @@ Source: synapse/config/voip.py, 1.119 and 1.163; RFC 7065 (the addresses).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from postflight.cluster.files import Files
@@ -86,6 +87,29 @@ def uri_of(text: str, snapshot: Snapshot, pods: Mapping[str, Pod], namespace: st
     host, port = match["host"].strip("[]"), int(match["port"] or (TLS_PORT if tls else PORT))
     transport = match["transport"] or ("tcp" if tls else "udp")
     return TurnUri(text.strip(), host, port, transport, tls, resolve(snapshot, pods, host, port, namespace))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a server's shared secret is not Synapse's, and what makes both equal."""
+
+    cause: str
+    remedy: str
+
+
+def difference(server: TurnServer, uses: Iterable[TurnUse]) -> Difference | None:
+    """None where a secret of both is the same, or one side's is not known."""
+    ours = [use.secret for use in uses if use.secret]
+    if not ours or not server.secrets or {each.value for each in ours} & {each.value for each in server.secrets}:
+        return None
+    mine, theirs = ours[0], server.secrets[0]
+    if mine.stale or theirs.stale or mine.origin == theirs.origin:
+        late, origin = ("Synapse", mine.origin) if mine.stale else (server.name, theirs.origin)
+        return Difference(f"{origin} was changed, and {late} still has the value before", f"restart {late}")
+    one, other = theirs.origin.removeprefix("Secret "), mine.origin.removeprefix("Secret ")
+    return Difference(
+        f"{mine.origin} differs from {theirs.origin}", f"make {one} equal to {other}, then restart {server.name}"
+    )
 
 
 def _uses(

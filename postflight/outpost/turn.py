@@ -302,9 +302,14 @@ def _as_oneself(seen, client, mine):
     seen["passed"] = [_passes(first, second), _passes(second, first)]
 
 
+def new_payload():
+    """Bytes that nobody else sends."""
+    return b"postflight " + os.urandom(12).hex().encode()
+
+
 def _passes(sender, receiver):
     """Whether bytes of one client reach the other, from relay to relay."""
-    payload = b"postflight " + os.urandom(12).hex().encode()
+    payload = new_payload()
     for wait in PASSING:
         sender.send(receiver.relayed, payload)
         if receiver.hears(payload, wait):
