@@ -19,7 +19,7 @@ HOSTS = re.compile(
     r"|checkip\.(?:amazonaws\.com|dyndns\.org)|(?:what(?:is)?my|my)(?:external)?ip(?:address)?\.(?:com|akamai\.com|info)"
     r"|wtfismyip\.com|seeip\.org|my-ip\.io|eth0\.me|ip-api\.com|ip\.sb|curlmyip\.(?:com|net)|wgetip\.com|trackip\.net"
     r"|bigdatacloud\.net|myip\.(?:dnsomatic\.com|opendns\.com)|o-o\.myaddr\.l\.google\.com|whoami\.(?:akamai\.net|cloudflare)"
-    r"|stun\d?\.l\.google\.com|stun\.cloudflare\.com)(?![\w-])"
+    r"|stun\d?\.l\.google\.com|stun\.cloudflare\.com)(?![\w-]|\.\w)"
 )
 #: What coturn's image brings along for that, and the variable of older ones that has it done.
 HELPER = re.compile(r"(?<![\w-])detect-external-ip(?:\.sh)?(?![\w-])")

@@ -64,9 +64,9 @@ class Deployment:
                 yield secret, f"the secret key for bucket {store.bucket}"
         for shared in (each for server in self.turn.servers for each in server.secrets):
             yield shared.value, "the shared secret of TURN"
-        for use in self.turn.uses:
-            if use.secret:
-                yield use.secret.value, "the shared secret of TURN"
+        for told in self.turn.uses:
+            if told.secret:
+                yield told.secret.value, "the shared secret of TURN"
 
     def beyond(self) -> Iterator[tuple[str, Endpoint]]:
         """The addresses within the cluster whose namespace is not looked at, each with the kind of part

@@ -114,8 +114,9 @@ def long_term_key(username, realm, password):
     return hashlib.md5(text, usedforsecurity=False).digest()
 
 
-def masked(host, port, transaction):
-    """The value of an attribute that holds an address (RFC 8489, 14.2)."""
+def masked(address, transaction):
+    """The value of an attribute that holds an address, a pair of host and port (RFC 8489, 14.2)."""
+    host, port = address
     family = 2 if ":" in host else 1
     packed = socket.inet_pton(FAMILIES[family][0], host)
     return struct.pack("!xBH", family, port ^ MAGIC >> 16) + _xor(packed, transaction)

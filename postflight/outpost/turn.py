@@ -15,7 +15,7 @@ if __package__:
     # Where the verifier itself is the client, at the end of a tunnel.
     from postflight.outpost import stun
 else:
-    import stun
+    import stun  # type: ignore[no-redef]
 
 #: Seconds after which a request is sent again, and given up after the last: RFC 8489, 6.2.1, cut short.
 AGAIN = (0.5, 1.0, 2.0)
@@ -134,7 +134,7 @@ class Client:
     def send(self, peer, payload):
         """Have the relay send to a peer; nothing answers (RFC 8656, 11.1)."""
         transaction = stun.new_transaction()
-        to = stun.masked(*peer, transaction)
+        to = stun.masked(peer, transaction)
         attributes = [(stun.XOR_PEER_ADDRESS, to), (stun.PAYLOAD, payload)]
         self.wire.send(stun.encode(stun.SEND | stun.INDICATION, transaction, attributes))
 
@@ -168,8 +168,7 @@ class Client:
         """One request and its answer, sent again over UDP where none comes."""
         transaction = stun.new_transaction()
         given = [
-            (name, value if isinstance(value, bytes) else stun.masked(*value, transaction))
-            for name, value in attributes
+            (name, value if isinstance(value, bytes) else stun.masked(value, transaction)) for name, value in attributes
         ]
         if self.key:
             given += [(stun.USERNAME, self.username.encode()), (stun.REALM, self.realm), (stun.NONCE, self.nonce)]
@@ -207,7 +206,7 @@ def relays(given):
     answers = [nothing("no answer within the time limit") for _ in asks]
     groups = {}
     for number, ask in enumerate(asks):
-        groups.setdefault(ask["group"], []).append((number, ask))
+        groups[ask["group"]] = [*groups.get(ask["group"], ()), (number, ask)]
 
     def work(members):
         for number, ask in members:

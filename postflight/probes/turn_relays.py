@@ -73,7 +73,9 @@ class Meeting:
     @property
     def reach(self) -> str:
         """How far bytes came from relay to relay."""
-        return {(True, True): "both ways", (False, False): "no way"}.get(self.passed, "one way")
+        if len(set(self.passed)) > 1:
+            return "one way"
+        return "both ways" if all(self.passed) else "no way"
 
     @property
     def short(self) -> str:

@@ -104,7 +104,7 @@ class TestTheCodec:
     @pytest.mark.parametrize("address", [("192.0.2.2", 3478), ("2001:db8::1", 65535)])
     def test_an_address_is_what_it_was(self, address: tuple[str, int]) -> None:
         transaction = stun.new_transaction()
-        assert stun.unmasked(stun.masked(*address, transaction), transaction) == address
+        assert stun.unmasked(stun.masked(address, transaction), transaction) == address
 
     @pytest.mark.parametrize("value", [b"", b"\0\1", b"\0\1\0\0", b"\0\3\0\0aaaa", b"\0\1\0\0aaaaa"])
     def test_what_is_no_address_is_none(self, value: bytes) -> None:
@@ -156,7 +156,7 @@ def refusal(asked: stun.Message, code: int, nonce: bytes = b"n") -> bytes:
 
 
 def granted(asked: stun.Message, key: bytes = KEY) -> bytes:
-    relayed = stun.masked("192.0.2.2", 50000, asked.transaction)
+    relayed = stun.masked(("192.0.2.2", 50000), asked.transaction)
     attributes = [(stun.XOR_RELAYED_ADDRESS, relayed), (stun.LIFETIME, b"\0\0\2\x58")]
     return bytes(stun.encode(asked.method | stun.SUCCESS, asked.transaction, attributes, key))
 
