@@ -1,10 +1,10 @@
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from postflight.check import check
 from postflight.deployment.coturn import is_denied
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import SynapseProcess, names_of
+from postflight.deployment.parts import names_of
 from postflight.deployment.turn import Difference, difference
 from postflight.deployment.turn_parts import TurnServer, TurnUse
 from postflight.probes.canary_user import Hindered
@@ -76,7 +76,6 @@ def _echoes(server: TurnServer, judge: Judge) -> None:
 
 def _agree(deployment: Deployment, judge: Judge) -> None:
     """All processes that clients may be answered by give the same."""
-    processes = {each.id: each for each in deployment.synapse}
     groups: dict[tuple[object, ...], list[TurnUse]] = {}
     for use in deployment.turn.uses:
         if not use.hidden:
@@ -87,14 +86,14 @@ def _agree(deployment: Deployment, judge: Judge) -> None:
     what = "other turn_uris" if odd[0].texts != rest[0].texts else f"another {SECRET}"
     judge.wrong(
         odd[0].process,
-        f"{_names(odd, processes)} {'has' if len(odd) == 1 else 'have'} {what} than {_names(rest, processes)}",
+        f"{_names(odd, deployment)} {'has' if len(odd) == 1 else 'have'} {what} than {_names(rest, deployment)}",
         expected="the same for all processes that clients come to",
         remedy=f"set turn_uris and {SECRET} in the configuration that all processes share, then restart them",
     )
 
 
-def _names(uses: Sequence[TurnUse], processes: Mapping[str, SynapseProcess]) -> str:
-    return names_of(processes[each.process] for each in uses)
+def _names(uses: Sequence[TurnUse], deployment: Deployment) -> str:
+    return names_of(each for each in deployment.synapse if each.id in {use.process for use in uses})
 
 
 def _by_configuration(deployment: Deployment, barred: NotTried, judge: Judge) -> None:
@@ -111,19 +110,16 @@ def _by_configuration(deployment: Deployment, barred: NotTried, judge: Judge) ->
             )
     if not any(each.gives for each in setup.uses):
         _nobody_is_told(deployment, "", judge)
-    subject = next((each.id for each in setup.servers), "turn")
     say = judge.unknown if barred.barred_by is BarredBy.RIGHT else judge.unproven
-    say(subject, f"{NOT_SEEN}: {barred.reason}")
+    say(next((each.id for each in setup.servers), "turn"), f"{NOT_SEEN}: {barred.reason}")
 
 
 def _nobody_is_told(deployment: Deployment, answer: str, judge: Judge) -> None:
-    servers = deployment.turn.servers
-    named = several(each.name for each in servers) if servers else "turn_uris"
+    named = several(each.name for each in deployment.turn.servers) if deployment.turn.servers else "turn_uris"
     texts = [text for use in deployment.turn.uses for text in use.texts]
     cause = f"turn_uris stands there without {SECRET} and without turn_username" if texts else "turn_uris is not set"
-    main = next((each for each in deployment.synapse if each.is_main), None)
     judge.wrong(
-        main.id if main else servers[0].id,
+        next((each.id for each in deployment.synapse if each.is_main), "turn"),
         f"no client is told of a TURN server, though {named} stands here: {cause}",
         observed=answer,
         expected="addresses, a user name and a password",
@@ -209,7 +205,7 @@ def _server(
             server.id,
             f"{server.name} does not answer the probe pod: {mine[0].problem}; through a tunnel it does",
             observed=_ways(mine),
-            remedy="let pods of this namespace reach it (NetworkPolicy), or look at a firewall of its node",
+            remedy="let pods of this namespace reach it (NetworkPolicy; settings: probe_pod), look at its node's firewall",
         )
         mine = ()
     met = [each for each in (mine or tunnelled) if each.address or each.pod]
@@ -217,8 +213,12 @@ def _server(
         return
     silent = [each for each in met if each.silent]
     if len(silent) == len(met):
-        line = f"{server.name} does not answer: {silent[0].problem}"
-        judge.unavailable(server.id, line, observed=_ways(silent), expected="a relay", stops=(server.id,))
+        line, observed = f"{server.name} does not answer: {silent[0].problem}", _ways(silent)
+        if mine:
+            judge.unavailable(server.id, line, observed=observed, stops=(server.id,))
+        else:
+            # It may well listen at its other addresses alone.
+            judge.unknown(server.id, f"{line} (through a tunnel, which enters at its loopback)", observed=observed)
         return
     judge.saw(server.id)
     if silent:
@@ -259,7 +259,7 @@ def _admits(server: TurnServer, met: Sequence[Meeting], judge: Judge) -> bool:
             server.id,
             f"{server.name} gives relays to anyone: it asks nobody who they are",
             observed=_ways(opened),
-            expected="401 for who shows no credentials",
+            expected="401 at first",
             cause="no-auth, or neither use-auth-secret nor lt-cred-mech, in its configuration",
             remedy="set use-auth-secret and static-auth-secret, take no-auth out",
         )
@@ -285,9 +285,9 @@ def _takes(server: TurnServer, met: Sequence[Meeting], deployment: Deployment, j
     refused = [each for each in met if each.refused]
     if not refused:
         return True
-    first = refused[0].refused or (0, "")
-    said = f"{first[0]} {first[1]}".strip()
-    if first[0] == UNAUTHORIZED:
+    code, words = refused[0].refused or (0, "")
+    said = f"{code} {words}".strip()
+    if code == UNAUTHORIZED:
         unlike = difference(server, deployment.turn.uses) or Difference(_why_refused(server), EQUAL)
         judge.wrong(
             server.id,
@@ -298,7 +298,7 @@ def _takes(server: TurnServer, met: Sequence[Meeting], deployment: Deployment, j
             remedy=unlike.remedy,
             stops=(server.id,),
         )
-    elif first[0] == QUOTA:
+    elif code == QUOTA:
         line = f"{server.name} lets a user have fewer than two relays ({said}): whether they pass bytes was not seen"
         judge.unknown(server.id, line, observed=_ways(refused), remedy="raise user-quota")
     else:
@@ -307,7 +307,7 @@ def _takes(server: TurnServer, met: Sequence[Meeting], deployment: Deployment, j
             f"{server.name} has no relay for who may have one: {said}",
             observed=_ways(refused),
             expected="two relays",
-            cause="no port of min-port to max-port is free, or total-quota is used up" if first[0] == 508 else "",
+            cause="no port of min-port to max-port is free, or total-quota is used up" if code == 508 else "",
             remedy="give it more ports (min-port, max-port) or a higher total-quota",
             stops=(server.id,),
         )
@@ -351,7 +351,6 @@ def _relays(server: TurnServer, met: Sequence[Meeting], settings: Settings, judg
 def _strange(server: TurnServer, strange: Sequence[Meeting], judge: Judge) -> None:
     """Relays at an address that nothing here has. One on the internet may be a NAT's in front of all of it."""
     address = next(each for each in strange[0].relayed if each not in server.addresses)
-    have = several(server.addresses, 3) if server.addresses else "no address that is known"
     says = [each for each in server.external if each.partition("/")[0] == address]
     if ipaddress.ip_address(address).is_global:
         judge.unknown(
@@ -365,7 +364,7 @@ def _strange(server: TurnServer, strange: Sequence[Meeting], judge: Judge) -> No
         server.id,
         f"{server.name} gives relays at {address}, which no pod, node or Service of it has",
         observed=_ways(strange),
-        expected=f"an address that leads to it: {have}",
+        expected=f"an address that leads to it: {', '.join(server.addresses) or 'none is known'}",
         cause=f"its external-ip is {says[0]}" if says else "its external-ip or relay-ip is another's address",
         remedy="take external-ip from the downward API (status.hostIP); if a NAT leads that address here, say so in the"
         f" settings: turn.addresses: [{address}]",

@@ -204,15 +204,14 @@ def relays(given):
     have only so many relays of a server at once."""
     asks = given["asks"]
     answers = [nothing("no answer within the time limit") for _ in asks]
-    groups = {}
-    for number, ask in enumerate(asks):
-        groups[ask["group"]] = [*groups.get(ask["group"], ()), (number, ask)]
+    names = dict.fromkeys(ask["group"] for ask in asks)
+    groups = [[(number, ask) for number, ask in enumerate(asks) if ask["group"] == name] for name in names]
 
     def work(members):
         for number, ask in members:
             answers[number] = examine(ask, given)
 
-    threads = [threading.Thread(target=work, args=(each,), daemon=True) for each in groups.values()]
+    threads = [threading.Thread(target=work, args=(each,), daemon=True) for each in groups]
     for each in threads:
         each.start()
     deadline = time.monotonic() + WHOLE
