@@ -10,7 +10,7 @@ from postflight.deployment.turn_parts import TurnServer, TurnUse
 from postflight.probes.canary_user import Hindered
 from postflight.probes.probe import BarredBy, NotTried
 from postflight.probes.turn_credentials import PATH, TurnCredentials
-from postflight.probes.turn_relays import Meeting, TurnRelays
+from postflight.probes.turn_relays import Meeting, TurnRelays, in_short
 from postflight.settings import Settings
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
@@ -204,7 +204,7 @@ def _server(
         judge.unknown(
             server.id,
             f"{server.name} does not answer the probe pod: {mine[0].problem}; through a tunnel it does",
-            observed=_ways(mine),
+            observed=in_short(mine),
             remedy="let pods of this namespace reach it (NetworkPolicy; settings: probe_pod), look at its node's firewall",
         )
         mine = ()
@@ -213,7 +213,7 @@ def _server(
         return
     silent = [each for each in met if each.silent]
     if len(silent) == len(met):
-        line, observed = f"{server.name} does not answer: {silent[0].problem}", _ways(silent)
+        line, observed = f"{server.name} does not answer: {silent[0].problem}", in_short(silent)
         if mine:
             judge.unavailable(server.id, line, observed=observed, stops=(server.id,))
         else:
@@ -231,11 +231,7 @@ def _server(
             judge.unproven(server.id, line)
     if kept := [each for each in spoken if not each.freed]:
         line = f"{server.name} did not take back a relay: it ends by itself within ten minutes"
-        judge.warn(server.id, line, observed=_ways(kept))
-
-
-def _ways(met: Sequence[Meeting]) -> str:
-    return "; ".join(f"{each.way}{each.address and f' ({each.address})'}: {each.short}" for each in met)
+        judge.warn(server.id, line, observed=in_short(kept))
 
 
 def _partly(server: TurnServer, silent: Sequence[Meeting], met: Sequence[Meeting], judge: Judge) -> None:
@@ -245,7 +241,7 @@ def _partly(server: TurnServer, silent: Sequence[Meeting], met: Sequence[Meeting
     judge.wrong(
         server.id,
         f"{server.name} does not answer at {where}: {silent[0].problem}",
-        observed=_ways(met),
+        observed=in_short(met),
         expected="an answer at every address that clients are told, and over UDP and TCP",
         cause=(told.endpoint.problem if told else "") or "nothing listens there, or a policy or firewall drops it",
         remedy="let coturn listen there (no-udp, no-tcp, listening-port), and its Service lead there over UDP and TCP",
@@ -258,7 +254,7 @@ def _admits(server: TurnServer, met: Sequence[Meeting], judge: Judge) -> bool:
         judge.wrong(
             server.id,
             f"{server.name} gives relays to anyone: it asks nobody who they are",
-            observed=_ways(opened),
+            observed=in_short(opened),
             expected="401 at first",
             cause="no-auth, or neither use-auth-secret nor lt-cred-mech, in its configuration",
             remedy="set use-auth-secret and static-auth-secret, take no-auth out",
@@ -292,7 +288,7 @@ def _takes(server: TurnServer, met: Sequence[Meeting], deployment: Deployment, j
         judge.wrong(
             server.id,
             f"{server.name} refuses the credentials that Synapse gives ({said}): {unlike.cause}",
-            observed=_ways(refused),
+            observed=in_short(refused),
             expected="a relay for who has credentials of Synapse's",
             cause=unlike.cause,
             remedy=unlike.remedy,
@@ -300,12 +296,12 @@ def _takes(server: TurnServer, met: Sequence[Meeting], deployment: Deployment, j
         )
     elif code == QUOTA:
         line = f"{server.name} lets a user have fewer than two relays ({said}): whether they pass bytes was not seen"
-        judge.unknown(server.id, line, observed=_ways(refused), remedy="raise user-quota")
+        judge.unknown(server.id, line, observed=in_short(refused), remedy="raise user-quota")
     else:
         judge.wrong(
             server.id,
             f"{server.name} has no relay for who may have one: {said}",
-            observed=_ways(refused),
+            observed=in_short(refused),
             expected="two relays",
             cause="no port of min-port to max-port is free, or total-quota is used up" if code == 508 else "",
             remedy="give it more ports (min-port, max-port) or a higher total-quota",
@@ -329,7 +325,7 @@ def _relays(server: TurnServer, met: Sequence[Meeting], settings: Settings, judg
         judge.wrong(
             server.id,
             f"{server.name} relays nothing from one of its clients to another: it forbids them {shut[0].relayed[0]}",
-            observed=_ways(shut),
+            observed=in_short(shut),
             expected="clients of one server reach each other's relays",
             cause=f"denied-peer-ip {ranged} holds its own relays' address" if ranged else f"{code} {words}",
             remedy=f"add allowed-peer-ip={shut[0].relayed[0]} to its configuration",
@@ -340,7 +336,7 @@ def _relays(server: TurnServer, met: Sequence[Meeting], settings: Settings, judg
         judge.wrong(
             server.id,
             f"relays of {server.name} at {several(dict.fromkeys(lost[0].relayed))} pass bytes {lost[0].reach}",
-            observed=_ways(lost),
+            observed=in_short(lost),
             expected="bytes pass both ways",
             cause="its relays' ports (min-port to max-port) do not lead to it, or it is bound to another address (relay-ip)",
             remedy="let the ports from min-port to max-port in, over UDP, to where external-ip leads",
@@ -356,14 +352,14 @@ def _strange(server: TurnServer, strange: Sequence[Meeting], judge: Judge) -> No
         judge.unknown(
             server.id,
             f"whether anybody reaches the relays of {server.name} at {address} was not seen: nothing here has this address",
-            observed=_ways(strange),
+            observed=in_short(strange),
             remedy=f"if a NAT leads it here, say so in the settings: turn.addresses: [{address}]",
         )
         return
     judge.wrong(
         server.id,
         f"{server.name} gives relays at {address}, which no pod, node or Service of it has",
-        observed=_ways(strange),
+        observed=in_short(strange),
         expected=f"an address that leads to it: {', '.join(server.addresses) or 'none is known'}",
         cause=f"its external-ip is {says[0]}" if says else "its external-ip or relay-ip is another's address",
         remedy="take external-ip from the downward API (status.hostIP); if a NAT leads that address here, say so in the"

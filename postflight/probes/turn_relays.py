@@ -95,6 +95,15 @@ class Meeting:
         return len(self.relayed) > 1 and not self.refused
 
 
+def in_short(met: Iterable[Meeting]) -> str:
+    """What came of some meetings, each answer once, with some of those who gave it."""
+    found: dict[str, list[str]] = {}
+    for each in met:
+        at = f" ({each.address})" if each.address else ""
+        found.setdefault(each.short, []).append(f"{each.way}{at}")
+    return "; ".join(f"{several(ways, 2)}: {short}" for short, ways in found.items())
+
+
 @dataclass(frozen=True, slots=True)
 class TurnRelays:
     """What was met from the probe pod; ``problem`` says why there is none. ``untried`` are addresses that clients are

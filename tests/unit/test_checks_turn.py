@@ -14,7 +14,7 @@ from postflight.deployment.parts import Endpoint
 from postflight.deployment.turn_parts import SharedSecret, TurnSetup, TurnUse
 from postflight.probes.canary_user import Hindered
 from postflight.probes.http import Said
-from postflight.probes.turn_relays import Meeting, TurnRelays
+from postflight.probes.turn_relays import Meeting, TurnRelays, in_short
 from postflight.secrets import Secret
 from postflight.settings import Settings, TurnSettings
 from postflight.verdict.blame import resolve
@@ -298,6 +298,14 @@ def verdict(pen: Judge, other: Failure, depends: dict[str, tuple[str, ...]]) -> 
     theirs = Statement(CHECKS["platform.workloads"].__check__, (), (other,), "", 0.0)  # type: ignore[attr-defined]
     found = resolve((theirs, mine), depends)
     return next(each.status for each in found.results if each.check.id == CHECK)
+
+
+def test_what_came_of_several_is_said_once() -> None:
+    refused = {"refused": (401, "Unauthorized"), "relayed": ()}
+    three = [meeting("a", **refused), meeting("b", address="", **refused), meeting("c", **refused)]
+    assert in_short([meeting("d"), *three]) == (
+        f"d ({NODE}): relays at {NODE}, bytes passed both ways; a ({NODE}), b and c ({NODE}): 401 Unauthorized"
+    )
 
 
 def test_a_meeting_says_what_came_of_it() -> None:
