@@ -70,12 +70,13 @@ class ProxyNames:
 
 @dataclass(frozen=True, slots=True)
 class CallsNames:
-    """Workloads that run LiveKit, and those that run its JWT service, where nothing about them says so."""
+    """Workloads that run LiveKit, its JWT service, or coturn, where nothing about them says so."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 
     sfu_workloads: tuple[str, ...] = ()
     jwt_workloads: tuple[str, ...] = ()
+    turn_workloads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,17 @@ class StorageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnSettings:
+    """``hosts`` are TURN servers outside of what stands here, by the host names that Synapse's configuration has, that may
+    be asked for relays; ``addresses`` are those at which relays are right although nothing here has them (a NAT's)."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    hosts: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PublicSettings:
     """``ca_file``: a file of certificate authorities (PEM) that clients here trust, beside the machine's own. ``ask``: the
     public names may be asked at whatever addresses DNS gives them, also where nothing in the cluster knows these."""
@@ -202,6 +214,7 @@ class Settings:
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
     canary: CanarySettings = CanarySettings()
     storage: StorageSettings = StorageSettings()
+    turn: TurnSettings = TurnSettings()
     public: PublicSettings = PublicSettings()
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from postflight.deployment.parts import (
     Workload,
 )
 from postflight.deployment.store_parts import ObjectStore
+from postflight.deployment.turn_parts import TurnSetup
 from postflight.secrets import Secret
 
 
@@ -44,6 +45,7 @@ class Deployment:
     calls: Calls = field(default_factory=Calls)
     federates: bool | None = None
     stores: tuple[ObjectStore, ...] = ()
+    turn: TurnSetup = field(default_factory=TurnSetup)
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""
@@ -60,6 +62,11 @@ class Deployment:
         for store in self.stores:
             for secret in filter(None, (store.keys.secret, store.keys.token)):
                 yield secret, f"the secret key for bucket {store.bucket}"
+        for shared in (each for server in self.turn.servers for each in server.secrets):
+            yield shared.value, "the shared secret of TURN"
+        for told in self.turn.uses:
+            if told.secret:
+                yield told.secret.value, "the shared secret of TURN"
 
     def beyond(self) -> Iterator[tuple[str, Endpoint]]:
         """The addresses within the cluster whose namespace is not looked at, each with the kind of part

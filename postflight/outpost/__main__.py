@@ -5,11 +5,13 @@ import sys
 
 import canary
 import connections
+import turn
 
 DEEDS = {
     "connect": connections.connect_all,
     "listen": canary.listen,
     "heard": canary.heard,
+    "relays": turn.relays,
 }
 
 

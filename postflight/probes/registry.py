@@ -19,6 +19,8 @@ MODULES = (
     "persister_rooms",
     "calls",
     "calls_chain",
+    "turn_credentials",
+    "turn_relays",
     "canary_user",
     "canary_homeserver",
     "federation",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checks import test_leftovers
-from checks.calls import test_matrixrtc
+from checks.calls import test_matrixrtc, test_turn
 from checks.clients import test_closed_doors, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
@@ -43,13 +43,14 @@ from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import calling, front, fronting, processes, recorded, routing, stores, storing
+from tests.unit import calling, front, fronting, processes, recorded, relaying, routing, stores, storing
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
 MODULES = (
     test_leftovers,
     test_matrixrtc,
+    test_turn,
     test_closed_doors,
     test_journey,
     test_connections,
@@ -93,11 +94,14 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     return {
         "snapshot": lab.snapshot,
         "secrets": lab.secrets,
-        "deployment": calling.with_calls(stored),
+        "deployment": relaying.with_turn(calling.with_calls(stored)),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
         "known_updates": {},
         "calls_discovery": calling.discovery(model),
         "calls_chain": calling.chain(model),
+        "turn_credentials": relaying.credentials(model),
+        "turn_relays": relaying.relays(),
+        "turn_tunnels": relaying.tunnels(),
         "closed_doors": processes.shut(model),
         "server_doors": (),
         "client_journey": front.journey(model),

@@ -38,6 +38,7 @@ def test_a_deployment_without_the_part_has_a_reason_to_be_absent(id: str) -> Non
         "deployment": model,
         "calls_discovery": (),
         "calls_chain": (),
+        "turn_credentials": (),
         "database_logins": logins(model),
         "database_pools": (),
         "database_instances": {},

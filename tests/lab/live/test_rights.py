@@ -24,6 +24,7 @@ THROUGH_TUNNELS = {
     "li.main_database_rights",
     "li.identity",
     "calls.matrixrtc",
+    "calls.turn",
     "workers.background",
     "workers.event_persisters",
     "workers.signing_key",
