@@ -151,7 +151,7 @@ def _repeat(scene: Scene, value: dict[str, list[Step]]) -> None:
 
 
 def _workloads(scene: Scene, labels: dict[str, str]) -> list[Object]:
-    declared = [o for o in scene.objects if o["kind"] in ("Deployment", "StatefulSet")]
+    declared = [o for o in scene.objects if o["kind"] in ("Deployment", "StatefulSet", "DaemonSet")]
     return [o for o in declared if labels and chosen([o["spec"]["template"]], labels)]
 
 

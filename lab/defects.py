@@ -140,7 +140,7 @@ def _pods_to_end(cluster: Cluster, old: dict[Any, Object], new: dict[Any, Object
     given = {key for key in old if key[1] in ("ConfigMap", "Secret") and old[key] != new.get(key)}
     found: list[Object] = []
     for key in old.keys() & new.keys():
-        if key[1] not in ("Deployment", "StatefulSet"):
+        if key[1] not in ("Deployment", "StatefulSet", "DaemonSet"):
             continue
         template = new[key]["spec"]["template"]
         taken = {("v1", kind, key[2], name) for kind, name in _references(template)}

@@ -24,7 +24,7 @@ def unready(cluster: Cluster, objects: Iterable[Object], since: float = 0) -> st
     """What is not as declared and Ready, or an empty string."""
     lists: dict[str, list[Object]] = {}
     for o in objects:
-        if o["kind"] not in ("Deployment", "StatefulSet", "Cluster"):
+        if o["kind"] not in ("Deployment", "StatefulSet", "DaemonSet", "Cluster"):
             continue
         space = o["metadata"]["namespace"]
         mine = collection(o)
@@ -107,12 +107,15 @@ def _unready(declared: Object, live: Object, pods: list[Object], since: float) -
         if status.get("phase") != "Cluster in healthy state" or status.get("readyInstances") != wanted:
             return f"{status.get('readyInstances', 0)} of {wanted} instances, {status.get('phase', 'unknown to the operator')}"
     else:
-        wanted = int(spec["replicas"])
         if status.get("observedGeneration", 0) < live["metadata"]["generation"]:
             return "not seen by its controller"
+        if declared["kind"] == "DaemonSet":
+            wanted, updated = int(status["desiredNumberScheduled"]), "updatedNumberScheduled"
+        else:
+            wanted, updated = int(spec["replicas"]), "updatedReplicas"
         old = int(spec.get("updateStrategy", {}).get("rollingUpdate", {}).get("partition", 0))
-        if status.get("updatedReplicas", 0) < wanted - old:
-            return f"{status.get('updatedReplicas', 0)} of {wanted} replicas up to date"
+        if status.get(updated, 0) < wanted - old:
+            return f"{status.get(updated, 0)} of {wanted} replicas up to date"
     for pod in mine:
         state = pod_state(pod)
         if state != "Ready":

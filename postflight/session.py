@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety", "redactor", "account")
 IDENTITY = re.compile(r"^@check\(\s*\"([^\"]+)\"", re.MULTILINE)
 #: What ``expect`` in the settings may name, and which checks are about it.
-PART_KINDS = {"postgresql": "database.", "redis": "redis.", "calls": "calls.", "li": "li."}
+PART_KINDS = {
+    "postgresql": "database.",
+    "redis": "redis.",
+    "calls": "calls.",
+    "li": "li.",
+    "antivirus": "media.antivirus",
+}
 OPERATED = {"postgresql": "platform.operators"}
 Report = Callable[[str, int, int], None]
 

@@ -9,7 +9,7 @@ from postflight.cluster.files import Files, Wanted
 from postflight.cluster.kinds import POD
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment import calls, clients, databases, li, proxies, redis, storage, synapse
+from postflight.deployment import calls, clients, databases, li, proxies, redis, scanning, storage, synapse
 from postflight.deployment.call_parts import Calls, Proxy
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import (
@@ -42,6 +42,7 @@ class Survey:
     redis: tuple[redis.Found, ...]
     proxies: tuple[proxies.Found, ...]
     calls: calls.Found
+    antivirus: scanning.Found
 
     def wanted_files(self) -> tuple[Wanted, ...]:
         return (
@@ -50,6 +51,7 @@ class Survey:
             *redis.wanted_files(self.redis),
             *proxies.wanted_files(self.proxies),
             *calls.wanted_files(self.calls),
+            *scanning.wanted_files(self.antivirus),
         )
 
 
@@ -67,6 +69,7 @@ def survey(snapshot: Snapshot, secrets: SecretStore, settings: Settings) -> Surv
         redis.find(everywhere, settings.names.redis.workloads),
         proxies.find(everywhere, settings.names.proxy.workloads),
         calls.find(everywhere, settings.names.calls),
+        scanning.find(everywhere, settings.names.antivirus),
     )
 
 
@@ -104,6 +107,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     doors = proxies.read_proxies(surveyed.proxies, files, snapshot, pods)
     stores = storage.find_stores(snapshot, pods, processes, keys, surveyed.places)
     calling = calls.read_calls(surveyed.calls, files, secrets, processes, doors)
+    antivirus = scanning.read_antivirus(surveyed.antivirus, files, snapshot, processes, doors)
     return Deployment(
         namespaces=snapshot.namespaces,
         workloads=surveyed.workloads,
@@ -119,6 +123,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
                 *_edges_of_li(intercept),
                 *_call_edges(calling, doors, processes, endpoints),
                 *storage.edges(stores),
+                *scanning.edges(antivirus),
             )
         ),
         unclear=tuple(unclear.values()),
@@ -128,6 +133,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         calls=calling,
         federates=settings.federation,
         stores=stores,
+        antivirus=antivirus,
     )
 
 

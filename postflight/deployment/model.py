@@ -19,6 +19,7 @@ from postflight.deployment.parts import (
     Unclear,
     Workload,
 )
+from postflight.deployment.scan_parts import Antivirus
 from postflight.deployment.store_parts import ObjectStore
 from postflight.secrets import Secret
 
@@ -44,6 +45,7 @@ class Deployment:
     calls: Calls = field(default_factory=Calls)
     federates: bool | None = None
     stores: tuple[ObjectStore, ...] = ()
+    antivirus: Antivirus = field(default_factory=Antivirus)
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""
