@@ -109,10 +109,11 @@ def _by_workload(places: Iterable[Configured]) -> Iterator[Sequence[Configured]]
 
 
 def _given(place: Place, flags: Sequence[str]) -> str:
+    """The last: the first may be a shell's."""
     words = words_of(place.container)
-    found = (after for word, after in pairwise(words) if word in flags)
-    joined = (word.partition("=")[2] for word in words if word.startswith(tuple(f"{flag}=" for flag in flags)))
-    return next(iter((*found, *joined)), "")
+    found = [after for word, after in pairwise(words) if word in flags]
+    found += [word.partition("=")[2] for word in words if word.startswith(tuple(f"{flag}=" for flag in flags))]
+    return found[-1] if found else ""
 
 
 def _text(group: Sequence[Configured], files: Files) -> str:

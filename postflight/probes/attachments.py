@@ -46,8 +46,9 @@ def sealed(public_key: str, content: bytes) -> Json:
     import vodozemac
 
     key = vodozemac.Curve25519PublicKey.from_base64(public_key)
-    ciphertext, mac, ephemeral = vodozemac.PkEncryption.from_key(key).encrypt(content).to_base64()
-    return {"encrypted_body": {"ciphertext": ciphertext, "mac": mac, "ephemeral": ephemeral}}
+    message = vodozemac.PkEncryption.from_key(key).encrypt(content)
+    parts = {"ciphertext": message.ciphertext, "mac": message.mac, "ephemeral": message.ephemeral_key}
+    return {"encrypted_body": {name: _base64(data) for name, data in parts.items()}}
 
 
 def _base64(data: bytes) -> str:

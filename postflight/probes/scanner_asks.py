@@ -168,6 +168,8 @@ def tried(
 def _put(way: Line, questions: Sequence[Question], token: Secret, tries: int) -> tuple[Heard, tuple[Reply, ...]]:
     """There is no answer to what is to be encrypted for a key that it does not have."""
     shown = way.ask("GET", PUBLIC_KEY)
+    if not shown.status:
+        return shown, ()
     key = str(shown.json.get("public_key") or "")
     replies: list[Reply] = []
     for each in questions:

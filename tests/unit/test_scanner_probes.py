@@ -18,6 +18,7 @@ from postflight.deployment.call_parts import Proxy
 from postflight.deployment.haproxy import frontends
 from postflight.deployment.model import Deployment
 from postflight.deployment.scan_parts import Antivirus
+from postflight.deployment.store_parts import path_of
 from postflight.probes import clamds as daemons
 from postflight.probes import object_stores as stores
 from postflight.probes import own_files
@@ -39,10 +40,13 @@ from tests.unit.worlds import snapshot
 SETTINGS = Settings(storage=StorageSettings(hosts=("127.0.0.1",)))
 ACCESS = Access(api_to(closed_port()), Way.DIRECT)
 TOKEN = Secret("a-token-of-ours")
-HAPROXY = """
+HAPROXY = """\
+defaults
+  mode http
 frontend clients
   bind :8008
   acl scanner path_beg /_matrix/media_proxy/
+  acl client path_beg /_matrix/client/
   use_backend content_scanner if scanner
   default_backend media_workers
 frontend federation
@@ -408,10 +412,6 @@ def _both(bucket: Bucket) -> dict[str, bytes]:
     class Both(dict[str, bytes]):
         def __setitem__(self, name: str, content: bytes) -> None:
             super().__setitem__(name, content)
-            bucket.held[own_files_path(name)] = content
+            bucket.held[path_of(name)] = content
 
     return Both()
-
-
-def own_files_path(name: str) -> str:
-    return probes.path_of(name)

@@ -41,8 +41,7 @@ class CryptoHandler:
     def encrypt(self, public_key: str, payload: str) -> PkMessage:
         """Raises ValueError where it is no key."""
         message = PkEncryption.from_key(Curve25519PublicKey.from_base64(public_key)).encrypt(payload.encode())
-        ciphertext, mac, ephemeral = message.to_base64()
-        return PkMessage(ephemeral, mac, ciphertext)
+        return PkMessage(*map(_encoded, (message.ephemeral_key, message.mac, message.ciphertext)))
 
 
 def decrypt_attachment(body: bytes, key_info: dict[str, Any]) -> bytes:
@@ -60,6 +59,10 @@ def decrypt_attachment(body: bytes, key_info: dict[str, Any]) -> bytes:
     if hashlib.sha256(body).digest() != _decoded(expected):
         raise ValueError("Hash mismatch while decrypting")
     return content
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode().rstrip("=")
 
 
 def _decoded(text: str, letters: str = "+/") -> bytes:
