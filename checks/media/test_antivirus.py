@@ -28,7 +28,7 @@ class Pattern(Enum):
     """What a scanner does with every file that it was asked for."""
 
     REFUSES = "refuses every file as if it was a virus"
-    PASSES = "passes every file, EICAR too"
+    PASSES = "takes every file for clean, EICAR too"
     NEITHER = ""
 
 
@@ -150,7 +150,8 @@ def _clamds(deployment: Deployment, answers: Sequence[ClamdSaid], seen: Seen, ju
             names = [each.name for each in scanners if seen.does(each, pattern)]
             if names:
                 blamed.add(pattern)
-            return f", and {several(names)} {pattern.value}" if names else ""
+            words = pattern.value if len(names) == 1 else pattern.value.replace("s every", " every", 1)
+            return f", and {several(names)} {words}" if names else ""
 
         alive = [each for each in said if not each.problem]
         if not alive:

@@ -95,9 +95,9 @@ def read_antivirus(
 
 def edges(antivirus: Antivirus) -> Iterator[tuple[str, str]]:
     """A scanner scans nothing without a clamd; both are their workloads' pods."""
-    for part in (*antivirus.scanners, *antivirus.clamds):
-        yield part.id, part.workload
+    yield from ((each.id, each.workload) for each in antivirus.clamds)
     for scanner in antivirus.scanners:
+        yield scanner.id, scanner.workload
         yield from ((scanner.id, each.id) for each in antivirus.clamds if each.namespace == scanner.namespace)
 
 

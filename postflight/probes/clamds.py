@@ -64,17 +64,18 @@ def clamd_answers(deployment: Deployment, access: Access, settings: Settings) ->
     )
 
 
-def _ask(access: Access, clamd: Clamd, pod: Pod, virus: bool) -> ClamdSaid:
-    files: Sequence[bytes] = (HARMLESS, *((eicar(),) if virus else ()))
+def _ask(access: Access, clamd: Clamd, pod: Pod, with_eicar: bool) -> ClamdSaid:
+    files: Sequence[bytes] = (HARMLESS, *((eicar(),) if with_eicar else ()))
     said: list[str] = []
+    problem = ""
     try:
         with access.to_pod(pod.namespace, pod.name, pod.ip, clamd.port) as address:
             said.append(_said(address, b"zVERSION\0"))
             said += [_said(address, b"zINSTREAM\0" + _piece(file) + _piece(b"")) for file in files]
     except (OSError, ApiError) as error:
-        said += [""] * (3 - len(said))
-        return ClamdSaid(clamd, pod, *said, problem=" ".join(str(error).split())[:200] or type(error).__name__)
-    return ClamdSaid(clamd, pod, *said)
+        problem = " ".join(str(error).split())[:200] or type(error).__name__
+    version, harmless, virus = (*said, "", "", "")[:3]
+    return ClamdSaid(clamd, pod, version, harmless, virus, problem)
 
 
 def _piece(data: bytes) -> bytes:

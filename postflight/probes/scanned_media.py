@@ -57,6 +57,8 @@ WITHOUT = (
 OF_SERVERS = ("/_matrix/media/v3/download", "/_matrix/media/r0/download")
 #: Where a file is with one of several processes only, whom a request meets is chance.
 TRIES = 24
+#: Of many paths, most of which give nobody anything.
+FEWER = 8
 THUMBNAIL = "?width=32&height=32&method=scale"
 
 
@@ -357,6 +359,6 @@ def _fetch(work: _Work, routes: Sequence[_Route]) -> list[Heard]:
     """All of one door. Raises ApiError or OSError where no way leads there."""
     door = routes[0].lead.door
     assert door is not None
-    token, tries = work.user.token, work.tries
+    token, tries = work.user.token, min(work.tries, FEWER) if len(routes) > 1 else work.tries
     with line(work.access, door) as way:
         return [way.ask("GET", each.path, token=token if each.token else None, tries=tries) for each in routes]

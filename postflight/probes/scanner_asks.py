@@ -112,7 +112,9 @@ class Reply:
         return self.meaning is Meaning.REFUSED
 
     def __str__(self) -> str:
-        return f"{self.question.name}: {self.heard.short}"
+        clean = self.heard.json.get("clean") if self.question.verdict else None
+        said = "" if clean is None else f" clean: {str(clean).lower()}"
+        return f"{self.question.name}: {self.heard.short}{said}"
 
 
 @dataclass(frozen=True, slots=True)

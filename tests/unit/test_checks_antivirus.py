@@ -19,6 +19,7 @@ from postflight.settings import Settings
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit import scanning
+from tests.unit.calling import ready
 from tests.unit.observations import MODEL as LAB
 from tests.unit.observations import READ_ONLY, ask, only
 from tests.unit.scanning import CLAMD, DIRTY, PODS, SCANNER, passed, past, refused, right, said, trip, ways
@@ -86,7 +87,7 @@ class TestTheCommand:
         brought = past(MODEL, virus=True, heard=Heard(200, scanning.VIRUS))
         found = only(judged(scanned_media=trip(MODEL, ways=ways(MODEL, passed), past=(past(MODEL), brought))))
         assert found.headline == (
-            "content-scanner passes every file, EICAR too: its scan command /data/scan.sh ends with 0 for a virus too"
+            "content-scanner takes every file for clean, EICAR too: its scan command /data/scan.sh ends with 0 for a virus too"
         )
         assert "FOUND" in found.cause
 
@@ -129,13 +130,13 @@ class TestClamd:
 
     def test_is_down_and_the_command_takes_that_for_clean(self) -> None:
         found = only(judged(passed, clamd_answers=scanning.clamds("", "", "no answer in time")))
-        assert found.headline.endswith(", and content-scanner passes every file, EICAR too")
+        assert found.headline.endswith(", and content-scanner takes every file for clean, EICAR too")
 
     def test_is_down_and_nobody_notices(self) -> None:
         assert only(judged(clamd_answers=scanning.clamds("", "", "no"))).headline == "clamav does not answer: no"
 
     def test_does_not_answer_in_one_pod(self) -> None:
-        other = scanning.ready("clamav-y")
+        other = ready("clamav-y")
         both = replace(CLAMD, pods=(*CLAMD.pods, other))
         answers = (*scanning.clamds(), replace(scanning.clamds("", "", "no")[0], pod=other, clamd=both))
         found = only(judged(deployment=scanning.with_antivirus(LAB, clamds=(both,)), clamd_answers=answers))
@@ -143,7 +144,7 @@ class TestClamd:
 
     def test_knows_no_eicar(self) -> None:
         found = only(judged(passed, clamd_answers=scanning.clamds(eicar=scanning.OK)))
-        assert found.headline == "clamav does not know EICAR, and content-scanner passes every file, EICAR too"
+        assert found.headline == "clamav does not know EICAR, and content-scanner takes every file for clean, EICAR too"
         assert (found.subject, found.nature) == (CLAMD.id, Nature.WRONG)
 
     def test_finds_a_virus_in_anything(self) -> None:

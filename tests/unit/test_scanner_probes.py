@@ -32,6 +32,7 @@ from postflight.secrets import Secret
 from postflight.settings import Settings, StorageSettings
 from postflight.traces import Traces
 from tests.unit import scanning
+from tests.unit.calling import ready
 from tests.unit.loopback import Reply, Request, answering, api_to, closed_port, talking
 from tests.unit.observations import MODEL
 from tests.unit.test_stored_media import MAIN, Bucket, media_process, store_at
@@ -235,7 +236,7 @@ class TestTheFiles:
                 open_.enter_context(answering(each))[0] for each in (self.synapse, self.scanner, self.door)
             )
             pods = tuple(replace(each, ip="127.0.0.1") for each in scanning.PODS[:1])
-            proxy_pod = replace(scanning.ready("haproxy-1"), ip="127.0.0.1")
+            proxy_pod = replace(ready("haproxy-1"), ip="127.0.0.1")
             text = HAPROXY.replace(":8008", f":{door}").replace(":8448", f":{door}")
             proxy = Proxy("proxy/matrix/haproxy", "matrix", "haproxy", (proxy_pod,), frontends(text), {}, text)
             processes = tuple(media_process(f"media-{number}", media) for number in range(self.processes))
