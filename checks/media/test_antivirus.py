@@ -103,7 +103,8 @@ def test_files_come_to_clients_through_a_scanner_that_refuses_a_virus_and_nothin
         judge.unknown(trip.where or antivirus.scanners[0].id, f"{NOT_SEEN}: {trip.problem}")
     elif trip.refused:
         say = judge.unknown if 400 <= trip.status < 500 else judge.unavailable
-        say(trip.uploader.id, f"{NOT_SEEN}: {trip.refused}")
+        buckets = tuple(each.id for each in deployment.stores if trip.uploader.id in each.users)
+        say(trip.uploader.id, f"{NOT_SEEN}: {trip.refused}", needs=(trip.uploader.id, *buckets))
     else:
         for scanner in antivirus.scanners:
             _scanner(scanner, trip, clamd_answers, seen, blamed, judge)
@@ -231,7 +232,7 @@ def _say(judge: Judge, subject: str, trouble: Trouble, name: str, ways: Ways, be
     say = judge.unproven if trouble.weak else judge.unavailable if trouble.silent else judge.wrong
     say(
         subject,
-        trouble.headline.format(name),
+        trouble.headline.replace("{}", name, 1),
         observed="; ".join(map(str, ways.replies)) or f"its public key: {ways.shown.short}",
         expected="a clean file, plain and encrypted, byte for byte; for EICAR 403 MCS_MEDIA_NOT_CLEAN",
         cause=trouble.cause,

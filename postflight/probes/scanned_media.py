@@ -189,9 +189,10 @@ def scanned_media(
     if isinstance(canary_user, Hindered):
         return canary_user
     user = canary_user
-    mine = [each for each in deployment.synapse if each.serves_with(user.home) and serves_media(each) and each.is_up]
+    serving = [each for each in deployment.synapse if each.serves_with(user.home) and serves_media(each)]
+    mine = [each for each in serving if each.is_up]
     if not mine:
-        return Hindered("no process that takes files is up", user.home.id)
+        return Hindered("no process that takes files is up", serving[0].id if serving else user.home.id)
     answer = next((each for each in object_stores if mine[0].id in each.store.users), None)
     if answer and (not answer.said.status or answer.said.refuses):
         why = answer.said.problem or f"it answers {answer.said}"

@@ -109,6 +109,14 @@ class TestTheCommand:
         found = only(judged(scanned_media=trip(MODEL, ways=(first, wrong, front))))
         assert found.headline.startswith("content-scanner in content-scanner-b refuses every file")
 
+    def test_may_have_whatever_name(self) -> None:
+        scanner = replace(SCANNER, script="/data/{}/{scan}.sh")
+        seen = tuple(replace(each, scanner=scanner) for each in ways(MODEL, refused))
+        alone = scanning.with_antivirus(LAB, scanners=(scanner,))
+        found = only(judged(deployment=alone, scanned_media=trip(MODEL, ways=seen)))
+        assert "content-scanner refuses every file" in found.headline
+        assert "its scan command /data/{}/{scan}.sh" in found.headline
+
 
 class TestClamd:
     def test_is_down_and_so_every_file_is_a_virus(self) -> None:
@@ -310,7 +318,9 @@ class TestWhatWasNotSeen:
 
     @pytest.mark.parametrize(("status", "verdict"), [(413, Status.UNKNOWN), (500, Status.FAILED), (0, Status.FAILED)])
     def test_as_the_upload_was_refused(self, status: int, verdict: Status) -> None:
-        assert only(judged(scanned_media=trip(MODEL, refused="no", status=status)), verdict).headline.endswith(": no")
+        found = only(judged(scanned_media=trip(MODEL, refused="no", status=status)), verdict)
+        assert found.headline.endswith(": no")
+        assert found.needs == (trip(MODEL).uploader.id, *(each.id for each in MODEL.stores))
 
     def test_by_choice(self) -> None:
         seen = trip(MODEL, ways=ways(MODEL, lambda question: passed(replace(question, clean=True))))
