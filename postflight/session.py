@@ -42,6 +42,7 @@ PART_KINDS = {
     "calls": "calls.matrixrtc",
     "turn": "calls.turn",
     "li": "li.",
+    "antivirus": "media.antivirus",
 }
 OPERATED = {"postgresql": "platform.operators"}
 Report = Callable[[str, int, int], None]

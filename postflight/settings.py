@@ -95,6 +95,17 @@ class IngressNames:
 
 
 @dataclass(frozen=True, slots=True)
+class AntivirusNames:
+    """Workloads that run a content scanner, and those that run ClamAV's daemon, where nothing about them says so:
+    ``<workload>`` (its first container) or ``<workload>/<container>``."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    scanner_workloads: tuple[str, ...] = ()
+    clamd_workloads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """What discovery cannot tell by images, commands, ports and labels."""
 
@@ -106,6 +117,7 @@ class Names:
     proxy: ProxyNames = ProxyNames()
     calls: CallsNames = CallsNames()
     ingress: IngressNames = IngressNames()
+    antivirus: AntivirusNames = AntivirusNames()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +211,7 @@ class Settings:
 
     ``namespaces`` is empty where those that hold a homeserver are meant. ``expect`` lists the kinds
     of part that must be there. ``federation`` says whether the deployment federates, None where what is found is to tell.
+    ``eicar`` says whether the file that every scanner takes for a virus may be uploaded.
     ``out_of_reach`` maps the id of a check to the reason why the one who
     runs it will never have the right. ``probe_image`` is the image of the probe pod (that of a Synapse
     pod when empty), ``probe_pod`` is merged into its manifest.
@@ -210,6 +223,7 @@ class Settings:
     names: Names = Names()
     expect: tuple[str, ...] = ()
     federation: bool | None = None
+    eicar: bool = True
     probe_user: ProbeUserSettings = ProbeUserSettings()
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
     canary: CanarySettings = CanarySettings()

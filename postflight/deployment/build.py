@@ -9,7 +9,19 @@ from postflight.cluster.files import Files, Wanted
 from postflight.cluster.kinds import POD
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment import calls, clients, coturn, databases, li, proxies, redis, storage, synapse, turn
+from postflight.deployment import (
+    calls,
+    clients,
+    coturn,
+    databases,
+    li,
+    proxies,
+    redis,
+    scanning,
+    storage,
+    synapse,
+    turn,
+)
 from postflight.deployment.call_parts import Calls, Proxy
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import (
@@ -44,6 +56,7 @@ class Survey:
     proxies: tuple[proxies.Found, ...]
     calls: calls.Found
     turn: tuple[Place, ...]
+    antivirus: scanning.Found
 
     def wanted_files(self) -> tuple[Wanted, ...]:
         return (
@@ -53,6 +66,7 @@ class Survey:
             *proxies.wanted_files(self.proxies),
             *calls.wanted_files(self.calls),
             *coturn.wanted_files(self.turn),
+            *scanning.wanted_files(self.antivirus),
         )
 
 
@@ -71,6 +85,7 @@ def survey(snapshot: Snapshot, secrets: SecretStore, settings: Settings) -> Surv
         proxies.find(everywhere, settings.names.proxy.workloads),
         calls.find(everywhere, settings.names.calls),
         coturn.find(everywhere, settings.names.calls.turn_workloads),
+        scanning.find(everywhere, settings.names.antivirus),
     )
 
 
@@ -111,6 +126,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     stores = storage.find_stores(snapshot, pods, processes, keys, surveyed.places)
     calling = calls.read_calls(surveyed.calls, files, secrets, processes, doors)
     relaying = turn.read_turn(surveyed.turn, files, secrets, snapshot, pods, processes, shared, surveyed.places)
+    antivirus = scanning.read_antivirus(surveyed.antivirus, files, snapshot, processes, doors)
     return Deployment(
         namespaces=snapshot.namespaces,
         workloads=surveyed.workloads,
@@ -127,6 +143,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
                 *_call_edges(calling, doors, processes, endpoints),
                 *storage.edges(stores),
                 *turn.edges(relaying),
+                *scanning.edges(antivirus),
             )
         ),
         unclear=tuple(unclear.values()),
@@ -137,6 +154,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         federates=settings.federation,
         stores=stores,
         turn=relaying,
+        antivirus=antivirus,
     )
 
 

@@ -19,6 +19,7 @@ from postflight.deployment.parts import (
     Unclear,
     Workload,
 )
+from postflight.deployment.scan_parts import Antivirus
 from postflight.deployment.store_parts import ObjectStore
 from postflight.deployment.turn_parts import TurnSetup
 from postflight.secrets import Secret
@@ -46,6 +47,7 @@ class Deployment:
     federates: bool | None = None
     stores: tuple[ObjectStore, ...] = ()
     turn: TurnSetup = field(default_factory=TurnSetup)
+    antivirus: Antivirus = field(default_factory=Antivirus)
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""

@@ -32,6 +32,8 @@ MODULES = (
     "media_doors",
     "object_stores",
     "stored_media",
+    "clamds",
+    "scanned_media",
     "closed_doors",
     "server_doors",
     "arrival",

@@ -13,7 +13,7 @@ from checks.database import test_connections, test_login, test_names, test_repli
 from checks.federation import test_exactly_once
 from checks.li import test_identity, test_main_database_rights
 from checks.li import test_replication as test_li
-from checks.media import test_storage, test_workers
+from checks.media import test_antivirus, test_storage, test_workers
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
@@ -43,7 +43,7 @@ from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import calling, front, fronting, processes, recorded, relaying, routing, stores, storing
+from tests.unit import calling, front, fronting, processes, recorded, relaying, routing, scanning, stores, storing
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
@@ -61,6 +61,7 @@ MODULES = (
     test_identity,
     test_main_database_rights,
     test_li,
+    test_antivirus,
     test_storage,
     test_workers,
     test_operators,
@@ -94,7 +95,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     return {
         "snapshot": lab.snapshot,
         "secrets": lab.secrets,
-        "deployment": relaying.with_turn(calling.with_calls(stored)),
+        "deployment": relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
         "known_updates": {},
         "calls_discovery": calling.discovery(model),
@@ -122,6 +123,8 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "object_stores": storing.answers(stored),
         "provider_modules": storing.modules(stored),
         "stored_media": storing.trip(stored),
+        "clamd_answers": scanning.clamds(),
+        "scanned_media": scanning.trip(model) if model.proxies else READ_ONLY,
         "init_troubles": InitTroubles({pod.id: () for each in model.synapse if (pod := each.pod)}, {}),
         "known_settings": processes.known_settings(model),
         "redis_nodes": stores.nodes(model),
