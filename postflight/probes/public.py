@@ -105,8 +105,7 @@ def public_front(
     main = main_of(deployment)
     if main is None or not main.server_name:
         return ()
-    own, unread = front.authorities(main, snapshot, secrets)
-    trust = _trust(own, settings)
+    trust, unread = trusted(main, snapshot, secrets, settings)
     found = places(deployment, snapshot, api, access, settings, main)
     names, federates = front.names_of(main), federating.choice_of(deployment).on
 
@@ -123,6 +122,15 @@ def public_front(
         else:
             seen.append(outcome.result())
     return (PublicFront(main, names, found, trust, tuple(seen), federates, unread),)
+
+
+def trusted(
+    main: SynapseProcess | None, snapshot: Snapshot, secrets: SecretStore, settings: Settings
+) -> tuple[Trust, tuple[str, ...]]:
+    """The authorities that count here, and the files with such that could not be read. Raises Unseen where one is
+    none."""
+    own, unread = front.authorities(main, snapshot, secrets) if main else ((), ())
+    return _trust(own, settings), unread
 
 
 def _trust(own: Sequence[Authority], settings: Settings) -> Trust:

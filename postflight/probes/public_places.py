@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ from postflight.cluster.kinds import DEPLOYMENT, POD, SERVICE
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
 from postflight.deployment import front, ingresses
-from postflight.deployment.front import Controller, PublicNames
+from postflight.deployment.front import Controller
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Pod, SynapseProcess
 from postflight.deployment.pods import read_pod
@@ -66,17 +66,37 @@ def places(
     """Every one of them. What is outside is asked only where the cluster knows its address, or the settings allow it:
     a name may be another's, in a copy of a deployment."""
     names, draft = front.names_of(main), _Draft()
-    claimed = tuple(host for host in names.hosts if ingresses.claims(snapshot, host))
+    if not any(ingresses.claims(snapshot, host) for host in names.hosts):
+        for _, door in client_doors(deployment, main):
+            if door.tls:
+                draft.found.append(Place(_way(access, door.pod), door.pod.ip, door.port, names.hosts, door.pod))
+    ports = {host: names.port if host == names.client else 443 for host in names.hosts}
+    return _places(ports, deployment, snapshot, api, access, settings, draft)
+
+
+def places_of(
+    hosts: Iterable[str], deployment: Deployment, snapshot: Snapshot, api: Api, access: Access, settings: Settings
+) -> Places:
+    """The same for other names of the deployment's, at 443."""
+    return _places(dict.fromkeys(hosts, 443), deployment, snapshot, api, access, settings, _Draft())
+
+
+def _places(
+    ports: Mapping[str, int],
+    deployment: Deployment,
+    snapshot: Snapshot,
+    api: Api,
+    access: Access,
+    settings: Settings,
+    draft: _Draft,
+) -> Places:
+    claimed = tuple(host for host in ports if ingresses.claims(snapshot, host))
     if claimed:
         for each in front.controllers(snapshot, settings.names.ingress, claimed):
             _at_controller(each, api, access, claimed, draft)
     draft.fronts += [pod for proxy in deployment.proxies for pod in proxy.pods]
-    if not claimed:
-        for _, door in client_doors(deployment, main):
-            if door.tls:
-                draft.found.append(Place(_way(access, door.pod), door.pod.ip, door.port, names.hosts, door.pod))
-    _at_addresses(names, snapshot, api, access, settings, draft)
-    for host in names.hosts:
+    _at_addresses(ports, snapshot, api, access, settings, draft)
+    for host in ports:
         if not any(host in each.hosts for each in draft.found):
             draft.unasked.append(f"{host}: {_why_nowhere(snapshot, host, draft)}")
     return Places(tuple(draft.found), tuple(draft.fronts), tuple(draft.shut), tuple(draft.unasked))
@@ -112,19 +132,18 @@ def _way(access: Access, pod: Pod) -> str:
 
 
 def _at_addresses(
-    names: PublicNames, snapshot: Snapshot, api: Api, access: Access, settings: Settings, draft: _Draft
+    ports: Mapping[str, int], snapshot: Snapshot, api: Api, access: Access, settings: Settings, draft: _Draft
 ) -> None:
     """The addresses of each name: of one that is a name of no internet, only within the cluster."""
-    asked = [host for host in names.hosts if api.connection.in_cluster or not front.is_reserved(host)]
-    known = front.announced(snapshot, names.hosts, draft.services) if asked else ()
+    asked = [host for host in ports if api.connection.in_cluster or not front.is_reserved(host)]
+    known = front.announced(snapshot, tuple(ports), draft.services) if asked else ()
     further = [each for each in known if any(letter.isalpha() for letter in each) and ":" not in each]
     resolved = dict(zip([*asked, *further], _resolve([*asked, *further]), strict=True))
     own = {*known, *(pod.ip for pod in draft.fronts), *(ip for each in further for ip in resolved[each])}
     by_address: dict[tuple[str, int], list[str]] = {}
     for host in asked:
         for address in resolved[host]:
-            port = names.port if host == names.client else 443
-            by_address.setdefault((address, port), []).append(host)
+            by_address.setdefault((address, ports[host]), []).append(host)
     for (address, port), hosts in by_address.items():
         if address in own or settings.public.ask:
             words = f"at {address}, as {' and '.join(hosts)} resolves here"

@@ -40,6 +40,10 @@ MODULES = (
     "known_settings",
     "public",
     "public_address",
+    "li_credential",
+    "li_front",
+    "pages",
+    "element_addresses",
 )
 
 
