@@ -19,7 +19,6 @@ from postflight.settings import Settings
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
-
 LATE = "no answer in time"
 WORDS = {Side.MAIN: "main", Side.LI: "LI"}
 

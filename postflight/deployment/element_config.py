@@ -28,7 +28,7 @@ LINKS = (
     *("logout_redirect_url", "oidc_metadata"),
 )
 #: Values that are a bare host, or a list of such.
-HOSTS = ("preferred_domain", "room_directory.servers", "default_server_name", "m.homeserver.server_name", "api_host")
+HOSTS = ("preferred_domain", "room_directory.servers", "default_server_name", "api_host")
 #: Keys whose own names are addresses.
 BY_ADDRESS = ("enable_presence_by_hs_url", "oidc_static_clients")
 URL = re.compile(r"^(?:https?|wss?):", re.IGNORECASE)

@@ -38,6 +38,7 @@ IMAGES = {
 }
 CONFIG = re.compile(r"/config(\.[^/]+)?\.json$")
 DEFAULT_PORT = 80
+NO_NAMES = PageNames()
 MAIN_LABELS = {(key, Side.MAIN.value) for key, _ in LI_LABELS}
 
 
@@ -67,7 +68,7 @@ class WebPage:
 
 
 def find(
-    deployment: Deployment, snapshot: Snapshot, secrets: SecretStore, names: PageNames = PageNames()
+    deployment: Deployment, snapshot: Snapshot, secrets: SecretStore, names: PageNames = NO_NAMES
 ) -> tuple[WebPage, ...]:
     """All of them, by image, by the configuration file that is mounted, or as the settings name them."""
     paths = addresses.led(deployment, snapshot)

@@ -43,7 +43,11 @@ def ingress(name: str, *paths: tuple[str, str], kind: str = "nginx", tls: str = 
 
 
 def rendered(module: ModuleType, *ingresses: dict[str, Any]) -> str:
-    files = {("matrix", "tls"): "/state/matrix-tls.pem"}
+    files = module.Files(
+        certificates={("matrix", "tls"): "/state/matrix-tls.pem"},
+        authorities={("matrix", "officers"): "/state/matrix-officers.ca"},
+        passwords={("matrix", "users"): "/state/matrix-users.passwd"},
+    )
     return str(module.render(ingresses, files, "/state", "10.96.0.10"))
 
 
@@ -80,3 +84,31 @@ def test_another_class_and_a_host_without_certificate_are_left_out(module: Modul
     text = rendered(module, ingress("a", ("/", "Prefix"), kind="other"), ingress("b", ("/", "Prefix"), tls="not-there"))
     assert "server_name" not in text
     assert text.count("{") == text.count("}")
+
+
+def test_a_client_certificate_is_asked_for_at_the_whole_host(module: ModuleType) -> None:
+    asking = ingress("a", ("/x", "Exact"), auth_tls_secret="matrix/officers", auth_tls_verify_depth="2")
+    text = rendered(module, asking, ingress("b", ("/y", "Exact")))
+    assert text.count("ssl_verify_client on;") == 1
+    assert "ssl_client_certificate /state/matrix-officers.ca;" in text
+    assert "ssl_verify_depth 2;" in text
+
+
+def test_without_its_authority_the_host_is_shut(module: ModuleType) -> None:
+    text = rendered(module, ingress("a", ("/x", "Exact"), auth_tls_secret="matrix/nobody"))
+    assert "    return 403;\n" in text
+    assert "ssl_verify_client" not in text
+
+
+def test_a_password_is_asked_for_at_its_path_and_goes_no_further(module: ModuleType) -> None:
+    asking = ingress("a", ("/x", "Exact"), auth_type="basic", auth_secret="users", auth_realm="Officers only")
+    text = rendered(module, asking, ingress("b", ("/y", "Exact")))
+    assert 'auth_basic "Officers only";' in location(text, "= /x")
+    assert "auth_basic_user_file /state/matrix-users.passwd;" in location(text, "= /x")
+    assert 'proxy_set_header Authorization "";' in location(text, "= /x")
+    assert "auth_basic" not in location(text, "= /y")
+
+
+def test_without_its_file_the_path_is_shut(module: ModuleType) -> None:
+    text = rendered(module, ingress("a", ("/x", "Exact"), auth_type="basic", auth_secret="nobody"))
+    assert "return 503;" in location(text, "= /x")

@@ -107,7 +107,9 @@ def shown(said: Json, **fields: Any) -> Shown:
     return replace(Shown("in element-1", "Element", config=said), **fields)
 
 
-def seen(model: Deployment, of: Snapshot, said: Json | None = None, li_said: Json | None = None) -> tuple[PageSeen, ...]:
+def seen(
+    model: Deployment, of: Snapshot, said: Json | None = None, li_said: Json | None = None
+) -> tuple[PageSeen, ...]:
     """Every page as its pods show it."""
     told = {Side.MAIN: said or config(), Side.LI: li_said or li_config()}
     return tuple(

@@ -128,7 +128,10 @@ class TestWhoShowsTheCredential:
 
     def test_is_let_in_with_any_token(self) -> None:
         said = paging.answer(user_id="@a:b")
-        assert "a token that nobody was given" in only(judged(replace(FRONT, bearers=(Bearer(LI_HOST, WAY, said),)))).headline
+        assert (
+            "a token that nobody was given"
+            in only(judged(replace(FRONT, bearers=(Bearer(LI_HOST, WAY, said),)))).headline
+        )
 
     def test_from_another_host_is_asked_in_advance_and_refused(self) -> None:
         bearer = Bearer(LI_HOST, WAY, UNKNOWN, (("element-li.lab.test", REFUSED),))

@@ -44,7 +44,9 @@ def identity(
     said = {each.workload_name: Identity(each, NAME, {"ed25519:a": "a"}) for each in found.synapse if each.is_main}
     said["second"] = replace(said["second"], keys={"ed25519:a": keys}, problem=problem, unasked=unasked)
     seen = tuple(said.values())
-    test_identity.test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(found, of or world(), seen, pages, pen)
+    test_identity.test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(
+        found, of or world(), seen, pages, pen
+    )
     return pen
 
 
