@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from postflight.cluster.api import Object
 from postflight.cluster.kinds import INGRESS, SERVICE
 from postflight.cluster.snapshot import Snapshot
+from postflight.deployment.ingresses import PATTERN
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import LawfulIntercept, Side, SynapseProcess
 from postflight.deployment.routes import Way, way
@@ -34,6 +35,11 @@ class Led:
     @property
     def name(self) -> str:
         return str(self.ingress["metadata"]["name"])
+
+    @property
+    def prefix(self) -> str:
+        """What the path begins with, up to where it is a pattern, without a slash at its end."""
+        return PATTERN.split(self.path, maxsplit=1)[0].rstrip("/")
 
     @property
     def is_labelled_li(self) -> bool:

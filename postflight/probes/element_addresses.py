@@ -10,16 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from postflight.cluster.access import Access
-from postflight.cluster.api import Api, ApiError
-from postflight.cluster.secrets import SecretStore
-from postflight.cluster.snapshot import Snapshot
+from postflight.cluster.api import ApiError
 from postflight.cluster.threads import in_threads
-from postflight.credential import Credential
 from postflight.deployment import addresses, element_config, front
 from postflight.deployment.model import Deployment
 from postflight.deployment.pages import PageKind, WebPage
-from postflight.deployment.parts import Side
 from postflight.limits import Limit
 from postflight.probes.doors import main_of
 from postflight.probes.identity import PATH as KEYS
@@ -28,8 +23,7 @@ from postflight.probes.probe import probe
 from postflight.probes.public import VERSIONS
 from postflight.probes.public_http import Answer, Line
 from postflight.probes.public_places import Place
-from postflight.probes.web import Web, silent, web_of
-from postflight.settings import Settings
+from postflight.probes.web import Web, silent
 
 ROOM, VALIDATE = "/room", "/rtc/validate"
 
@@ -71,27 +65,11 @@ class ElementSeen:
 
 @probe(limit=Limit.PUBLIC, reaches=True)
 def element_addresses(
-    deployment: Deployment,
-    snapshot: Snapshot,
-    secrets: SecretStore,
-    settings: Settings,
-    api: Api,
-    access: Access,
-    web_pages: tuple[PageSeen, ...],
-    li_credential: Credential,
+    deployment: Deployment, web_pages: tuple[PageSeen, ...], public_web: Web
 ) -> tuple[ElementSeen, ...]:
     """Open Element by its public names, and ask the homeserver and the call page that it is sent to."""
     elements = [each for each in web_pages if each.page.kind is PageKind.ELEMENT]
-    if not elements:
-        return ()
-    paths = addresses.led(deployment, snapshot)
-    sides = addresses.hosts(deployment.li, paths)
-    own = addresses.own_hosts(deployment, paths)
-    closed = {host for host, side in sides.items() if side is Side.LI}
-    closed |= {host for each in web_pages if each.page.side is Side.LI for host in each.page.hosts}
-    hosts = sorted(host for host in {*own, *closed} if not host.startswith("*") and ":" not in host)
-    web = web_of(hosts, closed, deployment, snapshot, secrets, settings, api, access, li_credential)
-    found = _Looker(web, own, deployment)
+    found = _Looker(public_web, deployment)
 
     def asker(page: PageSeen) -> Callable[[], ElementSeen]:
         return lambda: found.look(page)
@@ -109,13 +87,12 @@ def element_addresses(
 @dataclass(frozen=True, slots=True)
 class _Looker:
     web: Web
-    own: frozenset[str]
     deployment: Deployment
 
     def look(self, seen: PageSeen) -> ElementSeen:
         page = seen.page
         unasked = [why for host in page.hosts if (why := self._why_not(host))]
-        outside = tuple(self._outside(page.hosts))
+        outside = tuple(self._outside(page))
         shown = next((each for each in (*outside, *seen.shown) if each.config), None)
         if shown is None:
             return ElementSeen(page, outside, unasked=tuple(unasked))
@@ -136,7 +113,7 @@ class _Looker:
 
     def _why_not(self, host: str) -> str:
         """Why a host is not asked. One that is not this deployment's never is."""
-        if not element_config.allows(self.own, host):
+        if not element_config.allows(self.web.own, host):
             return f"{host} is outside of the deployment"
         if host in self.web.closed and not self.web.credential.given:
             return f"{host}: it is LI's, and what opens its front door is not given"
@@ -150,13 +127,13 @@ class _Looker:
         main = main_of(self.deployment)
         return f"https://{front.names_of(main).client}" if main and name and name == main.server_name else ""
 
-    def _outside(self, hosts: Sequence[str]) -> Iterator[Shown]:
-        for host in hosts:
+    def _outside(self, page: WebPage) -> Iterator[Shown]:
+        for host, prefix in dict.fromkeys((each.host, each.prefix) for each in page.paths if each.host):
             for place in self._ways(host):
-                way = f"at {host}, {place.way}"
+                way = f"at {host}{prefix}, {place.way}"
                 try:
                     with self.web.open(place, host) as line:
-                        yield show(way, host, _getter(line, self.web, host))
+                        yield show(way, host, _getter(line, self.web, host), prefix)
                 except (OSError, ApiError) as error:
                     yield Shown(way, problem=silent(error).problem)
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from postflight.cluster.access import Access
-from postflight.cluster.api import Api, ApiError
-from postflight.cluster.secrets import SecretStore
+from postflight.cluster.api import ApiError
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
 from postflight.credential import Credential
-from postflight.deployment import addresses, element_config
+from postflight.deployment import addresses, element_config, ingresses
 from postflight.deployment.addresses import Led
 from postflight.deployment.front import Controller
 from postflight.deployment.listeners import port_of
@@ -26,14 +25,14 @@ from postflight.deployment.pages import PageKind, WebPage
 from postflight.deployment.parts import Side, SynapseProcess
 from postflight.limits import Limit
 from postflight.probes.canary_user import Hindered, ProbeUser
+from postflight.probes.doors import main_of, public_host
 from postflight.probes.http import Door, Said, ask
 from postflight.probes.pages import PageSeen
 from postflight.probes.probe import Safety, probe
 from postflight.probes.public_http import Answer, Line
 from postflight.probes.public_places import Place
-from postflight.probes.web import Web, silent, web_of
+from postflight.probes.web import Web, silent
 from postflight.secrets import Secret
-from postflight.settings import Settings
 
 WHOAMI = "/_matrix/client/v3/account/whoami"
 #: Each is answered by a Synapse that is asked by anybody.
@@ -114,30 +113,20 @@ class TokenTried:
 
 @probe(limit=Limit.PUBLIC, reaches=True)
 def li_front_door(
-    deployment: Deployment,
-    snapshot: Snapshot,
-    secrets: SecretStore,
-    settings: Settings,
-    api: Api,
-    access: Access,
-    web_pages: tuple[PageSeen, ...],
-    li_credential: Credential,
+    deployment: Deployment, snapshot: Snapshot, web_pages: tuple[PageSeen, ...], public_web: Web
 ) -> LiFront:
     """Ask by each of LI's addresses for what stands behind it, first as a stranger, then with what opens the door."""
-    paths = addresses.led(deployment, snapshot)
-    sides = addresses.hosts(deployment.li, paths)
+    web, hosts = public_web, public_web.closed
     own = tuple(each.page for each in web_pages if each.page.side is Side.LI)
-    named = (host for host, side in sides.items() if side is Side.LI)
-    hosts = tuple(dict.fromkeys((*named, *(host for page in own for host in page.hosts))))
-    if not hosts:
-        return LiFront((), li_credential, pages=own)
-    web = web_of(hosts, hosts, deployment, snapshot, secrets, settings, api, access, li_credential)
-    targets = tuple(_targets(deployment, paths, own, hosts))
+    targets = tuple(_targets(deployment, addresses.led(deployment, snapshot), own, hosts))
     origins = tuple(_origins(web_pages))
+    main = main_of(deployment)
+    front = public_host(main) if main else ""
+    across = front if front not in hosts and ingresses.claims(snapshot, front) else ""
     ways = [(host, place) for host in hosts for place in web.ways(host)]
 
     def asker(host: str, place: Place) -> Callable[[], tuple[tuple[Asked, ...], Bearer | None]]:
-        return lambda: _ask(web, host, place, [each for each in targets if each.host == host], origins)
+        return lambda: _ask(web, host, place, [each for each in targets if each.host == host], origins, across)
 
     asked: list[Asked] = []
     bearers: list[Bearer] = []
@@ -154,7 +143,8 @@ def li_front_door(
         else:
             raise error
     unasked = tuple(why for host in hosts if (why := web.why_not(host)))
-    return LiFront(hosts, li_credential, tuple(asked), tuple(bearers), unasked, web.shut, own)
+    shut = web.places.shut if hosts else ()
+    return LiFront(hosts, web.credential, tuple(asked), tuple(bearers), unasked, shut, own)
 
 
 def _targets(
@@ -164,7 +154,7 @@ def _targets(
     for each in paths:
         if each.host not in hosts:
             continue
-        prefix = each.path.rstrip("/")
+        prefix = each.prefix
         page = next((page for page in own if each in page.paths), None)
         if Side.LI in each.way.sides or Side.MAIN in each.way.sides:
             beneath = [one for one in deployment.synapse if one.side in each.way.sides and one.pod]
@@ -178,7 +168,7 @@ def _targets(
             if page.kind is PageKind.ELEMENT:
                 yield Target(each.host, f"{prefix}/config.json", Part.ELEMENT, each.id, each.service, needs)
         else:
-            yield Target(each.host, each.path, Part.OTHER, each.id, each.service, ())
+            yield Target(each.host, f"{prefix}/", Part.OTHER, each.id, each.service, ())
 
 
 def _origins(seen: Sequence[PageSeen]) -> Iterator[tuple[str, str]]:
@@ -191,13 +181,15 @@ def _origins(seen: Sequence[PageSeen]) -> Iterator[tuple[str, str]]:
 
 
 def _ask(
-    web: Web, host: str, place: Place, targets: Sequence[Target], origins: Sequence[tuple[str, str]]
+    web: Web, host: str, place: Place, targets: Sequence[Target], origins: Sequence[tuple[str, str]], across: str
 ) -> tuple[tuple[Asked, ...], Bearer | None]:
     with web.open(place, host, shows=False) as line:
         without = [line.ask("GET", each.path) for each in targets]
         beforehand = tuple((origin, _in_advance(line, origin)) for origin, named in origins if named == host)
+    beside = tuple(_across(web, host, place, targets[:1], across)) if across else ()
     if not web.credential.given:
-        return tuple(Asked(each, place.way, said) for each, said in zip(targets, without, strict=True)), None
+        said = zip(targets, without, strict=True)
+        return (*(Asked(each, place.way, answer) for each, answer in said), *beside), None
     bearer = None
     try:
         with web.open(place, host) as line:
@@ -207,7 +199,20 @@ def _ask(
     except (OSError, ApiError) as error:
         shown = [silent(error)] * len(targets)
     answers = zip(targets, without, shown, strict=True)
-    return tuple(Asked(each, place.way, before, after) for each, before, after in answers), bearer
+    return (*(Asked(each, place.way, before, after) for each, before, after in answers), *beside), bearer
+
+
+def _across(web: Web, host: str, place: Place, targets: Sequence[Target], other: str) -> Iterator[Asked]:
+    """The first target, by TLS for main's name: where that name asks for no certificate, LI's may be had so. That it
+    is not answered is as good as a refusal, and is not told."""
+    try:
+        with web.open(place, other, shows=False) as line:
+            for each in targets:
+                said = line.ask("GET", each.path, more={"Host": host})
+                if not said.silent:
+                    yield Asked(each, f"{place.way}, by TLS for {other}", said)
+    except (OSError, ApiError):
+        return
 
 
 def _in_advance(line: Line, origin: str) -> Answer:

@@ -99,20 +99,20 @@ def _seen(access: Access, page: WebPage) -> PageSeen:
     return PageSeen(page, tuple(shown), problem)
 
 
-def show(way: str, host: str, get: Ask) -> Shown:
-    """A page and the configuration that Element takes, asked in one way."""
-    status, text = get(PAGE)
+def show(way: str, host: str, get: Ask, prefix: str = "") -> Shown:
+    """A page and the configuration that Element takes, asked in one way; both stand under ``prefix``."""
+    status, text = get(prefix + PAGE)
     if status in (0, 502, 503, 504):
-        return Shown(way, problem=text if not status else f"{status} for {PAGE}")
+        return Shown(way, problem=text if not status else f"{status} for {prefix}{PAGE}")
     title = html.unescape(" ".join(found[1].split())) if status == 200 and (found := TITLE.search(text)) else ""
-    own = f"/config.{host}.json"
+    own, general = f"{prefix}/config.{host}.json", prefix + CONFIG
     if host:
         status, text = get(own)
         config, _ = element_config.read(text) if status == 200 else ({}, "")
         if config:
             return Shown(way, title, own, config)
-    status, text = get(CONFIG)
+    status, text = get(general)
     if status != 200:
-        return Shown(way, title, fault=f"{CONFIG} is not served: {status or text}")
+        return Shown(way, title, general, fault=f"{general} is not served: {status or text}")
     config, fault = element_config.read(text)
-    return Shown(way, title, CONFIG, config, f"{CONFIG} is {fault}" if fault else "")
+    return Shown(way, title, general, config, f"{general} is {fault}" if fault else "")

@@ -19,6 +19,7 @@ from postflight.deployment.parts import Pod, SynapseProcess
 from postflight.deployment.pods import read_pod
 from postflight.limits import Limit
 from postflight.probes.doors import client_doors
+from postflight.probes.probe import probe
 from postflight.settings import Settings
 
 
@@ -51,6 +52,17 @@ class Places:
     unasked: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ControllerSeen:
+    """An ingress controller: its pods, each with the port at which TLS is met, and the Services of its namespace;
+    ``problem`` says why they could not be listed."""
+
+    controller: Controller
+    pods: tuple[tuple[Pod, int], ...] = ()
+    services: tuple[Object, ...] = field(default=(), repr=False)
+    problem: str = ""
+
+
 @dataclass(slots=True)
 class _Draft:
     found: list[Place] = field(default_factory=list)
@@ -60,8 +72,38 @@ class _Draft:
     services: list[Object] = field(default_factory=list)
 
 
+@probe(limit=Limit.KUBERNETES)
+def ingress_controllers(snapshot: Snapshot, settings: Settings, api: Api) -> tuple[ControllerSeen, ...]:
+    """List the pods of every ingress controller there is, and the Services beside them, once for all who ask."""
+    found = front.controllers(snapshot, settings.names.ingress, ())
+    services: dict[str, tuple[Object, ...]] = {}
+    return tuple(_listed(each, api, services) for each in found)
+
+
+def _listed(each: Controller, api: Api, services: dict[str, tuple[Object, ...]]) -> ControllerSeen:
+    query = (
+        {"labelSelector": ",".join(f"{key}={value}" for key, value in each.selector.items())} if each.selector else {}
+    )
+    try:
+        raws = [raw for raw in api.list_all(POD, each.namespace, **query) if _is_of(each, raw)]
+    except ApiError as error:
+        return ControllerSeen(each, problem=str(error))
+    if each.namespace not in services:
+        try:
+            services[each.namespace] = tuple(api.list_all(SERVICE, each.namespace))
+        except ApiError:
+            services[each.namespace] = ()
+    return ControllerSeen(each, tuple((read_pod(raw), front.tls_port(raw)) for raw in raws), services[each.namespace])
+
+
 def places(
-    deployment: Deployment, snapshot: Snapshot, api: Api, access: Access, settings: Settings, main: SynapseProcess
+    deployment: Deployment,
+    snapshot: Snapshot,
+    api: Api,
+    access: Access,
+    settings: Settings,
+    controllers: Iterable[ControllerSeen],
+    main: SynapseProcess,
 ) -> Places:
     """Every one of them. What is outside is asked only where the cluster knows its address, or the settings allow it:
     a name may be another's, in a copy of a deployment."""
@@ -71,14 +113,20 @@ def places(
             if door.tls:
                 draft.found.append(Place(_way(access, door.pod), door.pod.ip, door.port, names.hosts, door.pod))
     ports = {host: names.port if host == names.client else 443 for host in names.hosts}
-    return _places(ports, deployment, snapshot, api, access, settings, draft)
+    return _places(ports, deployment, snapshot, api, access, settings, controllers, draft)
 
 
 def places_of(
-    hosts: Iterable[str], deployment: Deployment, snapshot: Snapshot, api: Api, access: Access, settings: Settings
+    hosts: Iterable[str],
+    deployment: Deployment,
+    snapshot: Snapshot,
+    api: Api,
+    access: Access,
+    settings: Settings,
+    controllers: Iterable[ControllerSeen],
 ) -> Places:
     """The same for other names of the deployment's, at 443."""
-    return _places(dict.fromkeys(hosts, 443), deployment, snapshot, api, access, settings, _Draft())
+    return _places(dict.fromkeys(hosts, 443), deployment, snapshot, api, access, settings, controllers, _Draft())
 
 
 def _places(
@@ -88,12 +136,15 @@ def _places(
     api: Api,
     access: Access,
     settings: Settings,
+    controllers: Iterable[ControllerSeen],
     draft: _Draft,
 ) -> Places:
     claimed = tuple(host for host in ports if ingresses.claims(snapshot, host))
     if claimed:
-        for each in front.controllers(snapshot, settings.names.ingress, claimed):
-            _at_controller(each, api, access, claimed, draft)
+        wanted = {each.id for each in front.controllers(snapshot, settings.names.ingress, claimed)}
+        for each in controllers:
+            if each.controller.id in wanted:
+                _at_controller(each, access, claimed, draft)
     draft.fronts += [pod for proxy in deployment.proxies for pod in proxy.pods]
     _at_addresses(ports, snapshot, api, access, settings, draft)
     for host in ports:
@@ -102,25 +153,17 @@ def _places(
     return Places(tuple(draft.found), tuple(draft.fronts), tuple(draft.shut), tuple(draft.unasked))
 
 
-def _at_controller(each: Controller, api: Api, access: Access, hosts: tuple[str, ...], draft: _Draft) -> None:
-    query = (
-        {"labelSelector": ",".join(f"{key}={value}" for key, value in each.selector.items())} if each.selector else {}
-    )
-    try:
-        raws = [raw for raw in api.list_all(POD, each.namespace, **query) if _is_of(each, raw)]
-    except ApiError as error:
-        draft.unasked.append(f"{each.name} in namespace {each.namespace}: {error}")
+def _at_controller(each: ControllerSeen, access: Access, hosts: tuple[str, ...], draft: _Draft) -> None:
+    own = each.controller
+    if each.problem:
+        draft.unasked.append(f"{own.name} in namespace {own.namespace}: {each.problem}")
         return
-    pods = [(read_pod(raw), raw) for raw in raws]
-    draft.fronts += [pod for pod, _ in pods]
-    ready = [(pod, raw) for pod, raw in pods if pod.ready and not pod.deleting]
+    draft.fronts += [pod for pod, _ in each.pods]
+    ready = [(pod, port) for pod, port in each.pods if pod.ready and not pod.deleting]
     if not ready:
-        draft.shut.append(each)
-    draft.found += [Place(_way(access, pod), pod.ip, front.tls_port(raw), hosts, pod) for pod, raw in ready]
-    try:
-        draft.services += api.list_all(SERVICE, each.namespace)
-    except ApiError:
-        return
+        draft.shut.append(own)
+    draft.found += [Place(_way(access, pod), pod.ip, port, hosts, pod) for pod, port in ready]
+    draft.services += each.services
 
 
 def _is_of(each: Controller, raw: Object) -> bool:

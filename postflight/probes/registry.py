@@ -40,6 +40,8 @@ MODULES = (
     "known_settings",
     "public",
     "public_address",
+    "public_places",
+    "web",
     "li_credential",
     "li_front",
     "pages",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,12 +12,17 @@ from postflight.cluster.api import Api
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.credential import NONE, Credential
+from postflight.deployment import addresses
 from postflight.deployment.front import Controller
 from postflight.deployment.model import Deployment
+from postflight.deployment.parts import Side
+from postflight.limits import Limit
 from postflight.probes.doors import main_of
+from postflight.probes.pages import PageSeen
+from postflight.probes.probe import probe
 from postflight.probes.public import trusted
 from postflight.probes.public_http import NOTHING, Answer, Line, line
-from postflight.probes.public_places import Place, Places, places_of
+from postflight.probes.public_places import ControllerSeen, Place, Places, places_of
 from postflight.probes.public_tls import Trust, unverified
 from postflight.settings import Settings
 
@@ -26,12 +31,13 @@ HTTPS = 443
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """By which ways the names are asked, and with what. ``closed`` are LI's hosts: these alone are shown the
-    ``credential``, and by nothing but a certificate that clients trust."""
+    """By which ways the names are asked, and with what. ``own`` are all hosts of the deployment, ``closed`` LI's: these
+    alone are shown the ``credential``, and by nothing but a certificate that clients trust."""
 
     access: Access
     places: Places
-    closed: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+    closed: tuple[str, ...] = ()
     credential: Credential = NONE
     secure: ssl.SSLContext = field(default_factory=unverified, repr=False)
 
@@ -63,22 +69,30 @@ class Web:
         return {"Authorization": shown} if shown else NOTHING
 
 
-def web_of(
-    hosts: Iterable[str],
-    closed: Iterable[str],
+@probe(limit=Limit.KUBERNETES)
+def public_web(
     deployment: Deployment,
     snapshot: Snapshot,
     secrets: SecretStore,
     settings: Settings,
     api: Api,
     access: Access,
-    credential: Credential,
+    ingress_controllers: tuple[ControllerSeen, ...],
+    web_pages: tuple[PageSeen, ...],
+    li_credential: Credential,
 ) -> Web:
-    """Raises Unseen where an authority that counts is none."""
-    found = places_of(hosts, deployment, snapshot, api, access, settings)
+    """Where each public name of the deployment's can be asked from here, and which of them are LI's."""
+    paths = addresses.led(deployment, snapshot)
+    sides = addresses.hosts(deployment.li, paths)
+    own = [each.page for each in web_pages if each.page.side is Side.LI]
+    named = (host for host, side in sides.items() if side is Side.LI)
+    closed = tuple(dict.fromkeys((*named, *(host for page in own for host in page.hosts))))
+    names = addresses.own_hosts(deployment, paths)
+    hosts = sorted(host for host in {*names, *closed} if "*" not in host and ":" not in host)
+    found = places_of(hosts, deployment, snapshot, api, access, settings, ingress_controllers)
     trust: Trust = trusted(main_of(deployment), snapshot, secrets, settings)[0]
-    credential.load(trust.secure)
-    return Web(access, found, frozenset(closed), credential, trust.secure)
+    li_credential.load(trust.secure)
+    return Web(access, found, names, closed, li_credential, trust.secure)
 
 
 def silent(error: Exception) -> Answer:

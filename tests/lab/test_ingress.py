@@ -1,6 +1,8 @@
 """What nginx is told of Ingresses, by the script that stands in for ingress-nginx's controller."""
 
+import base64
 import importlib.util
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -8,14 +10,18 @@ import pytest
 
 from lab.homes import CHECKOUT
 
+FOLDER = CHECKOUT / "lab/deployment/ingress/config"
 HOST = "matrix.lab.test"
 NOTE = "nginx.ingress.kubernetes.io/"
 
 
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
-    file = CHECKOUT / "lab/deployment/ingress/config/nginx_conf.py"
-    spec = importlib.util.spec_from_file_location("nginx_conf", file)
+    return loaded("nginx_conf")
+
+
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec
     assert spec.loader
     found = importlib.util.module_from_spec(spec)
@@ -112,3 +118,32 @@ def test_a_password_is_asked_for_at_its_path_and_goes_no_further(module: ModuleT
 def test_without_its_file_the_path_is_shut(module: ModuleType) -> None:
     text = rendered(module, ingress("a", ("/x", "Exact"), auth_type="basic", auth_secret="nobody"))
     assert "return 503;" in location(text, "= /x")
+
+
+def test_secrets_are_written_for_nginx_and_for_nobody_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    controller = loaded("controller")
+    monkeypatch.setattr(controller, "STATE", tmp_path)
+
+    def secret(name: str, kind: str = "Opaque", **data: str) -> dict[str, Any]:
+        held = {key.replace("_", "."): base64.b64encode(value.encode()).decode() for key, value in data.items()}
+        return {"metadata": {"namespace": "matrix", "name": name}, "type": kind, "data": held}
+
+    files = controller.written(
+        [
+            secret("web", "kubernetes.io/tls", tls_crt="chain", tls_key="key"),
+            secret("officers", ca_crt="authority"),
+            secret("users", auth="a:b"),
+            secret("database", password="x"),
+        ]
+    )
+    told = {
+        kind: {name: Path(file).read_text() for (_, name), file in held.items()} for kind, held in vars(files).items()
+    }
+    assert told == {
+        "certificates": {"web": "chain\nkey"},
+        "authorities": {"officers": "authority"},
+        "passwords": {"users": "a:b"},
+    }
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    assert len(list(tmp_path.iterdir())) == 3

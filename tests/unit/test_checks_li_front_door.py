@@ -75,6 +75,12 @@ class TestWhoeverComes:
             f"ingress/matrix/{name}" for name in ("synapse-li", "element-li", "admin-li")
         }
 
+    def test_is_answered_by_way_of_mains_name(self) -> None:
+        target = next(each.target for each in FRONT.asked if each.target.part is Part.SYNAPSE)
+        across = Asked(target, f"{WAY}, by TLS for matrix.lab.test", VERSIONS)
+        found = only(judged(replace(FRONT, asked=(*FRONT.asked, across))))
+        assert "by TLS for matrix.lab.test: 200" in found.observed
+
     @pytest.mark.parametrize(
         "refusal",
         [

@@ -82,6 +82,13 @@ class TestWhoseAHostIs:
         own = addresses.own_hosts(MODEL, addresses.led(MODEL, OF))
         assert own == {"matrix.lab.test", LI_HOST, HOST, paging.CALL_HOST}
 
+    @pytest.mark.parametrize(
+        ("path", "prefix"), [("/", ""), ("/chat/", "/chat"), ("/chat(/|$)(.*)", "/chat"), ("/a/b", "/a/b")]
+    )
+    def test_what_a_path_begins_with(self, path: str, prefix: str) -> None:
+        of = li_world.world(paging.ingress("one", HOST, (path, "web")))
+        assert [each.prefix for each in addresses.led(MODEL, of)] == [prefix]
+
     def test_of_what_is_no_address(self) -> None:
         assert addresses.host_of("https://[half") == ""
 

@@ -19,6 +19,7 @@ from postflight.probes.canary_user import Hindered, ProbeUser
 from postflight.probes.element_addresses import ElementSeen
 from postflight.probes.http import Said
 from postflight.probes.li_front import STRANGE, WHOAMI, LiFront, Part
+from postflight.probes.pages import PageSeen
 from postflight.probes.public_places import Place, Places
 from postflight.secrets import Secret
 from postflight.settings import PublicSettings, Settings
@@ -98,6 +99,10 @@ def standing(
         yield Settings(public=PublicSettings(ca_file=str(authority))), found
 
 
+def known(settings: Settings, credential: Credential, seen: tuple[PageSeen, ...] = SEEN) -> web.Web:
+    return web.public_web(MODEL, OF, NO_SECRETS, settings, API, ACCESS, (), seen, credential)
+
+
 class TestLisFrontDoor:
     def look(
         self,
@@ -108,7 +113,7 @@ class TestLisFrontDoor:
         names: tuple[str, ...] = (LI_HOST,),
     ) -> tuple[LiFront, list[Heard]]:
         with standing(monkeypatch, tmp_path, answer, *names) as (settings, heard):
-            seen = li_front.li_front_door(MODEL, OF, NO_SECRETS, settings, API, ACCESS, SEEN, credential)
+            seen = li_front.li_front_door(MODEL, OF, SEEN, known(settings, credential))
         return seen, heard
 
     def test_is_asked_as_a_stranger_first_and_then_with_a_certificate(
@@ -117,7 +122,9 @@ class TestLisFrontDoor:
         seen, heard = self.look(monkeypatch, tmp_path, by_certificate, certificate)
         assert (seen.hosts, seen.unasked) == ((LI_HOST,), ())
         assert {each.without.status for each in seen.asked} == {400}
-        assert {(each.target.part, each.target.path): each.shown and each.shown.status for each in seen.asked} == {
+        *asked, across = seen.asked
+        assert (across.target.path, across.way) == (asked[0].target.path, f"{WAY}, by TLS for {NAME}")
+        assert {(each.target.part, each.target.path): each.shown and each.shown.status for each in asked} == {
             (Part.SYNAPSE, "/_matrix/client/versions"): 200,
             (Part.SYNAPSE, WHOAMI): 401,
             (Part.SYNAPSE, "/_matrix/key/v2/server"): 200,
@@ -128,7 +135,7 @@ class TestLisFrontDoor:
         (bearer,) = seen.bearers
         assert bearer.said.json["errcode"] == "M_UNKNOWN_TOKEN"
         assert heard[-1].authorization == f"Bearer {STRANGE.reveal()}"
-        assert [each.certificate for each in heard] == [False] * 6 + [True] * 7
+        assert [each.certificate for each in heard] == [False] * 7 + [True] * 7
 
     def test_a_password_stands_in_the_tokens_place(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         seen, _ = self.look(monkeypatch, tmp_path, by_password, BASIC)
@@ -141,16 +148,16 @@ class TestLisFrontDoor:
     ) -> None:
         seen, heard = self.look(monkeypatch, tmp_path, by_certificate, NONE)
         assert (seen.bearers, {each.shown for each in seen.asked}) == ((), {None})
-        assert len(heard) == 6
+        assert len(heard) == 7
 
     def test_over_a_certificate_that_is_not_right_nothing_is_shown(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, certificate: Credential
     ) -> None:
         with standing(monkeypatch, tmp_path, by_certificate, "else.lab.test") as (settings, heard):
-            port = web.places_of([], MODEL, OF, API, ACCESS, settings).found[0].port
+            port = web.places_of([], MODEL, OF, API, ACCESS, settings, ()).found[0].port
             at = Places((Place(WAY, "127.0.0.1", port, (LI_HOST,)),))
             monkeypatch.setattr(web, "places_of", lambda *_: at)
-            seen = li_front.li_front_door(MODEL, OF, NO_SECRETS, settings, API, ACCESS, SEEN, certificate)
+            seen = li_front.li_front_door(MODEL, OF, SEEN, known(settings, certificate))
         assert not any(each.certificate for each in heard)
         assert {"certificate verify failed" in each.shown.problem for each in seen.asked if each.shown} == {True}
 
@@ -165,7 +172,7 @@ class TestLisFrontDoor:
         elsewhere = replace(own, paths=(replace(own.paths[0], host="element-li.lab.test"),))
         seen = tuple(replace(each, page=elsewhere) if each.page == own else each for each in SEEN)
         with standing(monkeypatch, tmp_path, by_certificate, LI_HOST) as (settings, heard):
-            front = li_front.li_front_door(MODEL, OF, NO_SECRETS, settings, API, ACCESS, seen, certificate)
+            front = li_front.li_front_door(MODEL, OF, seen, known(settings, certificate, seen))
         ((origin, answer),) = front.bearers[0].beforehand
         assert (origin, answer.status) == ("element-li.lab.test", 400)
         (advance,) = [each for each in heard if each.method == "OPTIONS"]
@@ -178,7 +185,7 @@ class TestWhatElementFinds:
     ) -> tuple[dict[str, ElementSeen], list[Heard]]:
         told = paging.seen(MODEL, OF, paging.config(**main))
         with standing(monkeypatch, tmp_path, by_certificate, *hosts) as (settings, heard):
-            found = element_addresses.element_addresses(MODEL, OF, NO_SECRETS, settings, API, ACCESS, told, credential)
+            found = element_addresses.element_addresses(MODEL, told, known(settings, credential, told))
         return {each.page.name: each for each in found}, heard
 
     def test_at_all_its_addresses(
@@ -212,10 +219,8 @@ class TestWhatElementFinds:
 
 
 class TestAPage:
-    def shown(self, **answers: tuple[int, str]) -> pages.Shown:
-        known = {"/": (200, "<title>x</title>"), "/config.json": (200, '{"brand": "general"}')} | {
-            key.replace("__", "/"): value for key, value in answers.items()
-        }
+    def shown(self) -> pages.Shown:
+        known = {"/": (200, "<title>x</title>"), "/config.json": (200, '{"brand": "general"}')}
         return pages.show("here", "a.test", lambda path: known.get(path, (404, "")))
 
     def test_shows_its_title_and_its_configuration(self) -> None:
@@ -228,6 +233,11 @@ class TestAPage:
     def test_of_its_host_comes_first_if_it_says_anything(self, own: tuple[int, str], brand: str) -> None:
         known = {"/": (200, ""), "/config.a.test.json": own, "/config.json": (200, '{"brand": "general"}')}
         assert pages.show("here", "a.test", lambda path: known[path]).config["brand"] == brand
+
+    def test_under_a_path_of_its_own(self) -> None:
+        known = {"/chat/": (200, "<title>x</title>"), "/chat/config.json": (200, '{"brand": "below"}')}
+        found = pages.show("here", "a.test", lambda path: known.get(path, (404, "")), "/chat")
+        assert (found.title, found.file, found.look.shown) == ("x", "/chat/config.json", "below")
 
     def test_without_a_configuration(self) -> None:
         known = {"/": (200, "")}
