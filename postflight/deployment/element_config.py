@@ -85,9 +85,9 @@ def read(text: str) -> tuple[Json, str]:
 
 
 def is_one(text: str) -> bool:
-    """Whether a text is a configuration of Element's."""
+    """Whether a text is a configuration of Element's, and not of its call page, which names a homeserver as well."""
     found, _ = read(text)
-    return any(key in found for key in (*HOMESERVER, "element_call", "integrations_ui_url"))
+    return "livekit" not in found and any(key in found for key in (*HOMESERVER, "element_call", "integrations_ui_url"))
 
 
 def homeserver(config: Json) -> Homeserver:

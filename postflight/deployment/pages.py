@@ -36,6 +36,8 @@ IMAGES = {
     PageKind.ELEMENT: re.compile(r"(^|/)(element-web|riot-web)[^/:@]*([:@]|$)"),
     PageKind.ADMIN: re.compile(r"(^|/)synapse-admin[^/:@]*([:@]|$)"),
 }
+#: A page too, and none of these: Element opens it for a call.
+CALL_PAGE = re.compile(r"(^|/)element-call[^/:@]*([:@]|$)")
 CONFIG = re.compile(r"/config(\.[^/]+)?\.json$")
 DEFAULT_PORT = 80
 NO_NAMES = PageNames()
@@ -108,7 +110,7 @@ def _kind(place: Place, names: PageNames) -> PageKind | None:
     for kind, pattern in IMAGES.items():
         if pattern.search(image):
             return kind
-    if any(element_config.is_one(text) for _, text in _configurations(place)):
+    if not CALL_PAGE.search(image) and any(element_config.is_one(text) for _, text in _configurations(place)):
         return PageKind.ELEMENT
     return None
 

@@ -47,6 +47,16 @@ def test_of_an_unknown_image_the_mounted_file_tells() -> None:
     assert [each.name for each in paging.found(li_world.model(of), of)] == ["web"]
 
 
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [("element-hq/element-call:v1", config()), ("registry.test/calls:1", {**config(), "livekit": {}})],
+    ids=["by its image", "by its file"],
+)
+def test_the_call_page_is_none_of_them(image: str, said: Json) -> None:
+    of = li_world.world(*paging.page("calls", image, said))
+    assert paging.found(li_world.model(of), of) == ()
+
+
 def test_else_the_settings_tell() -> None:
     of = li_world.world(pod("a", container()), pod("b", container()))
     found = pages.find(li_world.model(of), of, NO_SECRETS, PageNames(("a",), ("b",)))
