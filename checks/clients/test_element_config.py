@@ -20,6 +20,8 @@ from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
 LATE = "no answer in time"
+#: OpenSSL's word; ``li.front_door`` says what is wrong there.
+DISTRUSTED = "certificate verify failed"
 WORDS = {Side.MAIN: "main", Side.LI: "LI"}
 
 
@@ -83,7 +85,10 @@ def _shown(seen: PageSeen, found: ElementSeen, judge: Judge) -> Shown | None:
     page = seen.page
     needs = (page.workload, *(pod.id for pod in page.pods))
     for each in found.outside:
-        if each.problem:
+        if DISTRUSTED in each.problem:
+            line = f"Element was not shown {each.way}: what opens LI's front door is shown to no certificate that is not trusted"
+            judge.unproven(page.workload, line, observed=each.problem)
+        elif each.problem:
             say = judge.unknown if each.problem == LATE else judge.unavailable
             say(page.workload, f"Element was not shown {each.way}: {each.problem}", needs=needs)
     if seen.problem:
@@ -174,6 +179,8 @@ def _homeserver(
         judge.warn(page.workload, line, cause=page.origin)
     for each in found.homeservers:
         judge.saw(f"{each.url} {each.way}")
+        if DISTRUSTED in each.versions.problem:
+            continue
         _answers(page, each, own, deployment, snapshot, judge)
 
 

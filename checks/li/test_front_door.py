@@ -20,6 +20,8 @@ REFUSED = (401, 403, 407, 421)
 #: How a handshake ends that wants a certificate (RFC 8446, 6: alerts).
 ALERTS = ("certificate required", "bad certificate", "handshake failure", "certificate unknown", "access denied")
 LATE = "no answer in time"
+#: OpenSSL's word, where what is shown is not of an authority that counts, or for another name.
+DISTRUSTED = "certificate verify failed"
 #: The endings of annotations by which a controller asks for something first.
 ASKING = ("auth-type", "auth-url", "auth-tls-secret", "whitelist-source-range", "allowlist-source-range")
 ASKING_WORDS = ("middlewares", "auth", "tls.options")
@@ -107,10 +109,15 @@ def _opens(li: LawfulIntercept, front: LiFront, open_: set[str], judge: Judge) -
         judge.unproven(li.id, f"that LI opens to those who may was not seen, for want of a credential: {why}")
         return
     kept: dict[tuple[str, str], list[Asked]] = {}
+    distrusted: set[str] = set()
     for each in front.asked:
         if each.shown is None or each.target.ingress in open_ or _is_silent(each.without):
             continue
-        if _is_silent(each.shown):
+        if DISTRUSTED in each.shown.problem:
+            if each.target.host not in distrusted:
+                _distrusted(li, each, each.shown, judge)
+            distrusted.add(each.target.host)
+        elif _is_silent(each.shown):
             _silent(each, each.shown, judge)
         elif not _is_answered(each):
             kept.setdefault((each.target.ingress, each.target.host), []).append(each)
@@ -130,10 +137,21 @@ def _opens(li: LawfulIntercept, front: LiFront, open_: set[str], judge: Judge) -
         )
     kept_hosts = {host for _, host in kept}
     for bearer in front.bearers:
-        if bearer.host not in kept_hosts:
+        if bearer.host not in kept_hosts | distrusted:
             _bearer(li, bearer.host, bearer.way, bearer.said, judge)
         for origin, said in bearer.beforehand:
             _beforehand(li, bearer.host, bearer.way, origin, said, judge)
+
+
+def _distrusted(li: LawfulIntercept, each: Asked, said: Answer, judge: Judge) -> None:
+    host = each.target.host
+    judge.wrong(
+        li.id,
+        f"{host} shows a certificate that clients do not trust, and no credential is shown to that",
+        observed=f"GET https://{host}{each.target.path} {each.way}: {said.problem}",
+        expected=f"a certificate for {host}, of an authority that clients have",
+        remedy="serve the whole chain; of an authority of your own, tell clients and settings (public.ca_file)",
+    )
 
 
 def _bearer(li: LawfulIntercept, host: str, way: str, said: Answer, judge: Judge) -> None:

@@ -148,6 +148,10 @@ class TestTheFile:
         silent = only(asked(pages, found))
         assert (silent.nature, silent.needs) == (Nature.UNAVAILABLE, (PAGE, PAGE))
 
+    def test_is_behind_a_certificate_that_nobody_trusts(self) -> None:
+        outside = (paging.shown({}, way=f"at {HOST}, {WAY}", problem="certificate verify failed: expired"),)
+        assert only(judged(outside=outside), Status.WARNED).nature is Nature.UNPROVEN
+
     def test_is_not_to_be_had_by_its_name(self) -> None:
         outside = (paging.shown({}, way=f"at {HOST}, {WAY}", problem="502 for /"),)
         assert only(judged(outside=outside)).headline == f"Element was not shown at {HOST}, {WAY}: 502 for /"

@@ -115,6 +115,12 @@ class TestWhoShowsTheCredential:
     def test_finds_something_else_where_synapse_should_be(self) -> None:
         assert "LI's Synapse does not answer" in only(judged(answered(Part.SYNAPSE, shown=HTML))).headline
 
+    def test_meets_a_certificate_that_nobody_trusts(self) -> None:
+        said = Answer(problem="[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate")
+        front = replace(FRONT, asked=tuple(replace(each, shown=said) for each in FRONT.asked), bearers=())
+        found = only(judged(front))
+        assert found.headline.startswith(f"{LI_HOST} shows a certificate that clients do not trust")
+
     def test_finds_nobody_home(self) -> None:
         found = only(judged(answered(Part.SYNAPSE, shown=DOWN)))
         assert found.nature is Nature.UNAVAILABLE
