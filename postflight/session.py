@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from postflight.signoff.signing import Request
 
 #: The inputs of probes that are no probes, and so fixtures too.
-INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety", "redactor", "account")
+INPUTS = (
+    *("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety", "redactor", "account"),
+    "credential",
+)
 IDENTITY = re.compile(r"^@check\(\s*\"([^\"]+)\"", re.MULTILINE)
 #: What ``expect`` in the settings may name, and which checks are about it.
 PART_KINDS = {

@@ -106,6 +106,16 @@ class AntivirusNames:
 
 
 @dataclass(frozen=True, slots=True)
+class PageNames:
+    """Workloads that serve Element Web, and those that serve an admin page, where their images do not say so."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    element_workloads: tuple[str, ...] = ()
+    admin_workloads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """What discovery cannot tell by images, commands, ports and labels."""
 
@@ -118,6 +128,7 @@ class Names:
     calls: CallsNames = CallsNames()
     ingress: IngressNames = IngressNames()
     antivirus: AntivirusNames = AntivirusNames()
+    pages: PageNames = PageNames()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +217,47 @@ class PublicSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ElementSettings:
+    """``allowed_hosts`` are hosts outside the deployment that Element's configuration may name: ``maps.example.org``, or
+    ``*.example.org`` for all below it."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    allowed_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LiCredentialSettings:
+    """What opens LI's front door: ``secret``, a Secret beside LI with a client certificate (tls.crt, tls.key), or with
+    username and password; or, where it is not to be in the cluster, a file with a certificate and its key (PEM), and
+    the name and password of a ``user``. The secret itself never stands here."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    secret: str = "postflight-li"
+    certificate_file: str = ""
+    user: str = ""
+    password_file: str = ""
+    password_env: str = ""
+
+    def __post_init__(self) -> None:
+        password = (self.password_file, self.password_env)
+        if all(password):
+            raise ValueError("name a file or an environment variable, not both")
+        if bool(self.user) != any(password):
+            raise ValueError("a user needs password_file or password_env, and a password needs user")
+
+
+@dataclass(frozen=True, slots=True)
+class LiSettings:
+    """Lawful intercept: what opens its front door."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    credential: LiCredentialSettings = LiCredentialSettings()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings.
 
@@ -230,6 +282,8 @@ class Settings:
     storage: StorageSettings = StorageSettings()
     turn: TurnSettings = TurnSettings()
     public: PublicSettings = PublicSettings()
+    element: ElementSettings = ElementSettings()
+    li: LiSettings = LiSettings()
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

@@ -9,9 +9,8 @@ from postflight.deployment import front, ingresses
 from postflight.deployment.listeners import hides_clients
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side
-from postflight.deployment.proxy_backends import backend_id
 from postflight.probes.canary_user import Hindered
-from postflight.probes.leads import Lead, lead
+from postflight.probes.leads import beneath
 from postflight.probes.probe import NotTried
 from postflight.probes.public import CLIENT, UPLOAD, UPLOADED, VERSIONS, PublicFront, Seen
 from postflight.probes.public_address import ClientAddresses
@@ -352,12 +351,7 @@ def _hidden(deployment: Deployment, what: str) -> str:
 
 def _beneath(door: PublicFront, path: str, deployment: Deployment, snapshot: Snapshot) -> tuple[str, ...]:
     """What answers a path, and what leads there."""
-    found = lead(deployment, snapshot, door.main, door.names.client, path)
-    pods = {pod.id for pod in found.pods} if isinstance(found, Lead) else set()
-    behind = [each.id for each in deployment.synapse if each.pod and each.pod.id in pods]
-    proxies = [each for each in deployment.proxies if each.client]
-    backends = [backend_id(each, found.backend) for each in proxies if isinstance(found, Lead) and found.backend]
-    return tuple(dict.fromkeys((door.main.id, *(each.id for each in proxies), *backends, *sorted(pods), *behind)))
+    return beneath(deployment, snapshot, door.main, door.names.client, path)
 
 
 def _led(host: str, path: str, deployment: Deployment, snapshot: Snapshot) -> str:

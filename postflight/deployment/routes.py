@@ -32,7 +32,7 @@ def way(deployment: Deployment, snapshot: Snapshot, service: Object) -> Way:
     sides: set[Side] = set()
     names: list[str] = []
     for proxy in deployment.proxies:
-        ports = {port for pod in proxy.pods if _selects(service, pod) for port in _targets(snapshot, service, pod)}
+        ports = {port for pod in proxy.pods if selects(service, pod) for port in _targets(snapshot, service, pod)}
         if ports:
             names.append(proxy.name)
             sides |= {side for each in _servers(proxy, ports) for side in _sides(deployment, snapshot, each)}
@@ -44,14 +44,15 @@ def behind(deployment: Deployment, snapshot: Snapshot, service: Object) -> list[
     whose ports are not known counts."""
     found: list[tuple[Pod, Side]] = []
     for each in deployment.synapse:
-        if each.pod and _selects(service, each.pod):
+        if each.pod and selects(service, each.pod):
             asked, targets = public_ports(each), _targets(snapshot, service, each.pod)
             if not asked or not targets or asked & targets:
                 found.append((each.pod, each.side))
     return found
 
 
-def _selects(service: Object, pod: Pod) -> bool:
+def selects(service: Object, pod: Pod) -> bool:
+    """Whether a Service's selector is for a pod, ready or not."""
     selector = service["spec"].get("selector") or {}
     return bool(
         selector and pod.namespace == service["metadata"]["namespace"] and selector.items() <= pod.labels.items()

@@ -14,6 +14,7 @@ from postflight.deployment import ingresses
 from postflight.deployment.ingresses import Route
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Pod, SynapseProcess
+from postflight.deployment.proxy_backends import backend_id
 from postflight.probes.doors import client_doors, client_host, public_host
 from postflight.probes.http import Door, Said, ask
 
@@ -83,6 +84,16 @@ def _by_ingress(deployment: Deployment, found: Route, host: str, path: str) -> L
                 behind = tuple(pod for each in proxy.backends.get(backend or "", ()) for pod, _ in each.pods)
                 return replace(told, door=Door(pod, port, bind.tls, host), pods=behind, backend=backend)
     return told
+
+
+def beneath(deployment: Deployment, snapshot: Snapshot, main: SynapseProcess, host: str, path: str) -> tuple[str, ...]:
+    """The ids of what answers a path of main's, and of what leads there."""
+    found = lead(deployment, snapshot, main, host, path)
+    pods = {pod.id for pod in found.pods} if isinstance(found, Lead) else set()
+    behind = [each.id for each in deployment.synapse if each.pod and each.pod.id in pods]
+    proxies = [each for each in deployment.proxies if each.client]
+    backends = [backend_id(each, found.backend) for each in proxies if isinstance(found, Lead) and found.backend]
+    return tuple(dict.fromkeys((main.id, *(each.id for each in proxies), *backends, *sorted(pods), *behind)))
 
 
 def parts_of(url: str) -> tuple[str, str]:

@@ -44,6 +44,12 @@ MODULES = (
     "known_settings",
     "public",
     "public_address",
+    "public_places",
+    "web",
+    "li_credential",
+    "li_front",
+    "pages",
+    "element_addresses",
 )
 
 

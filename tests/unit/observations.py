@@ -8,10 +8,10 @@ from typing import Any
 
 from checks import test_leftovers
 from checks.calls import test_matrixrtc, test_turn
-from checks.clients import test_closed_doors, test_journey
+from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
-from checks.li import test_identity, test_main_database_rights
+from checks.li import test_front_door, test_identity, test_main_database_rights
 from checks.li import test_replication as test_li
 from checks.media import test_antivirus, test_storage, test_workers
 from checks.platform import test_operators, test_references, test_workloads
@@ -28,10 +28,12 @@ from checks.workers import (
     test_stream_writers,
 )
 from postflight.check import meta_of
+from postflight.credential import NONE
 from postflight.probes.background import BackgroundUpdates
 from postflight.probes.federation_counters import Sent
 from postflight.probes.inside import InsideView
 from postflight.probes.li import Said
+from postflight.probes.li_front import LiFront
 from postflight.probes.li_import import Imported
 from postflight.probes.metrics import Count
 from postflight.probes.persister_rooms import PersistedEvents
@@ -52,12 +54,14 @@ MODULES = (
     test_matrixrtc,
     test_turn,
     test_closed_doors,
+    test_element_config,
     test_journey,
     test_connections,
     test_login,
     test_names,
     test_replication,
     test_exactly_once,
+    test_front_door,
     test_identity,
     test_main_database_rights,
     test_li,
@@ -118,6 +122,10 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "li_arrival": ARRIVED,
         "li_import": Imported(Said({}), Said({})),
         "identities": identities_of(model),
+        "web_pages": (),
+        "element_addresses": (),
+        "li_front_door": LiFront((), NONE),
+        "li_main_token": (),
         "media_doors": processes.media(model),
         "worker_identities": processes.worker_identities(model),
         "object_stores": storing.answers(stored),

@@ -207,7 +207,9 @@ class TestThePlaces:
         monkeypatch.setattr(api, "list_all", lambda kind, namespace, **query: [*pods] if kind.name == "Pod" else [])
         monkeypatch.setattr(public_places, "_resolve", lambda hosts: [ask if each == HOST else () for each in hosts])
         monkeypatch.setattr(public_places.front, "is_reserved", lambda host: not ask)
-        return public_places.places(MODEL, snapshot, api, Access(api, Way.TUNNEL), settings or Settings(), MAIN)
+        settings = settings or Settings()
+        seen = public_places.ingress_controllers(snapshot, settings, api)
+        return public_places.places(MODEL, snapshot, api, Access(api, Way.TUNNEL), settings, seen, MAIN)
 
     def pod(self, *, ready: bool = True) -> Any:
         return {

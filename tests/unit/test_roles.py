@@ -91,8 +91,8 @@ class TestCommand:
         assert roles.main(["--manifests", str(tmp_path / "all.yaml")]) == 0
         printed = [each for each in yaml.safe_load_all(capsys.readouterr().out) if each]
         wanted = rights(all_probes().values(), Safety.CANARY, Way.DNS)
-        canary = [("matrix", Settings().canary.ca_secret)]
-        assert printed == manifest(snapshot, wanted, canary, "postflight", "postflight")
+        own = [("matrix", Settings().canary.ca_secret), ("matrix", Settings().li.credential.secret)]
+        assert printed == manifest(snapshot, wanted, own, "postflight", "postflight")
 
     @pytest.mark.parametrize(
         ("content", "line"),

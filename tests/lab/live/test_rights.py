@@ -34,6 +34,8 @@ THROUGH_TUNNELS = {
     "clients.journey",
     "routing.backends",
     "routing.public",
+    "clients.element_config",
+    "li.front_door",
 }
 FEDERATION = "federation.exactly_once"
 #: What is lacking, and the checks that must not be green without it.
@@ -46,7 +48,10 @@ LACKING = {
     "clusters": {"platform.operators", "database.replication"},
     "pods/log": {"workers.logs"},
     "horizontalpodautoscalers": {"database.connections", "workers.stream_writers"},
-    "ingresses": {"li.identity", "clients.closed_doors", "clients.journey", "routing.backends", "routing.public"},
+    "ingresses": {
+        *("li.identity", "clients.closed_doors", "clients.journey", "routing.backends", "routing.public"),
+        *("clients.element_config", "li.front_door"),
+    },
     "pods/exec": {"database.replication"},
     "pods/portforward": THROUGH_TUNNELS,
     # A stream is opened by a GET: either verb alone is worth nothing to some version of Kubernetes.
