@@ -6,6 +6,7 @@ misspelled promise would otherwise go unchecked.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -167,6 +168,23 @@ class StorageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CallsSettings:
+    """``addresses`` are those at which clients reach what media go to, LiveKit and TURN, where the cluster does not know
+    them (a router, a load balancer outside)."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    addresses: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.addresses:
+            try:
+                ipaddress.ip_address(each)
+            except ValueError:
+                raise ValueError(f"addresses must be IP addresses, not {each!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
 class PublicSettings:
     """``ca_file``: a file of certificate authorities (PEM) that clients here trust, beside the machine's own. ``ask``: the
     public names may be asked at whatever addresses DNS gives them, also where nothing in the cluster knows these."""
@@ -203,6 +221,7 @@ class Settings:
     canary: CanarySettings = CanarySettings()
     storage: StorageSettings = StorageSettings()
     public: PublicSettings = PublicSettings()
+    calls: CallsSettings = CallsSettings()
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

@@ -18,7 +18,7 @@ HEAD = 13
 
 def datagrams(data):
     """Records packed into datagrams: the memory between OpenSSL and us knows no edges."""
-    found = []
+    found: list[bytes] = []
     while data:
         size = HEAD + int.from_bytes(data[11:13], "big")
         record, data = data[:size], data[size:]
@@ -56,12 +56,12 @@ class Dtls:
             except SSL.WantReadError:
                 pass
             except SSL.Error as error:
-                raise OSError("the DTLS handshake failed: %s" % error) from error
+                raise OSError(f"the DTLS handshake failed: {error}") from error
             self.flush()
             if time.monotonic() > deadline:
                 raise OSError("no DTLS handshake in time")
             if not self.take(AGAIN):
-                # Python's part of it is as old as 2014; that of its own timer is not.
+                # Older ones have no way to it: they send again what the other side asks for anew.
                 getattr(self.connection, "DTLSv1_handle_timeout", lambda: None)()
         self.flush()
         shown = self.connection.get_peer_certificate()

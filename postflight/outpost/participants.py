@@ -9,7 +9,6 @@ import base64
 import threading
 import time
 
-import dtls
 import sctp
 import stun
 
@@ -26,7 +25,10 @@ def meet(given):
 
     ``participants`` have ``local`` and ``remote`` (``[ufrag, password]``), ``fingerprint``, ``client`` (of DTLS),
     ``certificate``, ``key``, ``candidates`` (``[transport, address, port]``, the best first) and ``message``
-    (base64); ``beside`` are addresses of the SFU that it did not tell of; ``looking`` and ``whole`` are seconds.
+    (base64); ``beside`` are addresses of the SFU that it did not tell of, taken where none that it told of answers;
+    ``looking`` and ``whole`` are seconds. Of each: why a candidate, or an address beside, does not answer ("": it
+    does), ``over`` which it came in ([]: none), the ``problem`` that it ended with (``lacks``: its Python has not what it
+    takes), and the messages that it ``heard``.
     """
     people = [Participant(each, given) for each in given["participants"]]
     threads = [threading.Thread(target=each.run, args=(people,), daemon=True) for each in people]
@@ -57,54 +59,57 @@ class Participant:
     def __init__(self, given, world):
         self.given, self.world = given, world
         self.message = base64.b64decode(given["message"])
-        self.seen, self.beside = [], []
-        self.over, self.problem = "", "not in time"
+        self.candidates, self.beside = [], []
+        self.over, self.problem, self.lacks = [], "not in time", False
         self.heard = set()
 
     def told(self):
-        heard = [base64.b64encode(each).decode() for each in self.heard]
-        said = {"candidates": self.seen, "beside": self.beside, "over": self.over, "problem": self.problem}
-        return {**said, "heard": sorted(heard)}
+        heard = sorted(base64.b64encode(each).decode() for each in self.heard)
+        looked = {"candidates": self.candidates, "beside": self.beside}
+        return {**looked, "over": self.over, "problem": self.problem, "lacks": self.lacks, "heard": heard}
 
-    def looked(self, candidates):
-        """Each candidate asked side by side: its agent, or None, and why not."""
-        found = [(None, "no answer")] * len(candidates)
+    def run(self, people):
+        try:
+            self.talk(self.entered(), people)
+            self.problem = ""
+        except OSError as error:
+            self.problem = str(error) or type(error).__name__
+        except (ImportError, AttributeError) as error:
+            self.problem, self.lacks = str(error), True
 
-        def work(number, candidate):
+    def looked(self, addresses):
+        """All of them asked side by side: of each its agent, or None, and why there is none."""
+        found = [(None, "no answer")] * len(addresses)
+
+        def work(number, address):
             given = self.given
-            found[number] = look(given["local"], given["remote"], candidate, self.world["looking"])
+            found[number] = look(given["local"], given["remote"], address, self.world["looking"])
 
-        threads = [threading.Thread(target=work, args=each, daemon=True) for each in enumerate(candidates)]
+        threads = [threading.Thread(target=work, args=each, daemon=True) for each in enumerate(addresses)]
         for each in threads:
             each.start()
         for each in threads:
             each.join(self.world["looking"] * 2)
         return list(found)
 
-    def run(self, people):
-        try:
-            self.live(people)
-            self.problem = ""
-        except (OSError, ImportError, AttributeError) as error:
-            self.problem = str(error) or type(error).__name__
-
-    def live(self, people):
-        candidates, beside = self.given["candidates"], self.world["beside"]
-        found = self.looked(candidates + beside)
-        for number, (agent, _) in enumerate(found):
-            if agent and number >= len(candidates):
-                agent.path.close()
-        self.seen = [why for _, why in found[: len(candidates)]]
-        self.beside = [why for _, why in found[len(candidates) :]]
-        chosen = next((number for number, (agent, _) in enumerate(found[: len(candidates)]) if agent), None)
-        if chosen is None:
-            raise OSError("no address that the SFU told of answers")
-        agent = found[chosen][0]
+    def entered(self):
+        """The line that is up, over the first address that answers."""
+        addresses = self.given["candidates"] + self.world["beside"]
+        found = self.looked(addresses)
+        told = len(self.given["candidates"])
+        self.candidates, self.beside = [why for _, why in found[:told]], [why for _, why in found[told:]]
+        answering = [(agent, addresses[number]) for number, (agent, _) in enumerate(found) if agent]
+        if not answering:
+            raise OSError("no address of the SFU answers")
+        for agent, _ in answering[1:]:
+            agent.path.close()
+        agent, self.over = answering[0]
         agent.check(self.world["looking"], nominate=True)
-        self.over = " ".join(map(str, candidates[chosen]))
+        import dtls  # the one that an image may not have what it needs for
+
         line = dtls.Dtls(agent, self.given["certificate"], self.given["key"], self.given["client"])
         line.shake(self.given["fingerprint"], self.world["looking"])
-        self.talk(line, people)
+        return line
 
     def talk(self, line, people):
         association = sctp.Association(line.send)
@@ -164,7 +169,8 @@ def unpacked(data):
 
 def fields(data):
     """The first of each field that has a length, by number (protobuf's wire format)."""
-    found, at = {}, 0
+    found: dict[int, bytes] = {}
+    at = 0
 
     def number():
         nonlocal at

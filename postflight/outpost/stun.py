@@ -7,6 +7,7 @@ path); tried with pion/ice 4.4, which LiveKit 1.13 is built on.
 import hashlib
 import hmac
 import os
+import select
 import socket
 import struct
 import time
@@ -25,7 +26,8 @@ BIGGEST = 65535
 
 def attributes_of(message):
     """Its attributes by type, the first of each."""
-    found, at = {}, 20
+    found: dict[int, bytes] = {}
+    at = 20
     while at + 4 <= len(message):
         kind, size = struct.unpack_from("!HH", message, at)
         found.setdefault(kind, message[at + 4 : at + 4 + size])
@@ -89,11 +91,9 @@ class Path:
                 if len(self.held) >= 2 + size:
                     packet, self.held = self.held[2 : 2 + size], self.held[2 + size :]
                     return packet
-            self.socket.settimeout(max(0.001, deadline - time.monotonic()))
-            try:
-                data = self.socket.recv(BIGGEST)
-            except socket.timeout:
+            if not select.select([self.socket], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 return None
+            data = self.socket.recv(BIGGEST)
             if not self.stream:
                 return data
             if not data:
@@ -109,7 +109,7 @@ class Agent:
 
     def __init__(self, path, local, remote):
         self.path = path
-        self.username = ("%s:%s" % (remote[0], local[0])).encode()
+        self.username = f"{remote[0]}:{local[0]}".encode()
         self.local_key, self.remote_key = local[1].encode(), remote[1].encode()
         self.tie_breaker = os.urandom(8)
         self.sent = {}
@@ -148,7 +148,7 @@ class Agent:
             self.answered = True
         elif kind == ERROR and transaction in self.sent:
             code = attributes_of(packet).get(ERROR_CODE, b"\0\0\0\0")
-            self.refused = "refused: %d %s" % (code[2] * 100 + code[3], code[4:].decode("utf-8", "replace"))
+            self.refused = f"refused: {code[2] * 100 + code[3]} {code[4:].decode('utf-8', 'replace')}"
         return True
 
     def mapped(self, transaction):
@@ -157,5 +157,5 @@ class Agent:
         six = ":" in address
         raw = socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, address)
         mask = struct.pack("!I", COOKIE) + transaction
-        hidden = bytes(one ^ other for one, other in zip(raw, mask))
+        hidden = bytes(byte ^ mask[number] for number, byte in enumerate(raw))
         return struct.pack("!BBH", 0, 2 if six else 1, port ^ (COOKIE >> 16)) + hidden

@@ -120,7 +120,7 @@ def joined(access: Access, door: Door, path: str, token: Secret, offered: Offere
             finally:
                 with suppress(OSError, websocket.WebSocketException):
                     stream.send(json.dumps({"leave": {"reason": "CLIENT_INITIATED"}}))
-                stream.close(timeout=1)
+                    stream.close(timeout=1)
     except (OSError, ApiError, websocket.WebSocketException) as error:
         raise NoAnswer(" ".join(str(error).split())[:200] or type(error).__name__) from error
 
