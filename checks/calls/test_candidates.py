@@ -20,7 +20,6 @@ REMEDY = (
 @check(
     "calls.candidates",
     severity=Severity.MAJOR,
-    finding="2.9",
     remedy="set rtc.node_ip (or --node-ip) to an address that clients get to",
     blind_spots="whether clients get to the nodes where an address is a node's, and what a router or a firewall before"
     " them does; which of several nodes of LiveKit a room falls to is LiveKit's choice: one that no room fell to is not"

@@ -134,8 +134,10 @@ def _connected(url: str, host: str) -> websocket.WebSocket:
             url, timeout=Limit.HTTP, host=host or None, sslopt=insecure, http_no_proxy=["*"]
         )
     except websocket.WebSocketBadStatusException as error:
-        body = " ".join((error.resp_body or b"").decode("utf-8", "replace").split())[:120]
-        raise NoAnswer(f"{error.status_code} {body}".strip(), error.status_code) from error
+        # LiveKit says a token back that it does not take: what comes after the colon is not repeated.
+        words = (error.resp_body or b"").decode("utf-8", "replace").partition(":")[0].strip()
+        why = f" ({words[:60]})" if words.replace(" ", "").isalpha() else ""
+        raise NoAnswer(f"{error.status_code}{why}", error.status_code) from error
 
 
 def _answered(stream: websocket.WebSocket, offered: Offered) -> Answered:
