@@ -45,14 +45,18 @@ def look(local, remote, candidate, limit):
     try:
         path = stun.Path(*candidate, limit)
     except OSError as error:
-        return None, str(error) or type(error).__name__
+        return None, reason(error)
     agent = stun.Agent(path, local, remote)
     try:
         agent.check(limit)
     except OSError as error:
         path.close()
-        return None, str(error) or type(error).__name__
+        return None, reason(error)
     return agent, ""
+
+
+def reason(error):
+    return error.strerror or str(error) or type(error).__name__
 
 
 class Participant:
@@ -73,7 +77,7 @@ class Participant:
             self.talk(self.entered(), people)
             self.problem = ""
         except OSError as error:
-            self.problem = str(error) or type(error).__name__
+            self.problem = reason(error)
         except (ImportError, AttributeError) as error:
             self.problem, self.lacks = str(error), True
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checks import test_leftovers
-from checks.calls import test_matrixrtc
+from checks.calls import test_candidates, test_matrixrtc
 from checks.clients import test_closed_doors, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
@@ -49,6 +49,7 @@ from tests.unit.recorded import Json, item
 
 MODULES = (
     test_leftovers,
+    test_candidates,
     test_matrixrtc,
     test_closed_doors,
     test_journey,
@@ -98,6 +99,8 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "known_updates": {},
         "calls_discovery": calling.discovery(model),
         "calls_chain": calling.chain(model),
+        "calls_media": calling.media(),
+        "sfu_candidates": calling.advertised(),
         "closed_doors": processes.shut(model),
         "server_doors": (),
         "client_journey": front.journey(model),
