@@ -1,10 +1,12 @@
+from collections.abc import Callable
+
 from postflight.check import check
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.call_parts import Sfu
 from postflight.deployment.model import Deployment
 from postflight.deployment.reach import Addresses, Reach, addresses_of
 from postflight.probes.livekit_signals import IceCandidate
-from postflight.probes.probe import NotTried
+from postflight.probes.probe import BarredBy, NotTried
 from postflight.probes.sfu_candidates import Advertised
 from postflight.settings import Settings
 from postflight.verdict.judge import Judge
@@ -44,13 +46,14 @@ def test_media_go_to_addresses_that_clients_get_to(
     known = addresses_of(snapshot, settings.calls.addresses)
     for sfu in calls.sfus:
         if isinstance(sfu_candidates, NotTried):
-            _by_configuration(sfu, known, sfu_candidates.reason, judge)
+            may_not = sfu_candidates.barred_by is BarredBy.RIGHT
+            _by_configuration(sfu, known, sfu_candidates.reason, judge.unknown if may_not else judge.unproven, judge)
             continue
         asked = [each for each in sfu_candidates if each.sfu.id == sfu.id]
         if not any(pod.ready for pod in sfu.pods):
             judge.unavailable(sfu.id, f"{sfu.name} has no pod that is ready", stops=(sfu.id,))
         elif not sfu.keys:
-            _by_configuration(sfu, known, f"no room of its can be opened: {sfu.problem}", judge)
+            _by_configuration(sfu, known, f"no room of its can be opened: {sfu.problem}", judge.unproven, judge)
         for each in asked:
             if each.problem:
                 say = judge.wrong if each.refused else judge.unavailable
@@ -105,7 +108,9 @@ def _cause(sfu: Sfu, addresses: set[str]) -> str:
     return f"{sfu.name} is told no node IP (--node-ip, rtc.node_ip) and takes what its pod has"
 
 
-def _by_configuration(sfu: Sfu, known: Addresses, reason: str, judge: Judge) -> None:
+def _by_configuration(
+    sfu: Sfu, known: Addresses, reason: str, unseen: Callable[[str, str], None], judge: Judge
+) -> None:
     """What its configuration has it tell is wrong for sure, or not seen."""
     whose = known.whose(sfu.node_ip)
     if sfu.node_ip and whose.reach is Reach.NOBODY:
@@ -114,4 +119,4 @@ def _by_configuration(sfu: Sfu, known: Addresses, reason: str, judge: Judge) -> 
         judge.wrong(sfu.id, line, observed=f"{sfu.node_ip_from}: {sfu.node_ip}", remedy=REMEDY)
         return
     what = f"its node IP is {sfu.node_ip}, {whose.words}" if sfu.node_ip else "no node IP is configured"
-    judge.unproven(sfu.id, f"which addresses {sfu.name} tells clients was not seen ({what}): {reason}")
+    unseen(sfu.id, f"which addresses {sfu.name} tells clients was not seen ({what}): {reason}")

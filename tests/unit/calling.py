@@ -114,7 +114,7 @@ def token(secret: Secret = SECRET, **claims: Any) -> str:
 def issue(**fields: Any) -> Issue:
     given = said(200, f'{{"url": "{SERVICE.sfu_url}", "jwt": "{token()}"}}')
     found = Issue(SERVICE, f"{URL}, through haproxy-1", URL, "jwt_service", given, errcode(401, "M_UNAUTHORIZED"))
-    return replace(found, other=fields.get("said", given), **fields)
+    return replace(found, **{"other": fields.get("said", given)} | fields)
 
 
 def chain(model: Deployment, **fields: Any) -> tuple[CallsChain, ...]:
