@@ -70,6 +70,14 @@ class Limit:
     """Two uploads, every way to them past and through the scanners, and their removal."""
     CALLS: Final = 20.0
     """A probe of the way into a call."""
+    SIGNALS: Final = 4.0
+    """An SFU's answer to an offer, with all addresses that it has to tell."""
+    MEDIA_PATH: Final = 3.0
+    """Until an address of the SFU has answered from a pod, or counts as dead; the same for a handshake with it."""
+    MEDIA: Final = 12.0
+    """Two participants in a pod, from their first packet until each has heard the other."""
+    CALL: Final = 60.0
+    """Both participants' way into a call and through it, with the start of their pod, and the room's end."""
     DOORS: Final = 36.0
     """A stranger's knocks at doors that are to be closed, three times in turn."""
     JOURNEY: Final = 24.0

@@ -6,6 +6,7 @@ misspelled promise would otherwise go unchecked.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -193,12 +194,28 @@ class StorageSettings:
 @dataclass(frozen=True, slots=True)
 class TurnSettings:
     """``hosts`` are TURN servers outside of what stands here, by the host names that Synapse's configuration has, that may
-    be asked for relays; ``addresses`` are those at which relays are right although nothing here has them (a NAT's)."""
+    be asked for relays."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 
     hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallsSettings:
+    """``addresses`` are those at which clients reach what media go to, LiveKit and TURN, where the cluster does not know
+    them (a router, a load balancer outside)."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
     addresses: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.addresses:
+            try:
+                ipaddress.ip_address(each)
+            except ValueError:
+                raise ValueError(f"addresses must be IP addresses, not {each!r}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +301,7 @@ class Settings:
     public: PublicSettings = PublicSettings()
     element: ElementSettings = ElementSettings()
     li: LiSettings = LiSettings()
+    calls: CallsSettings = CallsSettings()
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

@@ -313,7 +313,7 @@ def _takes(server: TurnServer, met: Sequence[Meeting], deployment: Deployment, j
 def _relays(server: TurnServer, met: Sequence[Meeting], settings: Settings, judge: Judge) -> None:
     """That relays are where they are said to be, and pass bytes."""
     granted = [each for each in met if each.granted]
-    known = {*server.addresses, *settings.turn.addresses}
+    known = {*server.addresses, *settings.calls.addresses}
     known |= {address for each in met if each.uri for address in each.addresses}
     strange = [each for each in granted if server.pods and not known.issuperset(each.relayed)]
     if strange:
@@ -353,7 +353,7 @@ def _strange(server: TurnServer, strange: Sequence[Meeting], judge: Judge) -> No
             server.id,
             f"whether anybody reaches the relays of {server.name} at {address} was not seen: nothing here has this address",
             observed=in_short(strange),
-            remedy=f"if a NAT leads it here, say so in the settings: turn.addresses: [{address}]",
+            remedy=f"if a NAT leads it here, say so in the settings: calls.addresses: [{address}]",
         )
         return
     judge.wrong(
@@ -363,7 +363,7 @@ def _strange(server: TurnServer, strange: Sequence[Meeting], judge: Judge) -> No
         expected=f"an address that leads to it: {', '.join(server.addresses) or 'none is known'}",
         cause=f"its external-ip is {says[0]}" if says else "its external-ip or relay-ip is another's address",
         remedy="take external-ip from the downward API (status.hostIP); if a NAT leads that address here, say so in the"
-        f" settings: turn.addresses: [{address}]",
+        f" settings: calls.addresses: [{address}]",
         stops=(server.id,),
     )
 

@@ -1,7 +1,7 @@
-"""STUN messages, with what TURN adds to them.
+"""STUN messages, with what TURN and ICE add to them.
 
 Source: RFC 8489 (STUN, which took over RFC 5389: 5 the message, 6.2 the transports, 9.2 long-term credentials, 14 the
-attributes) and RFC 8656 (TURN: 17 the methods, 18 the attributes).
+attributes), RFC 8656 (TURN: 17 the methods, 18 the attributes) and RFC 8445 (ICE: 16.1 the attributes).
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import operator
 import os
 import socket
 import struct
+import zlib
 
 #: RFC 8489, 5.
 MAGIC = 0x2112A442
@@ -18,15 +19,19 @@ ATTRIBUTE = struct.Struct("!HH")
 #: The two bits of the class, where they stand in the message type (RFC 8489, 5).
 REQUEST, INDICATION, SUCCESS, ERROR = 0x000, 0x010, 0x100, 0x110
 CLASS = 0x110
-#: Methods (RFC 8656, 17).
+#: Methods (RFC 8489, 18.2; RFC 8656, 17).
+BINDING = 0x001
 ALLOCATE, REFRESH, SEND, DATA, CREATE_PERMISSION = 0x003, 0x004, 0x006, 0x007, 0x008
-#: Attributes (RFC 8489, 18.3; RFC 8656, 18).
+#: Attributes (RFC 8489, 18.3; RFC 8656, 18; RFC 8445, 16.1).
 USERNAME, MESSAGE_INTEGRITY, ERROR_CODE, REALM, NONCE = 0x0006, 0x0008, 0x0009, 0x0014, 0x0015
 LIFETIME, XOR_PEER_ADDRESS, PAYLOAD, XOR_RELAYED_ADDRESS, REQUESTED_TRANSPORT = 0x000D, 0x0012, 0x0013, 0x0016, 0x0019
-SOFTWARE = 0x8022
+XOR_MAPPED_ADDRESS, PRIORITY, USE_CANDIDATE, ICE_CONTROLLING = 0x0020, 0x0024, 0x0025, 0x802A
+SOFTWARE, FINGERPRINT = 0x8022, 0x8028
 #: The protocol number of UDP: what a relay speaks to its peers (RFC 8656, 18.7).
 OVER_UDP = struct.pack("!B3x", 17)
 SIGNED = 20
+#: What a fingerprint's sum is mixed with (RFC 8489, 14.7).
+MIX = 0x5354554E
 FAMILIES = {1: (socket.AF_INET, 4), 2: (socket.AF_INET6, 16)}
 
 
@@ -73,6 +78,14 @@ def encode(kind, transaction, attributes, key=b""):
         return HEADER.pack(kind, len(body), MAGIC, transaction) + body
     signed = HEADER.pack(kind, len(body) + ATTRIBUTE.size + SIGNED, MAGIC, transaction) + body
     return signed + ATTRIBUTE.pack(MESSAGE_INTEGRITY, SIGNED) + hmac.new(key, signed, hashlib.sha1).digest()
+
+
+def marked(data):
+    """A message that was encoded, with a fingerprint, by which it is told from what else shares the path: the sum covers
+    a header whose length counts it (RFC 8489, 14.7)."""
+    kind, length, magic, transaction = HEADER.unpack_from(data)
+    whole = HEADER.pack(kind, length + ATTRIBUTE.size + 4, magic, transaction) + data[HEADER.size :]
+    return whole + ATTRIBUTE.pack(FINGERPRINT, 4) + struct.pack("!I", zlib.crc32(whole) ^ MIX)
 
 
 def decode(data):

@@ -21,6 +21,8 @@ MODULES = (
     "calls_chain",
     "turn_credentials",
     "turn_relays",
+    "calls_media",
+    "sfu_candidates",
     "canary_user",
     "canary_homeserver",
     "federation",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checks import test_leftovers
-from checks.calls import test_matrixrtc, test_turn
+from checks.calls import test_candidates, test_matrixrtc, test_turn
 from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
@@ -51,6 +51,7 @@ from tests.unit.recorded import Json, item
 
 MODULES = (
     test_leftovers,
+    test_candidates,
     test_matrixrtc,
     test_turn,
     test_closed_doors,
@@ -107,6 +108,8 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "turn_credentials": relaying.credentials(model),
         "turn_relays": relaying.relays(),
         "turn_tunnels": relaying.tunnels(),
+        "calls_media": calling.media(),
+        "sfu_candidates": calling.advertised(),
         "closed_doors": processes.shut(model),
         "server_doors": (),
         "client_journey": front.journey(model),

@@ -16,7 +16,7 @@ from postflight.probes.canary_user import Hindered
 from postflight.probes.http import Said
 from postflight.probes.turn_relays import Meeting, TurnRelays, in_short
 from postflight.secrets import Secret
-from postflight.settings import Settings, TurnSettings
+from postflight.settings import CallsSettings, Settings
 from postflight.verdict.blame import resolve
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
@@ -229,10 +229,10 @@ class TestTheRelay:
 
     def test_is_at_an_address_of_the_internet(self) -> None:
         found = only(met(relayed=(NAT, NAT)), Status.UNKNOWN)
-        assert found.remedy == f"if a NAT leads it here, say so in the settings: turn.addresses: [{NAT}]"
+        assert found.remedy == f"if a NAT leads it here, say so in the settings: calls.addresses: [{NAT}]"
 
     def test_is_where_the_settings_say(self) -> None:
-        settings = Settings(turn=TurnSettings(addresses=(NAT,)))
+        settings = Settings(calls=CallsSettings(addresses=(NAT,)))
         pen = judged(turn_relays=relaying.relays(relayed=(NAT, NAT)), settings=settings)
         assert pen.failures == []
 

@@ -23,6 +23,7 @@ THROUGH_TUNNELS = {
     "li.replication",
     "li.main_database_rights",
     "li.identity",
+    "calls.candidates",
     "calls.matrixrtc",
     "calls.turn",
     "workers.background",
