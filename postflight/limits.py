@@ -66,6 +66,8 @@ class Limit:
     """One upload, and until an object is in its bucket where the upload does not wait for that."""
     STORAGE: Final = 45.0
     """A file's way into the bucket and back out through every media process."""
+    VAULT: Final = 15.0
+    """A record's way into the key vault and back."""
     CALLS: Final = 20.0
     """A probe of the way into a call."""
     DOORS: Final = 36.0

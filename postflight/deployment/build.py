@@ -9,7 +9,7 @@ from postflight.cluster.files import Files, Wanted
 from postflight.cluster.kinds import POD
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment import calls, clients, databases, li, proxies, redis, storage, synapse
+from postflight.deployment import calls, clients, databases, li, proxies, redis, storage, synapse, vault
 from postflight.deployment.call_parts import Calls, Proxy
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import (
@@ -25,6 +25,7 @@ from postflight.deployment.parts import (
 )
 from postflight.deployment.places import Place, passing, places
 from postflight.deployment.pods import read_pod, read_workloads
+from postflight.deployment.rendering import Spec
 from postflight.deployment.store_parts import Keys
 from postflight.settings import Settings
 
@@ -78,9 +79,11 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     uses: list[DatabaseUse] = []
     passwords: dict[str, redis.Password] = {}
     keys: dict[str, Keys] = {}
+    specs: dict[str, Spec] = {}
     for found in surveyed.synapse:
         process = synapse.read_process(found, files)
         read.append(process)
+        specs[process.id] = found.spec
         passwords[process.id] = redis.password_of(found.spec, found.container, process.config)
         keys[process.id] = storage.keys_of(found.spec, found.container, process.config)
         uses += databases.uses_of_synapse(found, process, secrets)
@@ -103,6 +106,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     endpoints = redis.find_endpoints(snapshot, pods, processes, groups, passwords)
     doors = proxies.read_proxies(surveyed.proxies, files, snapshot, pods)
     stores = storage.find_stores(snapshot, pods, processes, keys, surveyed.places)
+    vaults = vault.find_vaults(snapshot, pods, processes, specs, surveyed.places, settings)
     calling = calls.read_calls(surveyed.calls, files, secrets, processes, doors)
     return Deployment(
         namespaces=snapshot.namespaces,
@@ -119,6 +123,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
                 *_edges_of_li(intercept),
                 *_call_edges(calling, doors, processes, endpoints),
                 *storage.edges(stores),
+                *vault.edges(vaults),
             )
         ),
         unclear=tuple(unclear.values()),
@@ -128,6 +133,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         calls=calling,
         federates=settings.federation,
         stores=stores,
+        vaults=vaults,
     )
 
 

@@ -20,6 +20,7 @@ from postflight.deployment.parts import (
     Workload,
 )
 from postflight.deployment.store_parts import ObjectStore
+from postflight.deployment.vault_parts import KeyVault
 from postflight.secrets import Secret
 
 
@@ -44,6 +45,7 @@ class Deployment:
     calls: Calls = field(default_factory=Calls)
     federates: bool | None = None
     stores: tuple[ObjectStore, ...] = ()
+    vaults: tuple[KeyVault, ...] = ()
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""
@@ -60,6 +62,10 @@ class Deployment:
         for store in self.stores:
             for secret in filter(None, (store.keys.secret, store.keys.token)):
                 yield secret, f"the secret key for bucket {store.bucket}"
+        for vault in self.vaults:
+            for key in (*vault.keys, *((vault.own,) if vault.own else ())):
+                if key.secret:
+                    yield key.secret, f"the API key of {vault.name}"
 
     def beyond(self) -> Iterator[tuple[str, Endpoint]]:
         """The addresses within the cluster whose namespace is not looked at, each with the kind of part
