@@ -145,14 +145,14 @@ def _messages(li: LawfulIntercept, seen: Redacted, judge: Judge, *, follows: boo
     fresh = seen.main.get(seen.event)
     if fresh is None:
         judge.unknown(li.id, f"{NOT_SEEN} in main's database: the redaction is not among its rows")
-    lost = _lost(seen.main.values())
+    lost = _lost(seen.main.values(), seen.promised)
     if lost:
         _gone(li, "main's", lost, judge)
     elif fresh:
         judge.saw(f"redacted message {fresh.event} in main's database")
     if seen.li_problem:
         return
-    if here := _lost(seen.li.values()):
+    if here := _lost(seen.li.values(), seen.promised):
         if not {each.event for each in here} <= {each.event for each in lost}:
             _gone(li, "LI's", here, judge)
     elif follows:
@@ -184,8 +184,9 @@ def _imported(li: LawfulIntercept, seen: Redacted, judge: Judge) -> None:
     judge.unproven(li.id, f"{NOT_SEEN} in LI's database, which is fed by import: {older}")
 
 
-def _lost(ours: Iterable[Ours]) -> list[Ours]:
-    return [each for each in ours if not each.readable]
+def _lost(ours: Iterable[Ours], promised: float) -> list[Ours]:
+    """Of those that were redacted since nothing is to be lost."""
+    return [each for each in ours if not each.readable and each.age <= promised]
 
 
 def _gone(li: LawfulIntercept, whose: str, lost: Sequence[Ours], judge: Judge) -> None:
@@ -198,6 +199,7 @@ def _gone(li: LawfulIntercept, whose: str, lost: Sequence[Ours], judge: Judge) -
         observed=f"{len(lost) - len(purged)} without their text, {len(purged)} without a row in event_json",
         expected="every message keeps its text after it was redacted",
         cause="a redaction_retention_period was in effect, or the room was purged",
+        remedy="where that was before retention was promised, say since when in the settings: li.retention_since",
     )
 
 

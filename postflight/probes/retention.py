@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -90,7 +91,8 @@ class Ours:
 class Redacted:
     """A message of ours that was redacted now or within minutes, and all that there are from before.
 
-    ``main`` and ``li`` are what each database holds, by event; ``waited`` is how long LI was given for ``event``. The
+    ``main`` and ``li`` are what each database holds, by event; ``waited`` is how long LI was given for ``event``, and
+    ``promised`` how many seconds ago the day was from which on nothing is to be lost (infinite where nobody says). The
     problems say why a database was not asked.
     """
 
@@ -98,6 +100,7 @@ class Redacted:
     main: Mapping[str, Ours] = field(default_factory=dict)
     li: Mapping[str, Ours] = field(default_factory=dict)
     waited: float = 0.0
+    promised: float = inf
     main_problem: str = ""
     li_problem: str = ""
 
@@ -109,9 +112,15 @@ def censored_rows(deployment: Deployment, access: Access, settings: Settings) ->
     li = deployment.li
     if li is None:
         return Censored(Said({}), Said({}))
-    day = settings.li.since
-    since = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000) if day else 0
+    day = _day(settings)
+    since = int(day.timestamp() * 1000) if day else 0
     return Censored(*of_both(access, li, _counted(since, "deletes", DELETES), _counted(since, "guards", GUARDS)))
+
+
+def _day(settings: Settings) -> datetime | None:
+    """The beginning of the day from which on nothing is to be lost."""
+    day = settings.li.since
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) if day else None
 
 
 def _counted(since: int, also: str, statement: str) -> Question:
@@ -133,7 +142,12 @@ def _counted(since: int, also: str, statement: str) -> Question:
 
 @probe(limit=Limit.CANARY, safety=Safety.CANARY, reaches=True)
 def redacted_message(
-    deployment: Deployment, access: Access, traces: Traces, canary_room: ProbeRoom | Hindered, li_arrival: Arrival
+    deployment: Deployment,
+    access: Access,
+    settings: Settings,
+    traces: Traces,
+    canary_room: ProbeRoom | Hindered,
+    li_arrival: Arrival,
 ) -> Redacted | Hindered:
     """Redact the message that was sent to see it arrive in LI, unless one was redacted minutes ago, and read in both
     databases what is left of it and of those of the runs before."""
@@ -164,6 +178,7 @@ def redacted_message(
         _by_event(main),
         _by_event(own),
         round(time.monotonic() - began, 1),
+        time.time() - since.timestamp() if (since := _day(settings)) else inf,
         main.problem,
         own.problem,
     )

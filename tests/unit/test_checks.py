@@ -10,7 +10,7 @@ import pytest
 from postflight.probes.inside import InsideView
 from postflight.probes.own import Left
 from postflight.verdict.judge import Judge
-from tests.unit import li_world, recorded
+from tests.unit import li_world, recorded, vaulting
 from tests.unit.observations import CHECKS, MODEL, ask, observed, only
 from tests.unit.stores import logins
 from tests.unit.worlds import NO_SECRETS, deployment, snapshot
@@ -24,7 +24,7 @@ def test_the_healthy_lab_keeps_it_green(id: str) -> None:
         "snapshot": li_world.world(),
         "identities": li_world.identities_of(found),
     }
-    small |= {"li_main_rights": li_world.rights_of(found)}
+    small |= {"li_main_rights": li_world.rights_of(found), **vaulting.observations(found)}
     pen = ask(id, None, **(small if id.startswith("li.") else {}))
     assert pen.failures == []
     assert pen.seen
