@@ -92,8 +92,7 @@ def key_vaults(deployment: Deployment, access: Access) -> tuple[VaultAnswers, ..
 def key_vault_records(
     access: Access, key_vaults: tuple[VaultAnswers, ...], traces: Traces, turn: Turn
 ) -> tuple[VaultRecord, ...]:
-    """Store one record in each key vault that takes its key, fetch it, compare it, and remove it where that is known to
-    be possible."""
+    """Store one record in each key vault that takes its key, fetch it, compare it, and remove it where it is known how."""
     works: list[tuple[KeyVault, Callable[[], VaultRecord]]] = []
     for each in key_vaults:
         taken = next((key.secret for key, said in each.known if key.secret and said.status and not said.refuses), None)

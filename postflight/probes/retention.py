@@ -107,8 +107,7 @@ class Redacted:
 
 @probe(limit=Limit.DATABASE, reaches=True)
 def censored_rows(deployment: Deployment, access: Access, settings: Settings) -> Censored:
-    """Count in main's database and in LI's the redactions whose event has lost its content, and ask whether main tells LI
-    of deleted events."""
+    """Count in both databases the redactions whose event has lost its content, and see whether main publishes deletes."""
     li = deployment.li
     if li is None:
         return Censored(Said({}), Said({}))
@@ -149,8 +148,10 @@ def redacted_message(
     canary_room: ProbeRoom | Hindered,
     li_arrival: Arrival,
 ) -> Redacted | Hindered:
-    """Redact the message that was sent to see it arrive in LI, unless one was redacted minutes ago, and read in both
-    databases what is left of it and of those of the runs before."""
+    """Redact a message of ours, unless one was minutes ago, and read in both databases what is left of all of ours.
+
+    It is the one that was sent to see it arrive in LI, so that no other is sent: Synapse limits a user's messages.
+    """
     li = deployment.li
     if li is None or not li.doors or not li.main_doors:
         return Hindered("no login to both databases is known", li.id if li else "")

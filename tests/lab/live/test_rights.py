@@ -23,6 +23,8 @@ THROUGH_TUNNELS = {
     "li.replication",
     "li.main_database_rights",
     "li.identity",
+    "li.recovery_keys",
+    "li.retention",
     "calls.matrixrtc",
     "workers.background",
     "workers.event_persisters",
