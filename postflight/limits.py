@@ -68,6 +68,8 @@ class Limit:
     """A file's way into the bucket and back out through every media process."""
     SCANNING: Final = 45.0
     """Two uploads, every way to them past and through the scanners, and their removal."""
+    VAULT: Final = 15.0
+    """A record's way into the key vault and back."""
     CALLS: Final = 20.0
     """A probe of the way into a call."""
     SIGNALS: Final = 4.0

@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import ClassVar
 
@@ -117,6 +118,15 @@ class PageNames:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyVaultNames:
+    """``workloads`` that run the key vault, where neither a module of Synapse's nor anything about them says so."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    workloads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """What discovery cannot tell by images, commands, ports and labels."""
 
@@ -130,6 +140,7 @@ class Names:
     ingress: IngressNames = IngressNames()
     antivirus: AntivirusNames = AntivirusNames()
     pages: PageNames = PageNames()
+    key_vault: KeyVaultNames = KeyVaultNames()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +277,54 @@ class LiCredentialSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyVaultSettings:
+    """How the key vault is asked: ``<method> <path>`` to ``store``, ``fetch`` and ``remove`` a record, with ``{id}`` in the
+    path; the ``header`` that carries the API key (``X-Api-Key``, or ``Authorization: Bearer {key}``); the ``body`` that
+    stores, with ``{record}`` and, where it must, ``{id}``. Without them, what the Service's annotation proposes."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    header: str = ""
+    store: str = ""
+    fetch: str = ""
+    remove: str = ""
+    body: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("store", "fetch", "remove"):
+            value = getattr(self, name)
+            if value and not re.fullmatch(r"[A-Z]+ /\S*", value):
+                raise ValueError(f"{name} must be <METHOD> /<path>, not {value!r}")
+        if self.fetch and not self.fetch.startswith("GET "):
+            raise ValueError("fetch must be a GET: what is asked with a wrong key must change nothing")
+        if self.body and "{record}" not in self.body:
+            raise ValueError("body must hold {record}")
+
+
+@dataclass(frozen=True, slots=True)
 class LiSettings:
-    """Lawful intercept: what opens its front door."""
+    """Lawful intercept: what opens its front door, and what was promised of it: ``keeps_purged``, that LI keeps what is
+    purged on main; ``retention_since``, the day (``2026-01-31``) from which on nothing that was redacted is to have lost
+    its content."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 
     credential: LiCredentialSettings = LiCredentialSettings()
+    keeps_purged: bool = False
+    retention_since: str = ""
+
+    def __post_init__(self) -> None:
+        if self.retention_since:
+            try:
+                date.fromisoformat(self.retention_since)
+            except ValueError:
+                raise ValueError(
+                    f"retention_since must be a day such as 2026-01-31, not {self.retention_since!r}"
+                ) from None
+
+    @property
+    def since(self) -> date | None:
+        return date.fromisoformat(self.retention_since) if self.retention_since else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +355,7 @@ class Settings:
     element: ElementSettings = ElementSettings()
     li: LiSettings = LiSettings()
     calls: CallsSettings = CallsSettings()
+    key_vault: KeyVaultSettings = KeyVaultSettings()
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

@@ -21,6 +21,7 @@ from postflight.deployment import (
     storage,
     synapse,
     turn,
+    vault,
 )
 from postflight.deployment.call_parts import Calls, Proxy
 from postflight.deployment.model import Deployment
@@ -37,6 +38,7 @@ from postflight.deployment.parts import (
 )
 from postflight.deployment.places import Place, passing, places
 from postflight.deployment.pods import read_pod, read_workloads
+from postflight.deployment.rendering import Spec
 from postflight.deployment.store_parts import Keys
 from postflight.deployment.turn_parts import SharedSecret
 from postflight.settings import Settings
@@ -98,9 +100,11 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     passwords: dict[str, redis.Password] = {}
     keys: dict[str, Keys] = {}
     shared: dict[str, tuple[SharedSecret | None, str]] = {}
+    specs: dict[str, Spec] = {}
     for found in surveyed.synapse:
         process = synapse.read_process(found, files)
         read.append(process)
+        specs[process.id] = found.spec
         passwords[process.id] = redis.password_of(found.spec, found.container, process.config)
         keys[process.id] = storage.keys_of(found.spec, found.container, process.config)
         shared[process.id] = turn.secret_of(found.spec, found.container, process, secrets)
@@ -124,6 +128,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     endpoints = redis.find_endpoints(snapshot, pods, processes, groups, passwords)
     doors = proxies.read_proxies(surveyed.proxies, files, snapshot, pods)
     stores = storage.find_stores(snapshot, pods, processes, keys, surveyed.places)
+    vaults = vault.find_vaults(snapshot, pods, processes, specs, surveyed.places, settings)
     calling = calls.read_calls(surveyed.calls, files, secrets, processes, doors)
     relaying = turn.read_turn(surveyed.turn, files, secrets, snapshot, pods, processes, shared, surveyed.places)
     antivirus = scanning.read_antivirus(surveyed.antivirus, files, snapshot, processes, doors)
@@ -144,6 +149,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
                 *storage.edges(stores),
                 *turn.edges(relaying),
                 *scanning.edges(antivirus),
+                *vault.edges(vaults),
             )
         ),
         unclear=tuple(unclear.values()),
@@ -155,6 +161,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         stores=stores,
         turn=relaying,
         antivirus=antivirus,
+        vaults=vaults,
     )
 
 

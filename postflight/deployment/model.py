@@ -22,6 +22,7 @@ from postflight.deployment.parts import (
 from postflight.deployment.scan_parts import Antivirus
 from postflight.deployment.store_parts import ObjectStore
 from postflight.deployment.turn_parts import TurnSetup
+from postflight.deployment.vault_parts import KeyVault
 from postflight.secrets import Secret
 
 
@@ -48,6 +49,7 @@ class Deployment:
     stores: tuple[ObjectStore, ...] = ()
     turn: TurnSetup = field(default_factory=TurnSetup)
     antivirus: Antivirus = field(default_factory=Antivirus)
+    vaults: tuple[KeyVault, ...] = ()
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""
@@ -69,6 +71,10 @@ class Deployment:
         for told in self.turn.uses:
             if told.secret:
                 yield told.secret.value, "the shared secret of TURN"
+        for vault in self.vaults:
+            for key in (*vault.keys, *((vault.own,) if vault.own else ())):
+                if key.secret:
+                    yield key.secret, f"the API key of {vault.name}"
 
     def beyond(self) -> Iterator[tuple[str, Endpoint]]:
         """The addresses within the cluster whose namespace is not looked at, each with the kind of part

@@ -321,11 +321,15 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A CronJob that brings main's data over to LI. ``every`` is the longest time between two rounds."""
+    """A CronJob that brings main's data over to LI. ``every`` is the longest time between two rounds; ``brought`` is when
+    the newest round began that ended well, as far as its Jobs are still there, ``trouble`` what became of a newer one that
+    did not."""
 
     name: str
     every: timedelta
     suspended: bool = False
+    brought: datetime | None = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

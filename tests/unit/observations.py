@@ -11,7 +11,7 @@ from checks.calls import test_candidates, test_matrixrtc, test_turn
 from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
-from checks.li import test_front_door, test_identity, test_main_database_rights
+from checks.li import test_front_door, test_identity, test_main_database_rights, test_recovery_keys, test_retention
 from checks.li import test_replication as test_li
 from checks.media import test_antivirus, test_storage, test_workers
 from checks.platform import test_operators, test_references, test_workloads
@@ -45,7 +45,19 @@ from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import calling, front, fronting, processes, recorded, relaying, routing, scanning, stores, storing
+from tests.unit import (
+    calling,
+    front,
+    fronting,
+    processes,
+    recorded,
+    relaying,
+    routing,
+    scanning,
+    stores,
+    storing,
+    vaulting,
+)
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
@@ -65,8 +77,10 @@ MODULES = (
     test_front_door,
     test_identity,
     test_main_database_rights,
+    test_recovery_keys,
     test_li,
     test_antivirus,
+    test_retention,
     test_storage,
     test_workers,
     test_operators,
@@ -124,6 +138,11 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "li_main_rights": RIGHTS,
         "li_arrival": ARRIVED,
         "li_import": Imported(Said({}), Said({})),
+        "censored_rows": vaulting.CENSORED,
+        "redacted_message": vaulting.REDACTED,
+        "module_imports": (),
+        "key_vaults": (),
+        "key_vault_records": (),
         "identities": identities_of(model),
         "web_pages": (),
         "element_addresses": (),

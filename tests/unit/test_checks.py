@@ -10,7 +10,7 @@ import pytest
 from postflight.probes.inside import InsideView
 from postflight.probes.own import Left
 from postflight.verdict.judge import Judge
-from tests.unit import li_world, paging, recorded
+from tests.unit import li_world, paging, recorded, vaulting
 from tests.unit.observations import CHECKS, MODEL, ask, observed, only
 from tests.unit.stores import logins
 from tests.unit.worlds import NO_SECRETS, deployment, snapshot
@@ -29,6 +29,7 @@ def test_the_healthy_lab_keeps_it_green(id: str) -> None:
         "element_addresses": paging.element_seen(found, of),
         "li_front_door": paging.li_front(of, found),
         "li_main_token": paging.tried(found),
+        **vaulting.observations(found),
     }
     pen = ask(id, None, **(small if id.startswith("li.") or id == "clients.element_config" else {}))
     assert pen.failures == []

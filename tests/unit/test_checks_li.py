@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -193,6 +193,21 @@ class TestImport:
         found = only(imported(event(90, 13.2), Said({}), suspended=True))
         assert found.headline.startswith("LI's database has no event, and main has one of 13 h ago")
         assert found.cause == "CronJob nightly is suspended"
+
+    def test_what_a_failed_job_says_is_the_cause(self) -> None:
+        found = only(imported(event(90, 13.2), event(70, 30), trouble="Job nightly-1 failed: BackoffLimitExceeded"))
+        assert found.cause == "Job nightly-1 failed: BackoffLimitExceeded"
+
+    def test_a_job_that_ends_well_is_no_proof(self) -> None:
+        found = only(imported(event(90, 13.2), event(70, 30), brought=datetime(2026, 1, 1, tzinfo=UTC)))
+        assert found.cause.startswith("the newest Job of CronJob nightly ended well all the same")
+
+    def test_what_a_round_brought_that_ended_well_is_a_proof_though_nothing_is_old_enough(self) -> None:
+        pen = imported(Said({"brought": 90}), event(95, 0.1))
+        assert (pen.failures, pen.seen) == ([], ["import nightly"])
+
+    def test_what_a_round_did_not_bring_may_still_come(self) -> None:
+        assert only(imported(Said({"brought": 90}), event(70, 2)), Status.WARNED).nature is Nature.UNPROVEN
 
     def test_main_has_nothing_that_is_old_enough(self) -> None:
         assert only(imported(Said({}), Said({})), Status.WARNED).nature is Nature.UNPROVEN

@@ -24,6 +24,8 @@ THROUGH_TUNNELS = {
     "li.main_database_rights",
     "li.identity",
     "calls.candidates",
+    "li.recovery_keys",
+    "li.retention",
     "calls.matrixrtc",
     "calls.turn",
     "workers.background",
