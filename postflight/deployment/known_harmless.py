@@ -123,6 +123,14 @@ HARMLESS: tuple[Harmless, ...] = (
         "matrix-org/synapse#4003",
     ),
     _row(
+        "file whose reader has gone",
+        r"\Awhile calling from thread[\s\S]*s3_storage_provider[\s\S]*"
+        r"^(builtins\.)?AttributeError: '\w+' object has no attribute '(channel|unregisterProducer)'",
+        "a client hangs up when it has the whole of a file from the object store, before its producer is taken off",
+        "matrix-org/synapse#5304",
+        "media.storage",
+    ),
+    _row(
         "client gone",
         r"'NoneType' object has no attribute '(writeHeaders|registerProducer|unregisterProducer|loseConnection|write)'"
         r"|'TransportProxyProducer' object has no attribute 'abortConnection'"

@@ -83,6 +83,9 @@ PASSES = {
     "service_identity.exceptions.VerificationError: VerificationError(errors=[DNSMismatch()])",
     "no homeserver's name": "Invalid destination: a b.\nValueError: invalid",
     "cut within Twisted": "Unhandled Error\nTraceback\nOpenSSL.SSL.Error: [('SSL routines', '', 'http request')]",
+    "file whose reader has gone": "while calling from thread\nTraceback (most recent call last):\n"
+    '  File "/opt/synapse/s3_storage_provider.py", line 389, in _finish\n    self.consumer.unregisterProducer()\n'
+    "builtins.AttributeError: 'XForwardedForRequest' object has no attribute 'channel'",
     "client gone": "Failed handle request via 'X': <R>\n"
     "AttributeError: 'NoneType' object has no attribute 'unregisterProducer'",
     "cancelled": "Got cancellation before client disconnection from 'X': <R>\ntwisted.internet.defer.CancelledError",
@@ -106,6 +109,7 @@ STRANGE = (
     "Error while preloading OIDC provider 'x'. Login may be broken!\ntwisted.internet.error.ConnectError: x",
     f"{PROCESS}\nKeyError: 'x'",
     "Unhandled error in Deferred:\nTraceback\nValueError: x",
+    "while calling from thread\nTraceback\nbuiltins.AttributeError: 'XForwardedForRequest' object has no attribute 'channel'",
 )
 OPENID = "Failed handle request via 'OpenIdUserInfo': <X>\nAttributeError: 'GenericWorkerStore' object has no attribute 'get'"
 

@@ -33,6 +33,7 @@ def test_the_settings_say_off_and_it_answers_everywhere(cluster: Cluster, verify
         "other servers are let in by synapse-main and synapse-generic-worker",
         "haproxy leads other servers to a process that lets them in",
         "haproxy leads other servers to a process that lets them in",
+        "Ingress matrix-federation leads other servers to a process that lets them in",
         "synapse-federation-sender sends to other servers",
     ]
 
