@@ -33,6 +33,7 @@ THROUGH_TUNNELS = {
     "workers.signing_key",
     "media.workers",
     "media.storage",
+    "media.antivirus",
     "clients.closed_doors",
     "clients.journey",
     "routing.backends",
@@ -53,7 +54,7 @@ LACKING = {
     "horizontalpodautoscalers": {"database.connections", "workers.stream_writers"},
     "ingresses": {
         *("li.identity", "clients.closed_doors", "clients.journey", "routing.backends", "routing.public"),
-        *("clients.element_config", "li.front_door"),
+        *("clients.element_config", "li.front_door", "media.antivirus"),
     },
     "pods/exec": {"database.replication"},
     "pods/portforward": THROUGH_TUNNELS,
