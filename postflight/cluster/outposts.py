@@ -51,7 +51,7 @@ def run_script(api: Api, namespace: str, pod: str, container: str, name: str, *,
 
 
 def ask_outpost(api: Api, namespace: str, pod: str, container: str, deed: str, given: Any, *, limit: float) -> Any:
-    """Have the outpost do something (``connect``, ``listen``, ``heard``, ``meet``) and return its answer.
+    """Have the outpost do something (``connect``, ``listen``, ``heard``, ``relays``, ``meet``) and return its answer.
 
     Raises :class:`ApiError` when it cannot run.
     """
