@@ -8,7 +8,7 @@ from postflight.cluster.snapshot import Snapshot
 from postflight.deployment import front, ingresses
 from postflight.deployment.listeners import hides_clients
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side
+from postflight.deployment.parts import Side, tasks_of
 from postflight.probes.canary_user import Hindered
 from postflight.probes.leads import beneath
 from postflight.probes.probe import NotTried
@@ -321,7 +321,8 @@ def _addresses(
         return
     if told.problem or not told.addresses:
         why = told.problem or "it does not tell"
-        judge.unknown(subject, f"{line}: {why}", needs=(door.main.id,))
+        # It is a background task that writes them down.
+        judge.unknown(subject, f"{line}: {why}", needs=(door.main.id, tasks_of(door.main)))
         return
     pods = {pod.ip: pod for pod in door.places.fronts if pod.ip}
     nodes = front.nodes(snapshot) if told.outside else ()

@@ -2,7 +2,7 @@ from collections.abc import Mapping
 
 from postflight.check import check
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side, SynapseProcess
+from postflight.deployment.parts import Side, SynapseProcess, tasks_of
 from postflight.probes.background import BackgroundUpdates, Update
 from postflight.probes.probe import NotTried
 from postflight.verdict.judge import Judge
@@ -70,6 +70,7 @@ def _tasks(main: SynapseProcess, deployment: Deployment, judge: Judge) -> None:
             expected=f"{SETTING} names a process that runs, or is not set",
             cause=f"{SETTING}: {said} in the configuration",
             remedy=f"name a worker that runs, or take {SETTING} out: main runs them then",
+            stops=(tasks_of(main),),
         )
     elif len({each.instance for each in runs}) > 1:
         who = ", ".join(sorted({each.instance for each in runs}))

@@ -124,8 +124,8 @@ HARMLESS: tuple[Harmless, ...] = (
     ),
     _row(
         "file whose reader has gone",
-        r"\Awhile calling from thread[\s\S]*s3_storage_provider[\s\S]*"
-        r"^(builtins\.)?AttributeError: '\w+' object has no attribute '(channel|unregisterProducer)'",
+        r"\Awhile calling from thread[\s\S]*s3_storage_provider\.py\", line \d+, in _(write|error|finish)$"
+        r"[\s\S]*^(builtins\.)?AttributeError: ",
         "a client hangs up when it has the whole of a file from the object store, before its producer is taken off",
         "matrix-org/synapse#5304",
         "media.storage",

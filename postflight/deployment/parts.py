@@ -215,6 +215,11 @@ class SynapseProcess:
         return (self.namespace, self.side) == (other.namespace, other.side) and len(named) < 2
 
 
+def tasks_of(main: SynapseProcess) -> str:
+    """The id of what a homeserver does in the background, on whichever process, as a part that others lean on."""
+    return f"tasks of {main.id}"
+
+
 def names_of(processes: Iterable[SynapseProcess]) -> str:
     """Some processes by their names, as a sentence has them: :func:`postflight.words.several`."""
     return several(each.name for each in processes)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side
+from postflight.deployment.parts import Side, tasks_of
 from postflight.probes.background import BackgroundUpdates, Update
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
@@ -35,6 +35,7 @@ class TestTasks:
         assert found.headline == (
             "nobody runs the background tasks: run_background_tasks_on names ghost, and no process has this worker_name"
         )
+        assert found.stops == (tasks_of(MAIN),)
 
     def test_main_is_called_otherwise_there(self) -> None:
         assert only(ask(CHECK, deployment=named("main"))).headline.endswith("and main is called master there")
