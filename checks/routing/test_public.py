@@ -319,13 +319,16 @@ def _addresses(
             why = told.asked[0][2].short if told.asked else "it was asked nowhere"
             judge.unknown(subject, f"{line}: {why}", needs=(door.main.id,))
         return
+    pods = {pod.ip: pod for pod in door.places.fronts if pod.ip}
+    nodes = front.nodes(snapshot) if told.outside else ()
+    if told.older and not (told.addresses or any(each in pods or each in nodes for each in told.older)):
+        # A given token's address of a moment ago is not written down again, and none of them is a proxy's.
+        return
     if told.problem or not told.addresses:
         why = told.problem or "it does not tell"
         # It is a background task that writes them down.
         judge.unknown(subject, f"{line}: {why}", needs=(door.main.id, tasks_of(door.main)))
         return
-    pods = {pod.ip: pod for pod in door.places.fronts if pod.ip}
-    nodes = front.nodes(snapshot) if told.outside else ()
     for address in told.addresses:
         if address in pods or address in nodes:
             what = pods[address].name if address in pods else f"node {address}"

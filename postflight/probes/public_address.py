@@ -9,7 +9,7 @@ what is certain is an address that only something on the way can have.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -35,19 +35,24 @@ WHOIS = "/_matrix/client/v3/admin/whois"
 MASTER = "master"
 #: From one look to the next, and between clocks.
 PAUSE, SLACK = 0.25, 2.0
+#: Seconds in which an address that a token came from is written down once (synapse/storage/databases/main/client_ips.py,
+#: LAST_SEEN_GRANULARITY, 1.163).
+ONCE = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClientAddresses:
     """``asked`` are the answers by place and path, with the probe user's token; ``addresses`` those from which Synapse
-    saw him come since he logged in, for this run's other requests as well. ``outside``: the verifier stands outside the
-    cluster. ``problem`` says why Synapse did not tell."""
+    saw him come since he logged in, for this run's other requests as well. ``older`` are those of a given token from the
+    time in which Synapse writes an address down once only: ours may be one of them. ``outside``: the verifier stands
+    outside the cluster. ``problem`` says why Synapse did not tell."""
 
     user: ProbeUser | Hindered
     asked: tuple[tuple[str, str, Answer], ...] = ()
     addresses: tuple[str, ...] = ()
     outside: bool = True
     problem: str = ""
+    older: tuple[str, ...] = ()
 
 
 @probe(limit=Limit.PUBLIC, reaches=True, safety=Safety.CANARY)
@@ -77,7 +82,12 @@ def client_addresses(
     mine = [
         each for each in rows if each.get("user_agent") == mark or float(each.get("last_seen") or 0) / 1000 >= began
     ]
-    return (ClientAddresses(user, asked, tuple(dict.fromkeys(str(each.get("ip")) for each in mine)), outside),)
+    late = [each for each in rows if float(each.get("last_seen") or 0) / 1000 >= began - ONCE] if user.by_token else ()
+    return (ClientAddresses(user, asked, _addresses(mine), outside, older=_addresses(late)),)
+
+
+def _addresses(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(each.get("ip")) for each in rows))
 
 
 def _asked(access: Access, door: PublicFront, user: ProbeUser, mark: str) -> Iterator[tuple[str, str, Answer]]:

@@ -77,7 +77,8 @@ class _Way:
         return self.bucket.store
 
 
-@probe(limit=Limit.STORAGE, safety=Safety.CANARY, reaches=True, helped_by=(EXEC,))
+# Without exec the upload's own copy would stay where it was taken.
+@probe(limit=Limit.STORAGE, rights=(EXEC,), safety=Safety.CANARY, reaches=True)
 def stored_media(
     deployment: Deployment,
     access: Access,

@@ -312,6 +312,12 @@ class TestTheClientsAddress:
         found = only(self.seen(**fields), Status.UNKNOWN)
         assert ("asked" in fields) or tasks_of(MAIN) in found.needs, "a background task writes them down"
 
+    def test_of_a_given_token_that_are_not_written_down_again(self) -> None:
+        assert self.seen(addresses=(), older=("192.0.2.7", "192.0.2.8")).failures == []
+        (proxy, *_) = MODEL.proxies[0].pods
+        found = only(self.seen(addresses=(), older=("192.0.2.7", proxy.ip)), Status.UNKNOWN)
+        assert found.headline.endswith("it does not tell")
+
     def test_that_was_not_asked_over_a_certificate_that_is_wrong(self) -> None:
         door = fronting.door(MODEL, replace(SEEN, certificates={HOST: replace(GOOD, names=())}))
         told = fronting.addresses(MODEL, asked=())

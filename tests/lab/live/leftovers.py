@@ -45,14 +45,16 @@ def matrix(cluster: Cluster, namespace: str = "matrix") -> list[str]:
 
 
 def files(cluster: Cluster, namespace: str = "matrix") -> list[str]:
-    """What is in the object store, and in the media processes' own stores: nobody but a run uploads to a lab."""
+    """What is in the object store, and in the media processes' own stores: nobody but a run uploads to a lab. A process that
+    does not run took nothing, and cannot be asked."""
     asked = (
         ("app.kubernetes.io/name=minio", "find /data -name xl.meta -not -path '*/.minio.sys/*'"),
         ("app.kubernetes.io/component=media-repository", "if [ -d /data/media ]; then find /data/media -type f; fi"),
     )
     found: list[str] = []
     for labels, command in asked:
-        pods = cluster.kubectl("get", "pods", "-n", namespace, "-l", labels, "-o", "name").split()
+        ready = "jsonpath={.items[?(@.status.containerStatuses[0].ready==true)].metadata.name}"
+        pods = cluster.kubectl("get", "pods", "-n", namespace, "-l", labels, "-o", ready).split()
         told = [cluster.kubectl("exec", "-n", namespace, pod, "--", "sh", "-c", command) for pod in pods]
         found += [line for said in told for line in said.splitlines()]
     return found
