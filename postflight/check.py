@@ -26,8 +26,9 @@ def check(
     """Declare a check under its stable id.
 
     The function's name is a sentence that is true when the check is green, its docstring says why
-    that matters; ``kinds`` are those it reads beyond the model's, ``remedy`` is what helps in general, ``blind_spots`` what the check cannot see. ``beside`` are observations that it takes where another check
-    of the run asks for them, and else is told ``NotTried``.
+    that matters; ``kinds`` are those it reads beyond the model's, ``remedy`` is what helps in general,
+    ``blind_spots`` what the check cannot see. ``beside`` are observations that it takes where another check of
+    the run asks for them; else it is told ``NotTried``, and the run says so in a note.
     """
 
     def declare(function: F) -> F:

@@ -71,7 +71,8 @@ class Stages:
 
 @dataclass(slots=True)
 class Run:
-    """The state of one run. ``given`` are the inputs of probes that are no probes themselves."""
+    """The state of one run. ``given`` are the inputs of probes that are no probes themselves, ``wanted`` the names of
+    the probes that some check asks for."""
 
     options: Options
     probes: Mapping[str, Probe]
@@ -86,6 +87,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     dead: str = ""
     where: str = "?"
+    wanted: frozenset[str] = frozenset()
     traces: Traces = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,6 +108,7 @@ class Run:
             self.dead = f"the verifier's own fault, in {_place(error)}: {type(error).__name__}: {_line(error)}"
             return
         wanted = closure(needed, self.probes)
+        self.wanted = frozenset(each.name for each in wanted)
         refused = self._refused(wanted)
         looks = [each for each in wanted if not each.leaves]
         self._run(looks, refused, report, next((each for each in self.times if each.name == "files"), None))
@@ -128,7 +131,10 @@ class Run:
             return Outcome(unseen=self.dead)
         if name in self.given:
             return Outcome(self.given[name])
-        return self.outcomes.get(name) or Outcome(unseen=f"{name} was not run", barred_by=BarredBy.RUN)
+        lost = name in self.wanted
+        return self.outcomes.get(name) or Outcome(
+            unseen=f"{name} was not run", barred_by=None if lost else BarredBy.RUN
+        )
 
     def why_unseen(self, kinds: Iterable[str]) -> str:
         """Why the model, or one of these kinds of object, is not wholly in the picture; "" when it is."""

@@ -87,7 +87,14 @@ class Session:
         )
 
     def look(self, report: Report) -> None:
-        self.run.look(self._needed(), report)
+        needed = self._needed()
+        self.run.notes += [
+            f"{of.id} was judged without {name}, which no check of this run asks for"
+            for of in map(meta, self.items)
+            for name in of.beside
+            if name not in needed and of.id not in self.run.options.settings.out_of_reach
+        ]
+        self.run.look(needed, report)
 
     def leave(self, report: Report) -> None:
         self.run.leave(self._needed(), report)

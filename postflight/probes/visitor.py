@@ -104,9 +104,10 @@ class Visitor:
         found = lead(self.deployment, self.snapshot, self.main, self.host, path)
         if isinstance(found, Lead):
             return found
-        own = front_door(self.deployment, self.main, "federation" if self.server else "client")
+        resource = "federation" if self.server else "client"
+        own = front_door(self.deployment, self.main, resource)
         if own is None:
-            return Lead(None, "", problem=f"{self.host}: {found.why}, and no client listener of Synapse is known")
+            return Lead(None, "", problem=f"{self.host}: {found.why}, and no {resource} listener of Synapse is known")
         first = next((each for each in self.deployment.proxies if own.pod in each.pods), None)
         return replace(_through(own, first, first.client if first else None, path), limit=f"{self.host}: {found.why}")
 

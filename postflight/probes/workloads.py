@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 
 from postflight.cluster.api import Api, ApiError
@@ -16,7 +15,6 @@ from postflight.probes.probe import Right, probe
 LINES = 40
 KEPT = 6
 MOST = 24
-PAUSES = (0.5, 1.0, 1.5, 0.0)
 
 
 @probe(limit=Limit.KUBERNETES, helped_by=(Right("get", "pods/log"),))
@@ -30,7 +28,7 @@ def last_words(api: Api, deployment: Deployment) -> Mapping[str, tuple[str, ...]
     def reader(pod: Pod, container: Container) -> Callable[[], tuple[str, ...]]:
         return lambda: _tail(api, pod, container)
 
-    answers = in_threads([reader(*each) for each in silent], Limit.KUBERNETES - 1)
+    answers = in_threads([reader(*each) for each in silent], Limit.REQUEST)
     said: dict[str, tuple[str, ...]] = {}
     for (pod, _), answer in zip(silent, answers, strict=True):
         if answer.exception() is None:
@@ -50,14 +48,12 @@ def troubled(pod: Pod) -> list[Container]:
 
 def _tail(api: Api, pod: Pod, container: Container) -> tuple[str, ...]:
     path = POD.path(pod.namespace, pod.name, "log")
-    for pause in PAUSES:
-        for previous in ("true", "false") if container.restarts else ("false",):
-            try:
-                lines = api.log(path, container=container.name, previous=previous, tailLines=str(LINES))
-            except ApiError:
-                continue
-            if lines:
-                return tuple(lines[-KEPT:])
-        # The kubelet removes one life's log while the next has said nothing yet.
-        time.sleep(pause)
-    return ()
+    lines: list[str] = []
+    for previous in ("true", "false") if container.restarts else ("false",):
+        try:
+            lines = api.log(path, container=container.name, previous=previous, tailLines=str(LINES))
+        except ApiError:
+            continue
+        if lines:
+            break
+    return tuple(lines[-KEPT:])

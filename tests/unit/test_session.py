@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from inspect import signature
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from postflight.deployment.model import Deployment
+from postflight.probes.probe import BarredBy
+from postflight.run import Run
 from postflight.session import Session, _beyond
 from postflight.settings import Settings
 from postflight.verdict.status import Status
@@ -52,15 +54,34 @@ def test_what_stands_outside_the_cluster_or_is_no_part_of_it_stays_absent() -> N
         assert _beyond(said(id, absent("no")), world).absence == "no"
 
 
-def needed(*ids: str, **out_of_reach: str) -> set[str]:
-    items: Any = [SimpleNamespace(function=CHECKS[id], fixturenames=[*signature(CHECKS[id]).parameters]) for id in ids]
-    run: Any = SimpleNamespace(options=SimpleNamespace(settings=Settings(out_of_reach=out_of_reach)))
-    session: Any = SimpleNamespace(items=items, run=run)
-    return Session._needed(session)
+def session(*ids: str, **out_of_reach: str) -> Any:
+    items = [SimpleNamespace(function=CHECKS[id], fixturenames=[*signature(CHECKS[id]).parameters]) for id in ids]
+    options = SimpleNamespace(settings=Settings(out_of_reach=out_of_reach))
+    run = SimpleNamespace(options=options, notes=[], look=lambda names, report: None)
+    found = SimpleNamespace(items=items, run=run)
+    found._needed = lambda: Session._needed(cast(Session, found))
+    return found
 
 
-def test_what_a_check_takes_beside_is_made_for_others_only() -> None:
+def test_what_a_check_takes_beside_is_made_for_others_only_and_the_run_says_where_it_was_not() -> None:
     journey, federation = "clients.journey", "federation.exactly_once"
-    assert needed(journey) == {"client_journey", "deployment", "judge"}
-    assert "federation_canary" in needed(journey, federation)
-    assert "federation_canary" not in needed(journey, federation, **{federation: "no right"})
+    assert session(journey)._needed() == {"client_journey", "deployment", "judge"}
+    assert "federation_canary" in session(journey, federation)._needed()
+    assert "federation_canary" not in session(journey, federation, **{federation: "no right"})._needed()
+    for ids, out_of_reach, notes in (
+        ((journey,), {}, 1),
+        ((journey, federation), {}, 0),
+        ((journey, federation), {federation: "no right"}, 1),
+        ((journey,), {journey: "no right"}, 0),
+    ):
+        found = session(*ids, **out_of_reach)
+        Session.look(found, lambda name, done, total: None)
+        assert len(found.run.notes) == notes
+        assert all("clients.journey was judged without federation_canary" in each for each in found.run.notes)
+
+
+def test_a_probe_that_was_wanted_and_has_said_nothing_is_not_one_that_nobody_asked_for() -> None:
+    run: Any = SimpleNamespace(dead="", given={}, outcomes={}, wanted=frozenset({"wanted"}))
+    assert Run.value(run, "wanted").barred_by is None
+    assert Run.value(run, "other").barred_by is BarredBy.RUN
+    assert all(Run.value(run, each).unseen for each in ("wanted", "other"))
