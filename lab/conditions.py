@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.cluster import Cluster
 from lab.errors import LabError
-from lab.readiness import Object, chosen, pod_state, unready, wait
+from lab.readiness import CONTROLLERS, Object, chosen, pod_state, unready, wait
 
 Step = dict[str, Any]
 # Seconds for which an action is repeated at most.
@@ -151,7 +151,7 @@ def _repeat(scene: Scene, value: dict[str, list[Step]]) -> None:
 
 
 def _workloads(scene: Scene, labels: dict[str, str]) -> list[Object]:
-    declared = [o for o in scene.objects if o["kind"] in ("Deployment", "StatefulSet")]
+    declared = [o for o in scene.objects if o["kind"] in CONTROLLERS]
     return [o for o in declared if labels and chosen([o["spec"]["template"]], labels)]
 
 

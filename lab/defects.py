@@ -14,7 +14,7 @@ from lab.cluster import Cluster
 from lab.conditions import ACTIONS, CONDITIONS, Scene, Step
 from lab.errors import LabError
 from lab.manifests import DEFECTS, KINDS, Object
-from lab.readiness import chosen, path, selector
+from lab.readiness import CONTROLLERS, chosen, path, selector
 
 # What holds references to ConfigMaps and Secrets in a pod template, and under which key the name stands.
 REFERENCES = {
@@ -140,7 +140,7 @@ def _pods_to_end(cluster: Cluster, old: dict[Any, Object], new: dict[Any, Object
     given = {key for key in old if key[1] in ("ConfigMap", "Secret") and old[key] != new.get(key)}
     found: list[Object] = []
     for key in old.keys() & new.keys():
-        if key[1] not in ("Deployment", "StatefulSet"):
+        if key[1] not in CONTROLLERS:
             continue
         template = new[key]["spec"]["template"]
         taken = {("v1", kind, key[2], name) for kind, name in _references(template)}

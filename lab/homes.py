@@ -40,6 +40,11 @@ class Home:
         return self.root / "operator.json"
 
     @property
+    def verifier(self) -> Path:
+        """What the verifier's own image has beside its code."""
+        return self.root / "verifier"
+
+    @property
     def base(self) -> Path:
         """A lab's state that holds the imported image and nothing else."""
         return self.root / "base"

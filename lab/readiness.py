@@ -10,6 +10,9 @@ from lab.errors import LabError
 
 Object = dict[str, Any]
 
+# What makes pods of a template.
+CONTROLLERS = ("Deployment", "StatefulSet", "DaemonSet")
+
 
 def wait(missing: Callable[[], str], timeout: float, what: str = "not Ready") -> None:
     """Calls `missing` until it has nothing to name. Raises LabError with what it named last."""
@@ -24,7 +27,7 @@ def unready(cluster: Cluster, objects: Iterable[Object], since: float = 0) -> st
     """What is not as declared and Ready, or an empty string."""
     lists: dict[str, list[Object]] = {}
     for o in objects:
-        if o["kind"] not in ("Deployment", "StatefulSet", "Cluster"):
+        if o["kind"] not in (*CONTROLLERS, "Cluster"):
             continue
         space = o["metadata"]["namespace"]
         mine = collection(o)
@@ -106,6 +109,13 @@ def _unready(declared: Object, live: Object, pods: list[Object], since: float) -
         wanted = int(spec["instances"])
         if status.get("phase") != "Cluster in healthy state" or status.get("readyInstances") != wanted:
             return f"{status.get('readyInstances', 0)} of {wanted} instances, {status.get('phase', 'unknown to the operator')}"
+    elif declared["kind"] == "DaemonSet":
+        # One on each node, and so on none before there is one.
+        wanted = max(1, int(status.get("desiredNumberScheduled", 0)))
+        if status.get("observedGeneration", 0) < live["metadata"]["generation"]:
+            return "not seen by its controller"
+        if status.get("updatedNumberScheduled", 0) < wanted:
+            return f"{status.get('updatedNumberScheduled', 0)} of {wanted} pods up to date"
     else:
         wanted = int(spec["replicas"])
         if status.get("observedGeneration", 0) < live["metadata"]["generation"]:

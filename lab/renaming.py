@@ -67,8 +67,13 @@ class Renaming:
             return value
         if key in ("command", "args"):
             return self._text(value)  # `haproxy` is a program here, and a name elsewhere
+        if key == "image":
+            return value  # what runs is the same
         if key == "namespace":
             return self.spaces.get(value, value)
+        if key.endswith("-secret") and value.partition("/")[0] in self.spaces:  # an annotation: <namespace>/<name>
+            space, _, name = value.partition("/")
+            return f"{self.spaces[space]}/{self.names.get(name, name)}"
         if key in self.labels:
             return self.labels[key].get(value, value)
         if (pod := re.fullmatch(r"(.+)(-\d+)", value)) and pod[1] in self.names:

@@ -7,22 +7,15 @@ beneath it is in every lab already.
 import hashlib
 import io
 import json
-import re
-import shutil
-import subprocess
-import sys
 import tarfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from lab.cluster import Cluster
 from lab.homes import CHECKOUT, Home
-from lab.setup import python, runner
 from lab.setup.image import architecture
 
 NAME = "docker.io/library/postflight:lab"
-LOCKED = CHECKOUT / "deploy/image/requirements.txt"
 INSIDE = "opt/postflight"
 USER = 10991
 _CONFIG = {
@@ -41,7 +34,8 @@ _OCI = "application/vnd.oci.image"
 
 
 def load(home: Home, cluster: Cluster) -> str:
-    """Builds the image of this checkout, imports it into every node, and returns its name. Raises LabError, OSError."""
+    """Builds the image of this checkout on what the set-up downloaded, imports it into every node, and returns its name.
+    Raises LabError, OSError."""
     archive = cluster.home / "verifier.tar"
     _write(home, archive)
     try:
@@ -52,41 +46,10 @@ def load(home: Home, cluster: Cluster) -> str:
     return NAME
 
 
-def packages(home: Home) -> Path:
-    """What the image has beside the verifier: wheels for its Python, unpacked once per content. Raises LabError."""
-    folder = (
-        home.root / f"verifier-{hashlib.sha256(LOCKED.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:12]}"
-    )
-    if not folder.exists():
-        for old in home.root.glob("verifier-*"):
-            shutil.rmtree(old)
-        part = folder.with_suffix(".part")
-        (home.root / "logs").mkdir(exist_ok=True)
-        work = runner.Work(home, home.root / "logs/verifier.log", threading.Event(), 0)
-        python.download_for_image(work, _locked_for_image(home), part)
-        _compile(part)
-        part.rename(folder)
-    return folder
-
-
-def _locked_for_image(home: Home) -> Path:
-    """The lock with what an early Python 3.11, as Debian has it, needs: pip goes by the Python that runs it."""
-    file = home.root / "verifier.txt"
-    file.write_text(re.sub(r" ; python_full_version < '3\.11\.\d+'", "", LOCKED.read_text()))
-    return file
-
-
-def _compile(folder: Path) -> None:
-    """Where this Python writes what the image's reads; elsewhere each start compiles anew."""
-    if f"{sys.version_info.major}.{sys.version_info.minor}" == python.IMAGE_PYTHON:
-        command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(folder)]
-        subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
-
-
 def _write(home: Home, archive: Path) -> None:
     """An OCI archive with the image's index, manifest, configuration and upper layer."""
     layer = archive.with_suffix(".layer")
-    _layer(packages(home), layer)
+    _layer(home.verifier, layer)
     below, size = _debian(home)
     digest = hashlib.sha256(layer.read_bytes()).hexdigest()
     config = json.dumps(

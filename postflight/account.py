@@ -42,10 +42,10 @@ NOBODY = Account()
 def read(named: ProbeUserSettings, environment: Mapping[str, str]) -> Account:
     """Raises SettingsError, one line, for a file or a variable that is not there, or holds no secret."""
     if named.user:
-        password = _secret("password", named.password_file, named.password_env, environment)
+        password = read_secret("password", named.password_file, named.password_env, environment, "probe_user")
         return Account(user=named.user, password=password)
     if named.token_file or named.token_env:
-        token = _secret("token", named.token_file, named.token_env, environment)
+        token = read_secret("token", named.token_file, named.token_env, environment, "probe_user")
         if any(char.isspace() for char in token.reveal()):
             where = named.token_file or named.token_env
             raise SettingsError([f"settings: probe_user: {where} holds more than one word, and so no token"])
@@ -53,9 +53,10 @@ def read(named: ProbeUserSettings, environment: Mapping[str, str]) -> Account:
     return NOBODY
 
 
-def _secret(what: str, file: str, variable: str, environment: Mapping[str, str]) -> Secret:
-    """Without the line break at its end."""
-    key = f"settings: probe_user: {what}_{'file' if file else 'env'}"
+def read_secret(what: str, file: str, variable: str, environment: Mapping[str, str], whose: str) -> Secret:
+    """A password or token from a file or a variable that the settings name under ``whose``, without the line break at
+    its end. Raises SettingsError, one line."""
+    key = f"settings: {whose}: {what}_{'file' if file else 'env'}"
     if not file:
         if variable not in environment:
             raise SettingsError([f"{key}: the environment has no {variable}"])

@@ -66,8 +66,20 @@ class Limit:
     """One upload, and until an object is in its bucket where the upload does not wait for that."""
     STORAGE: Final = 45.0
     """A file's way into the bucket and back out through every media process."""
+    SCANNING: Final = 45.0
+    """Two uploads, every way to them past and through the scanners, and their removal."""
+    VAULT: Final = 15.0
+    """A record's way into the key vault and back."""
     CALLS: Final = 20.0
     """A probe of the way into a call."""
+    SIGNALS: Final = 4.0
+    """An SFU's answer to an offer, with all addresses that it has to tell."""
+    MEDIA_PATH: Final = 3.0
+    """Until an address of the SFU has answered from a pod, or counts as dead; the same for a handshake with it."""
+    MEDIA: Final = 12.0
+    """Two participants in a pod, from their first packet until each has heard the other."""
+    CALL: Final = 60.0
+    """Both participants' way into a call and through it, with the start of their pod, and the room's end."""
     DOORS: Final = 36.0
     """A stranger's knocks at doors that are to be closed, three times in turn."""
     JOURNEY: Final = 24.0
@@ -86,6 +98,8 @@ class Limit:
     """A probe of the front door, by its public names."""
     NAMES: Final = 3.0
     """The machine's resolver, for one public name."""
+    COPIED: Final = 4.0
+    """Until a session of main's is in LI's database, where it cannot be seen whether LI follows: else within a second."""
     NOTED: Final = 1.5
     """Until a worker has told the process that notes them from where it was asked."""
     WRITTEN: Final = 7.0

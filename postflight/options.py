@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from postflight import account
+from postflight import account, credential
 from postflight import settings as settings_file
 from postflight.cluster.access import Way
 from postflight.cluster.kinds import CONFIGURATION, LISTED
@@ -59,6 +59,7 @@ def parse(config: pytest.Config) -> Options:
     try:
         settings = settings_file.load(_path(config, "--settings"))
         given = account.read(settings.probe_user, os.environ)
+        opens = credential.read(settings.li.credential, os.environ)
     except settings_file.SettingsError as error:
         raise pytest.UsageError(str(error)) from error
     namespaces = tuple(each for given in config.getoption("--namespace") for each in given.split(",") if each)
@@ -70,6 +71,7 @@ def parse(config: pytest.Config) -> Options:
         safety=Safety(config.getoption("--safety")),
         settings=settings,
         account=given,
+        credential=opens,
         kinds=LISTED if config.getoption("--signoff") is None else tuple(dict.fromkeys((*LISTED, *CONFIGURATION))),
     )
 

@@ -22,6 +22,8 @@ from postflight.cluster.references import secret_names
 from postflight.cluster.rights import missing_rights
 from postflight.cluster.secrets import read_secrets
 from postflight.cluster.snapshot import Snapshot, take
+from postflight.cluster.threads import share_memory
+from postflight.credential import NONE, Credential
 from postflight.deployment.build import build, survey
 from postflight.deployment.federating import choice_of
 from postflight.deployment.model import Deployment
@@ -40,8 +42,8 @@ KINDS = {kind.name: kind for kind in LISTED}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for. ``kinds`` are those that the snapshot is to hold, ``account`` is the one that the
-    settings give."""
+    """What the command line asks for. ``kinds`` are those that the snapshot is to hold, ``account`` and ``credential``
+    are those that the settings give."""
 
     kubeconfig: Path | None
     context: str | None
@@ -51,6 +53,7 @@ class Options:
     settings: Settings
     kinds: tuple[Kind, ...] = LISTED
     account: Account = NOBODY
+    credential: Credential = NONE
 
 
 @dataclass(slots=True)
@@ -93,12 +96,14 @@ class Run:
     def __post_init__(self) -> None:
         self.traces = Traces(self.run_id)
         self.options.account.register(self.redactor)
+        self.options.credential.register(self.redactor)
 
     def look(self, needed: Iterable[str], report: Callable[[str, int, int], None]) -> None:
         """Read the cluster, build the model, run the probes of the look phase that are needed.
 
         Whatever stops that for all checks is kept in ``dead``, one line.
         """
+        share_memory()
         try:
             self._read()
         except ClusterError as error:
@@ -212,6 +217,7 @@ class Run:
             "safety": self.options.safety,
             "redactor": self.redactor,
             "account": self.options.account,
+            "credential": self.options.credential,
         }
 
     def _run(
@@ -270,13 +276,15 @@ def named_secrets(
     settings: Settings, namespaces: Iterable[str], snapshot: Snapshot | None = None
 ) -> list[tuple[str, str]]:
     """The Secrets that no workload names and a run reads: those of the settings, and the canary's, with a snapshot
-    only where its Service stands."""
+    only where its Service stands. Without one, what opens LI's front door too, which is read when LI is found."""
     named, canary = settings.names, settings.canary
     names = (named.redis.password_secret.partition("/")[0], named.postgres.app_secret)
     found = [(namespace, name) for namespace in namespaces for name in names if name]
     own = canary.tls_secret if canary.hosts else canary.ca_secret
     stands = [each for each in namespaces if snapshot is None or snapshot.get(SERVICE, each, canary.service)]
-    return [*found, *((namespace, own) for namespace in stands if own)]
+    found += [(namespace, own) for namespace in stands if own]
+    later = "" if snapshot else settings.li.credential.secret
+    return [*found, *((namespace, later) for namespace in namespaces if later)]
 
 
 def _public_names(model: Deployment) -> Iterable[str]:

@@ -33,11 +33,21 @@ if TYPE_CHECKING:
     from postflight.signoff.signing import Request
 
 #: The inputs of probes that are no probes, and so fixtures too.
-INPUTS = ("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety", "redactor", "account")
+INPUTS = (
+    *("api", "snapshot", "secrets", "deployment", "access", "settings", "traces", "safety", "redactor", "account"),
+    "credential",
+)
 IDENTITY = re.compile(r"^@check\(\s*\"([^\"]+)\"", re.MULTILINE)
 #: What ``expect`` in the settings may name, and which checks are about it.
-PART_KINDS = {"postgresql": "database.", "redis": "redis.", "calls": "calls.", "li": "li."}
-OPERATED = {"postgresql": "platform.operators"}
+PART_KINDS = {
+    "postgresql": ("database.",),
+    "redis": ("redis.",),
+    "calls": ("calls.matrixrtc", "calls.candidates"),
+    "turn": ("calls.turn",),
+    "li": ("li.",),
+    "antivirus": ("media.antivirus",),
+}
+OPERATED = {"postgresql": ("platform.operators",)}
 Report = Callable[[str, int, int], None]
 
 
@@ -221,7 +231,7 @@ def _unknown(check: CheckMeta, line: str) -> Failure:
 def _expected(statement: Statement, expect: Sequence[str]) -> Statement:
     """A part that the settings promise is not absent when it is not found: it is missing."""
     for part in expect:
-        if statement.absence and statement.check.id.startswith(PART_KINDS.get(part, "?")):
+        if statement.absence and statement.check.id.startswith(PART_KINDS.get(part, ())):
             line = f"{part} is expected by the settings and is not part of what stands here: {statement.absence}"
             missing = Failure(Status.FAILED, Nature.WRONG, part, line)
             return Statement(statement.check, statement.seen, (*statement.failures, missing), "", statement.seconds)
@@ -232,7 +242,7 @@ def _beyond(statement: Statement, model: Deployment | None) -> Statement:
     """A part that stands in a namespace that is not looked at is not absent: nobody has looked."""
     silent = statement.absence or not (statement.seen or statement.failures)
     for part, endpoint in model.beyond() if model and silent else ():
-        if statement.check.id.startswith((PART_KINDS[part], OPERATED.get(part, PART_KINDS[part]))):
+        if statement.check.id.startswith((*PART_KINDS[part], *OPERATED.get(part, ()))):
             line = _unknown(statement.check, f"{endpoint.host}: {endpoint.problem}")
             return replace(statement, failures=(line,), absence="")
     return statement

@@ -6,9 +6,11 @@ misspelled promise would otherwise go unchecked.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import ClassVar
 
@@ -70,12 +72,13 @@ class ProxyNames:
 
 @dataclass(frozen=True, slots=True)
 class CallsNames:
-    """Workloads that run LiveKit, and those that run its JWT service, where nothing about them says so."""
+    """Workloads that run LiveKit, its JWT service, or coturn, where nothing about them says so."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 
     sfu_workloads: tuple[str, ...] = ()
     jwt_workloads: tuple[str, ...] = ()
+    turn_workloads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,36 @@ class IngressNames:
 
 
 @dataclass(frozen=True, slots=True)
+class AntivirusNames:
+    """Workloads that run a content scanner, and those that run ClamAV's daemon, where nothing about them says so:
+    ``<workload>`` (its first container) or ``<workload>/<container>``."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    scanner_workloads: tuple[str, ...] = ()
+    clamd_workloads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PageNames:
+    """Workloads that serve Element Web, and those that serve an admin page, where their images do not say so."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    element_workloads: tuple[str, ...] = ()
+    admin_workloads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVaultNames:
+    """``workloads`` that run the key vault, where neither a module of Synapse's nor anything about them says so."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    workloads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """What discovery cannot tell by images, commands, ports and labels."""
 
@@ -105,6 +138,9 @@ class Names:
     proxy: ProxyNames = ProxyNames()
     calls: CallsNames = CallsNames()
     ingress: IngressNames = IngressNames()
+    antivirus: AntivirusNames = AntivirusNames()
+    pages: PageNames = PageNames()
+    key_vault: KeyVaultNames = KeyVaultNames()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +203,33 @@ class StorageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnSettings:
+    """``hosts`` are TURN servers outside of what stands here, by the host names that Synapse's configuration has, that may
+    be asked for relays."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallsSettings:
+    """``addresses`` are those at which clients reach what media go to, LiveKit and TURN, where the cluster does not know
+    them (a router, a load balancer outside)."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    addresses: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.addresses:
+            try:
+                ipaddress.ip_address(each)
+            except ValueError:
+                raise ValueError(f"addresses must be IP addresses, not {each!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
 class PublicSettings:
     """``ca_file``: a file of certificate authorities (PEM) that clients here trust, beside the machine's own. ``ask``: the
     public names may be asked at whatever addresses DNS gives them, also where nothing in the cluster knows these."""
@@ -182,11 +245,95 @@ class PublicSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ElementSettings:
+    """``allowed_hosts`` are hosts outside the deployment that Element's configuration may name: ``maps.example.org``, or
+    ``*.example.org`` for all below it."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    allowed_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LiCredentialSettings:
+    """What opens LI's front door: ``secret``, a Secret beside LI with a client certificate (tls.crt, tls.key), or with
+    username and password; or, where it is not to be in the cluster, a file with a certificate and its key (PEM), and
+    the name and password of a ``user``. The secret itself never stands here."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    secret: str = "postflight-li"
+    certificate_file: str = ""
+    user: str = ""
+    password_file: str = ""
+    password_env: str = ""
+
+    def __post_init__(self) -> None:
+        password = (self.password_file, self.password_env)
+        if all(password):
+            raise ValueError("name a file or an environment variable, not both")
+        if bool(self.user) != any(password):
+            raise ValueError("a user needs password_file or password_env, and a password needs user")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVaultSettings:
+    """How the key vault is asked: ``<method> <path>`` to ``store``, ``fetch`` and ``remove`` a record, with ``{id}`` in the
+    path; the ``header`` that carries the API key (``X-Api-Key``, or ``Authorization: Bearer {key}``); the ``body`` that
+    stores, with ``{record}`` and, where it must, ``{id}``. Without them, what the Service's annotation proposes."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    header: str = ""
+    store: str = ""
+    fetch: str = ""
+    remove: str = ""
+    body: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("store", "fetch", "remove"):
+            value = getattr(self, name)
+            if value and not re.fullmatch(r"[A-Z]+ /\S*", value):
+                raise ValueError(f"{name} must be <METHOD> /<path>, not {value!r}")
+        if self.fetch and not self.fetch.startswith("GET "):
+            raise ValueError("fetch must be a GET: what is asked with a wrong key must change nothing")
+        if self.body and "{record}" not in self.body:
+            raise ValueError("body must hold {record}")
+
+
+@dataclass(frozen=True, slots=True)
+class LiSettings:
+    """Lawful intercept: what opens its front door, and what was promised of it: ``keeps_purged``, that LI keeps what is
+    purged on main; ``retention_since``, the day (``2026-01-31``) from which on nothing that was redacted is to have lost
+    its content."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    credential: LiCredentialSettings = LiCredentialSettings()
+    keeps_purged: bool = False
+    retention_since: str = ""
+
+    def __post_init__(self) -> None:
+        if self.retention_since:
+            try:
+                date.fromisoformat(self.retention_since)
+            except ValueError:
+                raise ValueError(
+                    f"retention_since must be a day such as 2026-01-31, not {self.retention_since!r}"
+                ) from None
+
+    @property
+    def since(self) -> date | None:
+        return date.fromisoformat(self.retention_since) if self.retention_since else None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings.
 
     ``namespaces`` is empty where those that hold a homeserver are meant. ``expect`` lists the kinds
     of part that must be there. ``federation`` says whether the deployment federates, None where what is found is to tell.
+    ``eicar`` says whether the file that every scanner takes for a virus may be uploaded.
     ``out_of_reach`` maps the id of a check to the reason why the one who
     runs it will never have the right. ``probe_image`` is the image of the probe pod (that of a Synapse
     pod when empty), ``probe_pod`` is merged into its manifest.
@@ -198,11 +345,17 @@ class Settings:
     names: Names = Names()
     expect: tuple[str, ...] = ()
     federation: bool | None = None
+    eicar: bool = True
     probe_user: ProbeUserSettings = ProbeUserSettings()
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
     canary: CanarySettings = CanarySettings()
     storage: StorageSettings = StorageSettings()
+    turn: TurnSettings = TurnSettings()
     public: PublicSettings = PublicSettings()
+    element: ElementSettings = ElementSettings()
+    li: LiSettings = LiSettings()
+    calls: CallsSettings = CallsSettings()
+    key_vault: KeyVaultSettings = KeyVaultSettings()
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

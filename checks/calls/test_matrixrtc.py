@@ -1,15 +1,20 @@
-import time
+import itertools
 
 from postflight.check import check
-from postflight.deployment.call_parts import Calls, JwtService, KeyPair, Sfu
+from postflight.cluster.snapshot import Snapshot
+from postflight.deployment.call_parts import Calls, difference, unlike
 from postflight.deployment.calls import FOCI
+from postflight.deployment.media_ports import why_nowhere
 from postflight.deployment.model import Deployment
-from postflight.probes.calls import USERINFO, WELL_KNOWN, CallsDiscovery, UserInfo
-from postflight.probes.calls_chain import TRANSPORTS, CallsChain, Entry, Issue
+from postflight.deployment.reach import Reach, addresses_of
+from postflight.probes.calls import USERINFO, WELL_KNOWN, CallsDiscovery
+from postflight.probes.calls_chain import TRANSPORTS, CallsChain, Entry, Issue, not_looked_up
+from postflight.probes.calls_media import CallsMedia
 from postflight.probes.canary_user import Hindered, ProbeUser
-from postflight.probes.http import Said
-from postflight.probes.livekit import claims_of
+from postflight.probes.leads import away_from_here
+from postflight.probes.livekit import claims_of, faults_of
 from postflight.probes.probe import NotTried
+from postflight.settings import Settings
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
 
@@ -27,18 +32,24 @@ ANNOUNCE = (
     "calls.matrixrtc",
     severity=Severity.MAJOR,
     finding="2.9",
-    remedy="follow the chain from its first broken link: discovery, OpenID userinfo, JWT service, LiveKit",
-    blind_spots="media: whether two participants reach each other over ICE; how the internet reaches the announced"
-    " addresses, and what an Ingress controller does to a path; which of the two ways of discovery the deployed clients use",
+    remedy="follow the chain from its first broken link: discovery, OpenID userinfo, JWT service, LiveKit, media",
+    blind_spots="how the internet reaches the announced addresses: two participants meet from within the cluster"
+    " (calls.candidates says whether clients get to where media go), and what an Ingress controller does to a path;"
+    " sound and pictures: what the two send each other are data; which of the two ways of discovery the deployed"
+    " clients use",
 )
 def test_a_user_finds_the_way_into_a_call_and_nobody_else_does(
     deployment: Deployment,
     calls_discovery: tuple[CallsDiscovery, ...],
     calls_chain: tuple[CallsChain, ...] | NotTried,
+    calls_media: tuple[CallsMedia, ...] | NotTried,
+    snapshot: Snapshot,
+    settings: Settings,
     judge: Judge,
 ) -> None:
     """LiveKit that runs is no call yet: clients must be told of it, main must vouch for the user, the JWT service
-    must sign with a key that LiveKit knows. Each link fails silently: the call button spins."""
+    must sign with a key that LiveKit knows, and what one says must get to the other. Each link fails silently: the
+    call button spins, or nobody hears anything."""
     calls = deployment.calls
     for process in deployment.unread:
         if process.is_main:
@@ -63,7 +74,11 @@ def test_a_user_finds_the_way_into_a_call_and_nobody_else_does(
         vouched = _userinfo(seen, walked, calls, judge)
         paired = _pairs(calls, walked, judge)
         if walked is not None:
-            _chain(walked, deployment, vouched, paired, judge)
+            _chain(walked, deployment, snapshot, vouched, paired, judge)
+            if isinstance(calls_media, NotTried):
+                judge.unproven("a call", f"whether two participants hear each other was not seen: {calls_media.reason}")
+            for met in () if isinstance(calls_media, NotTried) else calls_media:
+                _media(met, snapshot, settings, judge)
         elif isinstance(calls_chain, NotTried):
             why = calls_chain.reason
             judge.unproven("the way into a call", f"whether a token is given and let in was not seen: {why}")
@@ -122,12 +137,12 @@ def _userinfo(seen: CallsDiscovery, walked: CallsChain | None, calls: Calls, jud
     asked = walked.userinfo if walked and walked.userinfo else seen.userinfo
     direct = ", ".join(f"{each.name} {each.said.status or each.said.problem}" for each in asked if not each.proxy)
     own = next((each for each in asked if not each.proxy and each.name == main), None)
-    if own and not _knows(own, user):
+    if own and not own.knows(user):
         judge.unavailable(seen.main.id, f"{main} does not say whose an OpenID token is: {own.said.short}")
         return False
     good = True
     for proxy in {each.proxy.id: each.proxy for each in asked if each.proxy}.values():
-        wrong = [each for each in asked if each.proxy == proxy and not _knows(each, user)]
+        wrong = [each for each in asked if each.proxy == proxy and not each.knows(user)]
         if not wrong:
             judge.saw(proxy.id)
             continue
@@ -140,68 +155,39 @@ def _userinfo(seen: CallsDiscovery, walked: CallsChain | None, calls: Calls, jud
         frontend = proxy.federation.name if proxy.federation else "?"
         judge.wrong(
             proxy.id,
-            f"{proxy.name} leads OpenID userinfo to {_led(first)}, which answers {first.said.short}",
+            f"{proxy.name} leads OpenID userinfo to {first.led}, which answers {first.said.short}",
             observed=f"GET {USERINFO} through {', '.join(each.name for each in wrong)}: {first.said.short};"
             f" asked directly: {direct or 'nobody'}",
             expected="200 and whose the token is" if user else "401 M_UNKNOWN_TOKEN for a token that nobody gave",
-            cause=f"frontend {frontend} leads {USERINFO} to {_led(first)}; only main knows OpenID tokens",
+            cause=f"frontend {frontend} leads {USERINFO} to {first.led}; only main knows OpenID tokens",
             remedy=f"lead /_matrix/federation/v1/openid/ to main in the configuration of {proxy.name}",
             stops=services,
         )
     return good
 
 
-def _knows(each: UserInfo, user: str) -> bool:
-    return each.said.json.get("sub") == user if user else each.said.status == 401
-
-
-def _led(each: UserInfo) -> str:
-    """The proxy's backend with the Services in it."""
-    if each.backend is None or each.proxy is None:
-        return "a process that does not know them"
-    services = dict.fromkeys(server.service or server.host for server in each.proxy.backends.get(each.backend, ()))
-    return f"backend {each.backend} ({', '.join(services) or 'no server'})"
-
-
 def _pairs(calls: Calls, walked: CallsChain | None, judge: Judge) -> bool:
     """Whether every JWT service signs with a key pair that LiveKit has in effect, as far as they are known."""
     let_in = walked is not None and any(each.accepted.status == 200 for each in walked.entries)
-    good = True
-    for service in calls.jwt_services:
-        for sfu in calls.sfus if service.pair and not let_in else ():
-            known = {each.key: each for each in sfu.keys}
-            mine = service.pair
-            theirs = known.get(mine.key) or next(iter(sfu.keys), None) if mine else None
-            if mine and theirs and (mine.key != theirs.key or mine.secret != theirs.secret):
-                good = False
-                _unlike(service, mine, sfu, theirs, judge)
-    return good
-
-
-def _unlike(service: JwtService, mine: KeyPair, sfu: Sfu, theirs: KeyPair, judge: Judge) -> None:
-    what = "the secret" if mine.key == theirs.key else "an API key"
-    restart = f"then restart {service.name} and {sfu.name}"
-    if mine.origin == theirs.origin:
-        when = f" at {mine.origin_changed:%Y-%m-%d %H:%M:%SZ}" if mine.origin_changed else ""
-        late = service.name if mine.stale else sfu.name
-        cause, remedy = f"{mine.origin} was changed{when}, and {late} still has the value before", f"restart {late}"
-    else:
-        cause = f"{mine.origin} differs from {theirs.origin}"
-        remedy = (
-            f"make {mine.origin.removeprefix('Secret ')} equal to {theirs.origin.removeprefix('Secret ')}, {restart}"
+    found = [] if let_in else unlike(calls)
+    for service, mine, sfu, theirs in found:
+        cause, remedy = difference(service, mine, sfu, theirs)
+        what = "the secret" if mine.key == theirs.key else "an API key"
+        judge.wrong(
+            service.id,
+            f"{service.name} signs with {what} that {sfu.name} does not have: {cause}",
+            observed=f"the key pairs in effect in {service.name} and {sfu.name} differ",
+            expected="the JWT service signs with a key pair of LiveKit's",
+            cause=cause,
+            remedy=remedy,
+            stops=(service.id,),
         )
-    judge.wrong(
-        service.id,
-        f"{service.name} signs with {what} that {sfu.name} does not have: {cause}",
-        observed=f"the key pairs in effect in {service.name} and {sfu.name} differ",
-        expected="the JWT service signs with a key pair of LiveKit's",
-        cause=cause,
-        remedy=remedy,
-        stops=(service.id,),
-    )
+    return not found
 
 
-def _chain(walked: CallsChain, deployment: Deployment, vouched: bool, paired: bool, judge: Judge) -> None:
+def _chain(
+    walked: CallsChain, deployment: Deployment, snapshot: Snapshot, vouched: bool, paired: bool, judge: Judge
+) -> None:
     calls, home = deployment.calls, walked.home
     if isinstance(walked.user, Hindered):
         judge.unknown(walked.user.where or home.id, f"the way into a call was not walked: {walked.user.problem}")
@@ -212,7 +198,7 @@ def _chain(walked: CallsChain, deployment: Deployment, vouched: bool, paired: bo
         say(home.id, f"{home.workload_name} gives no OpenID token: {walked.openid.short}")
         return
     if not calls.jwt_services:
-        _nobody_signs(calls, judge)
+        _nobody_signs(calls, walked, deployment, snapshot, judge)
     for issue in walked.issues:
         _issue(issue, calls, vouched, paired, home.server_name, judge)
     for service in calls.jwt_services:
@@ -245,13 +231,19 @@ def _unseen_entries(issued: Issue, entries: tuple[Entry, ...], deployment: Deplo
         )
 
 
-def _nobody_signs(calls: Calls, judge: Judge) -> None:
+def _nobody_signs(calls: Calls, walked: CallsChain, deployment: Deployment, snapshot: Snapshot, judge: Judge) -> None:
+    urls = sorted({*itertools.chain.from_iterable(calls.announced.values()), *walked.transport_urls})
+    away = next(((url, where) for url in urls if (where := away_from_here(url, deployment, snapshot))), None)
     for sfu in calls.sfus:
+        if away:
+            line = f"who gives tokens for {sfu.name} was not asked: {away[0]} leads to namespace {away[1]}"
+            remedy = f"bring it in scope: --namespace {','.join((*deployment.namespaces, away[1]))}"
+            judge.unknown(sfu.id, line, remedy=remedy)
+            continue
         line = f"{sfu.name} stands here and nobody gives tokens for it: there is no JWT service"
         judge.wrong(sfu.id, line, expected="a workload that runs lk-jwt-service", remedy="deploy lk-jwt-service")
     if not calls.sfus:
-        where = ", ".join(sorted({url for urls in calls.announced.values() for url in urls})) or "another place"
-        judge.unknown("calls", f"calls are at {where}, outside what stands here: not asked")
+        judge.unknown("calls", f"calls are at {', '.join(urls) or 'another place'}, not in what stands here: not asked")
 
 
 def _issue(issue: Issue, calls: Calls, vouched: bool, paired: bool, server_name: str, judge: Judge) -> None:
@@ -280,14 +272,16 @@ def _issue(issue: Issue, calls: Calls, vouched: bool, paired: bool, server_name:
     elif said.status == 200:
         judge.saw(service.id)
         _claims(issue, calls, judge)
-        if issue.refused.status not in (200, UNAUTHORIZED) and not _not_looked_up(issue.refused):
+        if issue.other and not issue.other_token:
+            judge.wrong(service.id, f"{service.name} gives a user's other device no token: {issue.other.short}")
+        if issue.refused.status not in (200, UNAUTHORIZED) and not not_looked_up(issue.refused):
             why = issue.refused.short
             line = f"whether {service.name} refuses an OpenID token that nobody gave was not seen: {why}"
             judge.unknown(service.id, line, observed=f"POST to {issue.way} with a made-up OpenID token: {why}")
     elif said.status in NOBODY:
         line = f"{service.name} does not answer: {said.short}"
         judge.unavailable(service.id, line, observed=observed, stops=(service.id,))
-    elif said.status == UNAUTHORIZED or _not_looked_up(said):
+    elif said.status == UNAUTHORIZED or not_looked_up(said):
         if vouched:
             judge.wrong(
                 service.id,
@@ -298,12 +292,6 @@ def _issue(issue: Issue, calls: Calls, vouched: bool, paired: bool, server_name:
             )
     elif not (said.status == 500 and not paired):
         _no_room(issue, calls, observed, judge)
-
-
-def _not_looked_up(said: Said) -> bool:
-    """How /sfu/get of lk-jwt-service refuses a token that userinfo does not know (handler.go); where it takes
-    main's token, the lookup works and this is a refusal."""
-    return said.status == 500 and said.json.get("errcode") == "M_LOOKUP_FAILED"
 
 
 def _no_room(issue: Issue, calls: Calls, observed: str, judge: Judge) -> None:
@@ -323,22 +311,7 @@ def _no_room(issue: Issue, calls: Calls, observed: str, judge: Judge) -> None:
 
 def _claims(issue: Issue, calls: Calls, judge: Judge) -> None:
     """One room, one participant, one hour, and nothing else."""
-    claims = claims_of(issue.token)
-    video = claims.get("video")
-    grant = video if isinstance(video, dict) else {}
-    more = [name for name in ("roomCreate", "roomList", "roomAdmin", "roomRecord") if grant.get(name)]
-    keys = {pair.key for sfu in calls.sfus for pair in sfu.keys}
-    expires = claims.get("exp")
-    faults = [
-        (not grant.get("room") or not grant.get("roomJoin"), "it opens no room, or any"),
-        (bool(more), f"it allows more than to join: {', '.join(more)}"),
-        (not claims.get("sub"), "it names no participant"),
-        (bool(keys) and claims.get("iss") not in keys, "its API key is none of LiveKit's"),
-        (not isinstance(expires, int), "it never expires"),
-        (isinstance(expires, int) and expires <= time.time(), "it has expired (do the clocks differ?)"),
-    ]
-    said = [what for holds, what in faults if holds]
-    if said:
+    if said := faults_of(claims_of(issue.token), {pair.key for sfu in calls.sfus for pair in sfu.keys}):
         judge.wrong(
             issue.service.id,
             f"the token of {issue.service.name} is not right: {'; '.join(said)}",
@@ -365,7 +338,7 @@ def _entry(entry: Entry, paired: bool, judge: Judge) -> None:
             sfu.id,
             f"a node of {sfu.name} does not know the room that a token is for",
             observed=f"GET /rtc/validate: {said.short}",
-            cause=_unknown_room(sfu),
+            cause=sfu.why_unknown_room,
         )
     elif said.status != 200 and paired:
         judge.wrong(
@@ -376,7 +349,51 @@ def _entry(entry: Entry, paired: bool, judge: Judge) -> None:
         )
 
 
-def _unknown_room(sfu: Sfu) -> str:
-    if len(sfu.pods) > 1 and not sfu.redis:
-        return f"{sfu.name} has {len(sfu.pods)} nodes and no Redis that they share their rooms through"
-    return "the JWT service opened no room (LIVEKIT_FULL_ACCESS_HOMESERVERS), and LiveKit makes none by itself"
+def _media(met: CallsMedia, snapshot: Snapshot, settings: Settings, judge: Judge) -> None:
+    """Two participants with the JWT service's tokens, and what each heard of the other."""
+    sfu, first = met.sfu, next(iter(met.participants), None)
+    unheard = "whether two participants hear each other was not seen"
+    if met.refused:
+        judge.unavailable(sfu.id, f"{sfu.name} does not let in who joins: {met.refused}", stops=(sfu.id,))
+        return
+    if met.astray:
+        line = f"{met.url}, where clients join, does not lead into {sfu.name}: {met.astray}"
+        judge.wrong(sfu.id, line, observed=f"by {met.way} they are let in", expected="a WebSocket to LiveKit's /rtc")
+    if first is None or first.lacks:
+        judge.unknown(sfu.id, f"{unheard}: {first.problem if first else met.unseen}")
+        return
+    if all(met.told.values()) and not met.alive:
+        line = f"{unheard}: from a pod nothing of {sfu.name} answers, neither where it sends clients nor at its pods"
+        remedy = "let the pods of app.kubernetes.io/managed-by=postflight out to LiveKit's ports, or look whether it has them"
+        judge.unknown(sfu.id, f"{line} (does a NetworkPolicy hold it back?)", observed=met.words, remedy=remedy)
+        return
+    _dead(met, snapshot, settings, judge)
+    if met.whole:
+        judge.saw(sfu.id)
+    else:
+        why = next((each.problem for each in met.participants if not each.whole), "")
+        line = f"two participants of one call in {sfu.name} do not hear each other: {why or 'what came was another'}"
+        judge.wrong(sfu.id, line, observed=met.words, expected="each one's data at the other, byte for byte")
+    if met.room_left:
+        judge.warn(sfu.id, f"{sfu.name} keeps a room open that it was told to close")
+
+
+def _dead(met: CallsMedia, snapshot: Snapshot, settings: Settings, judge: Judge) -> None:
+    """What it sends clients to and nothing answers at: all of it, or all of one transport."""
+    sfu, whose = met.sfu, addresses_of(snapshot, settings.calls.addresses)
+    if not met.told:
+        judge.wrong(sfu.id, f"{sfu.name} tells clients no address to send media to")
+    for told in met.dead:
+        line = f"nothing answers at {' and '.join(each.words for each in told)}, where {sfu.name} sends clients' media"
+        if all(whose.whose(each.address).reach in (Reach.CLIENTS, Reach.UNKNOWN) for each in told):
+            judge.unproven(sfu.id, f"{line}, from within the cluster: whether it does for clients was not seen")
+            continue
+        say = judge.wrong if all(met.told.values()) else judge.warn
+        say(
+            sfu.id,
+            line,
+            observed=f"{met.words}; at its pods' own addresses {', '.join(e.words for e in met.alive) or 'nothing'} answers",
+            expected="LiveKit's answer at each address that it tells clients",
+            cause=why_nowhere(snapshot, sfu, told[0].transport, told[0].port),
+            remedy="lead the port to LiveKit: hostNetwork, or a node port of the same number as rtc.udp_port or rtc.tcp_port",
+        )

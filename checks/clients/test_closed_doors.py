@@ -20,6 +20,8 @@ FREE = frozenset({"m.login.dummy", "m.login.terms"})
 REFUSED = (401, 403, 404, 405)
 GUESTS = "allow_guest_access"
 FORBIDDEN = "M_FORBIDDEN"
+#: Synapse's own words to whoever shows no token. A proxy that refuses says M_FORBIDDEN or M_UNRECOGNIZED, if anything.
+ASKS_WHO = ("M_MISSING_TOKEN", "M_UNKNOWN_TOKEN")
 
 
 @check(
@@ -29,7 +31,7 @@ FORBIDDEN = "M_FORBIDDEN"
     remedy="enable_registration: false, or a proof that newcomers must show; allow_guest_access: false; the proxy keeps"
     " /_synapse/admin from the outside; where federation is off, federation_domain_whitelist: [] for all processes",
     blind_spots="guests by the configuration in effect alone, as asking would make one; routes other than Ingresses and"
-    " HAProxy's; a proof that a newcomer shows easily; a registration service beside Synapse; where"
+    " HAProxy's; whether what an Ingress asks before the admin API (a network, a login) keeps strangers out; a proof that a newcomer shows easily; a registration service beside Synapse; where"
     " federation is off: that no process asks other servers anything, by the configuration alone; version and key of the"
     " server, which Synapse tells anybody by a listener for other servers; replication listeners; sockets in the file"
     " system",
@@ -89,6 +91,15 @@ def _admin(seen: ClosedDoors, judge: Judge) -> None:
         )
     elif said.status not in REFUSED:
         _unseen(seen, seen.users, "whether strangers reach the admin API was not seen", judge)
+    elif seen.users.ingress and not seen.users.guard and said.json.get("errcode") in ASKS_WHO:
+        judge.warn(
+            main.id,
+            f"the admin API is led in from outside by Ingress {seen.users.ingress}: only a token stands before it",
+            observed=f"GET /_synapse/admin/v2/users without a token, {seen.users.way}: {said.short}",
+            expected="a refusal by the ingress controller or the proxy, or no path for /_synapse/admin",
+            cause=f"Ingress {seen.users.ingress} has a path that /_synapse/admin falls under, and the proxy does not refuse it",
+            remedy="keep /_synapse/admin from the outside, or open it to the admins' network only",
+        )
     if seen.nonce.ingress and seen.nonce.said.status == 200 and "nonce" in seen.nonce.said.json:
         judge.warn(
             main.id,

@@ -21,7 +21,6 @@ WRONG = (
     LoginOutcome.NO_ROLE,
     LoginOutcome.NOT_ALLOWED,
     LoginOutcome.NO_CONNECT,
-    LoginOutcome.NO_SCRAM,
 )
 
 
@@ -104,7 +103,18 @@ def _in_effect(
     login, who = attempt.login, _who(uses)
     cluster = logins.clusters[(login.host, login.port)]
     observed = f"{attempt.message or attempt.outcome.value}, as {_count(uses)} would log in ({login.where}; asked {attempt.asked})"
-    if attempt.outcome in WRONG:
+    if attempt.outcome is LoginOutcome.NO_SCRAM:
+        server = _server(login.host)
+        judge.wrong(
+            uses[0].client,
+            f"{who} logs in to {server} without SCRAM: the server asks for md5 or for the password itself",
+            observed=observed,
+            expected="the server asks for SCRAM, which shows the password to nobody",
+            cause=f"pg_hba.conf of {server} has another method for role {login.user}, or its password is kept as md5",
+            remedy=f"say scram-sha-256 in pg_hba.conf, with password_encryption: scram-sha-256, and set the password of role"
+            f" {login.user} anew",
+        )
+    elif attempt.outcome in WRONG:
         cause, remedy = _cause(attempt, logins, uses, all_uses, redactor)
         judge.wrong(
             uses[0].client,

@@ -1,21 +1,20 @@
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Sequence
 
 from postflight.check import check
 from postflight.cluster.kinds import INGRESS, SERVICE
 from postflight.cluster.snapshot import Snapshot
+from postflight.deployment import addresses, element_config
+from postflight.deployment.element_config import Look
 from postflight.deployment.federation import is_sender
 from postflight.deployment.model import Deployment
+from postflight.deployment.pages import PageKind
 from postflight.deployment.parts import LawfulIntercept, Side, SynapseProcess
-from postflight.deployment.routes import Way, behind, way
+from postflight.deployment.routes import behind
 from postflight.deployment.synapse import LI_LABELS
 from postflight.probes.identity import Identity
+from postflight.probes.pages import PageSeen
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
-
-#: Ingress, host and Service of a path.
-Rule = tuple[Mapping[str, Any], str, str]
 
 
 @check(
@@ -23,14 +22,21 @@ Rule = tuple[Mapping[str, Any], str, str]
     severity=Severity.CRITICAL,
     finding="4.4",
     kinds=(INGRESS,),
-    remedy="give LI main's server_name and signing key, an address of its own, and no way to main's pods",
-    blind_spots="LI's web pages (title, banner), HTTPRoutes and other routes than Ingresses, proxies other than HAProxy",
+    remedy="give LI main's server_name and signing key, an address of its own, no way to main's pods, and a web page that"
+    " nobody takes for main's (brand in its config.json)",
+    blind_spots="what a page shows beyond its title, banner and theme (colours and pictures of a build of its own);"
+    " HTTPRoutes and other routes than Ingresses, proxies other than HAProxy",
 )
 def test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(
-    deployment: Deployment, snapshot: Snapshot, identities: tuple[Identity, ...], judge: Judge
+    deployment: Deployment,
+    snapshot: Snapshot,
+    identities: tuple[Identity, ...],
+    web_pages: tuple[PageSeen, ...],
+    judge: Judge,
 ) -> None:
     """LI reads main's rows only under main's name. Reached under main's address, or sending to other
-    servers, it would answer users and speak in their name from data that are a copy."""
+    servers, it would answer users and speak in their name from data that are a copy. And who has both open must see
+    which is which."""
     li = deployment.li
     if li is None:
         judge.absent("nothing refers to a lawful-intercept homeserver")
@@ -62,6 +68,7 @@ def test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(
             _keys(seen.get(process.id), seen.get(main.id), judge)
     _services(deployment, snapshot, judge)
     _routes(deployment, snapshot, li, judge)
+    _looks(web_pages, judge)
 
 
 def _data(li: LawfulIntercept, judge: Judge) -> None:
@@ -91,9 +98,9 @@ def _name(process: SynapseProcess, main: SynapseProcess, judge: Judge) -> None:
 
 
 def _address(process: SynapseProcess, main: SynapseProcess, judge: Judge) -> None:
-    own, mains = _base(process), {_base(main), _default_base(main)}
+    own, mains = addresses.base(process), {addresses.base(main), addresses.default_base(main)}
     if own and own in mains:
-        given = _given_base(process)
+        given = addresses.given_base(process)
         judge.wrong(
             process.id,
             f"{process.workload_name} gives out main's own address, {own}",
@@ -179,69 +186,62 @@ def _services(deployment: Deployment, snapshot: Snapshot, judge: Judge) -> None:
 
 def _routes(deployment: Deployment, snapshot: Snapshot, li: LawfulIntercept, judge: Judge) -> None:
     """No Ingress leads from LI's address to main's pods, or from main's to LI's."""
-    routes = [(*each, _way(deployment, snapshot, *each)) for each in _rules(snapshot)]
-    hosts = _hosts(li, routes)
-    for ingress, host, name, found in routes:
-        side = hosts.get(host)
-        meta = ingress["metadata"]
+    paths = addresses.led(deployment, snapshot)
+    hosts = addresses.hosts(li, paths)
+    for each in paths:
+        host, found, side = each.host, each.way, hosts.get(each.host)
         through = f" through {', '.join(found.through)}" if found.through else ""
         if found.through and side is Side.LI and found.sides not in ({Side.LI}, {Side.MAIN}):
             judge.unproven(
-                f"ingress/{meta['namespace']}/{meta['name']}",
-                f"whether LI's address {host} leads to LI alone was not followed{through} (Ingress {meta['name']})",
+                each.id,
+                f"whether LI's address {host} leads to LI alone was not followed{through} (Ingress {each.name})",
             )
         # A proxy that leads to both tells them apart by what is not followed.
         elif side and found.sides - {side} and not (found.through and side in found.sides):
             mine, other = ("LI", "main") if side is Side.LI else ("main", "LI")
             judge.wrong(
-                f"ingress/{meta['namespace']}/{meta['name']}",
-                f"{mine}'s address {host} leads to {other}'s Synapse, by Ingress {meta['name']}",
-                observed=f"host {host}, backend Service {name}{through}",
+                each.id,
+                f"{mine}'s address {host} leads to {other}'s Synapse, by Ingress {each.name}",
+                observed=f"host {host}, backend Service {each.service}{through}",
                 expected=f"{host} leads to {mine}'s pods only",
-                remedy=f"name {mine}'s own Service in Ingress {meta['name']}",
+                remedy=f"name {mine}'s own Service in Ingress {each.name}",
             )
 
 
-def _hosts(li: LawfulIntercept, routes: Sequence[tuple[Mapping[str, Any], str, str, Way]]) -> Mapping[str, Side]:
-    """Whose address a host is: as the configurations say, main's first; else LI's where an Ingress says so, or leads
-    there."""
-    found: dict[str, Side] = {}
-    for process in li.mains:
-        found |= dict.fromkeys((_host(_base(process)), _host(_default_base(process))), Side.MAIN)
-    for process in li.processes:
-        # The default is made from main's own name.
-        found.setdefault(_host(_given_base(process)), Side.LI)
-    for ingress, host, _, led in routes:
-        if led.sides == {Side.LI} or LI_LABELS & (ingress["metadata"].get("labels") or {}).items():
-            found.setdefault(host, Side.LI)
-    return {host: side for host, side in found.items() if host}
+def _looks(pages: Sequence[PageSeen], judge: Judge) -> None:
+    """LI's Element does not look like main's."""
+    elements = [each for each in pages if each.page.kind is PageKind.ELEMENT]
+    mains = [each for each in elements if each.page.side is Side.MAIN]
+    for own in (each for each in elements if each.page.side is Side.LI):
+        page = own.page
+        for each in (own, *mains):
+            if not each.shown:
+                judge.unknown(
+                    each.page.workload,
+                    f"whether LI's page looks like main's is not known: {each.page.name} does not show itself: {each.problem}",
+                    needs=(each.page.workload, *(pod.id for pod in each.page.pods)),
+                )
+        for shown in own.shown:
+            judge.saw(page.workload)
+            look = shown.look
+            if same := next((each for each in _shown_by(mains) if _alike(look, each)), None):
+                judge.wrong(
+                    page.workload,
+                    f"LI's page at {page.address} looks like main's: both call themselves {look.shown}",
+                    observed=f"{shown.way}: title {look.shown}, banner {look.banner or 'none'}, theme"
+                    f" {look.theme or 'the default'}; main's: title {same.shown}",
+                    expected="a title of its own, a banner, or a theme of its own",
+                    cause=f"{page.origin or 'config.json'} has no brand but {look.brand}, which is main's too",
+                    remedy=f"set brand in {page.origin or 'its config.json'} to a name that says what it is",
+                )
+                break
 
 
-def _way(deployment: Deployment, snapshot: Snapshot, ingress: Mapping[str, Any], _: str, name: str) -> Way:
-    service = snapshot.get(SERVICE, ingress["metadata"]["namespace"], name)
-    return way(deployment, snapshot, service) if service else Way(frozenset())
+def _shown_by(pages: Sequence[PageSeen]) -> list[Look]:
+    return [shown.look for each in pages for shown in each.shown]
 
 
-def _rules(snapshot: Snapshot) -> Iterator[Rule]:
-    for ingress in snapshot.all(INGRESS):
-        for rule in ingress["spec"].get("rules") or ():
-            for path in (rule.get("http") or {}).get("paths") or ():
-                if service := (path.get("backend") or {}).get("service"):
-                    yield ingress, (rule.get("host") or "").lower(), service["name"]
-
-
-def _base(process: SynapseProcess) -> str:
-    return _given_base(process) or _default_base(process)
-
-
-def _given_base(process: SynapseProcess) -> str:
-    return str((process.config or {}).get("public_baseurl") or "").rstrip("/")
-
-
-def _default_base(process: SynapseProcess) -> str:
-    """What Synapse takes where public_baseurl is not set (synapse/config/server.py, 1.163)."""
-    return f"https://{process.server_name}" if process.server_name else ""
-
-
-def _host(address: str) -> str:
-    return urlsplit(address).hostname or ""
+def _alike(own: Look, mains: Look) -> bool:
+    """A theme that is one of Element's own tells nothing: each user chooses."""
+    themes = {each.theme for each in (own, mains)} - {*element_config.THEMES, ""}
+    return own.shown.casefold() == mains.shown.casefold() and own.banner == mains.banner and not themes

@@ -2,6 +2,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from postflight.check import check
+from postflight.cluster.kinds import CRON_JOB
+from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import LawfulIntercept
 from postflight.probes.arrival import Arrival
@@ -33,6 +35,7 @@ def test_what_main_stores_is_read_in_the_database_of_li_within_seconds(
     li_main_rights: MainRights,
     li_arrival: Arrival | NotTried,
     li_import: Imported,
+    snapshot: Snapshot,
     judge: Judge,
 ) -> None:
     """Logical replication carries rows, not tables: one table that LI lacks stops all that comes after
@@ -46,6 +49,12 @@ def test_what_main_stores_is_read_in_the_database_of_li_within_seconds(
     subscriptions = li_replication.followed.facts["subscriptions"]
     if not subscriptions and li.imports:
         _imported(li, li_import, judge)
+        return
+    if not subscriptions and (why := snapshot.why_unseen(CRON_JOB)):
+        line = (
+            f"LI's database has no subscription, and whether a CronJob brings main's data instead was not seen: {why}"
+        )
+        judge.unknown(li.id, line)
         return
     if not subscriptions:
         _nothing_follows(li, li_replication, judge)
@@ -84,7 +93,11 @@ def _imported(li: LawfulIntercept, seen: Imported, judge: Judge) -> None:
     if seen.newest.problem or seen.due.problem:
         return
     due, newest = seen.due.facts, seen.newest.facts
-    if not due:
+    if "stream" not in due:
+        # Too young to be missed; but what a round brought that ended well is a proof.
+        if newest and "brought" in due and newest["stream"] >= due["brought"]:
+            judge.saw(*(f"import {each.name}" for each in li.imports))
+            return
         line = f"whether {jobs} brings main's data to LI was not seen: main has no event that is older than {span}"
         judge.unproven(li.id, line)
     elif not newest or newest["stream"] < due["stream"]:
@@ -95,11 +108,20 @@ def _imported(li: LawfulIntercept, seen: Imported, judge: Judge) -> None:
             f"{has}, and main has one of {_span(due['age'])} ago that it lacks: {jobs} does not bring it",
             observed=f"{has}; main's newest that is older than {span}: {_span(due['age'])}",
             expected=f"LI has every event that is older than two rounds of {jobs} and an hour, which is {span}",
-            cause=f"CronJob {', '.join(suspended)} is suspended" if suspended else f"{jobs} fails, or does not end",
+            cause=f"CronJob {', '.join(suspended)} is suspended" if suspended else _why_not(li),
             remedy=f"look at the last Jobs of {jobs}, and run it once by hand",
         )
     else:
         judge.saw(*(f"import {each.name}" for each in li.imports))
+
+
+def _why_not(li: LawfulIntercept) -> str:
+    jobs = f"CronJob {', '.join(each.name for each in li.imports)}"
+    if failed := "; ".join(each.trouble for each in li.imports if each.trouble):
+        return failed
+    if any(each.brought for each in li.imports):
+        return f"the newest Job of {jobs} ended well all the same: what it does is not what it says"
+    return f"{jobs} fails, or does not end"
 
 
 def _span(seconds: float) -> str:

@@ -1,5 +1,5 @@
 from postflight.check import check
-from postflight.cluster.kinds import CONFIG_MAP, SECRET, SERVICE_ACCOUNT
+from postflight.cluster.kinds import CONFIG_MAP, CRON_JOB, SECRET, SERVICE_ACCOUNT
 from postflight.cluster.references import Reference, references
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
@@ -37,6 +37,8 @@ def test_every_secret_configmap_key_and_serviceaccount_that_a_workload_names_exi
             )
         elif what := _missing(ref, snapshot, secrets):
             missing.setdefault((ref.namespace, ref.kind.name, what), []).append(ref)
+    if why := snapshot.why_unseen(CRON_JOB):
+        judge.unknown("CronJobs", f"what CronJobs name could not be looked up: {why}")
     for (namespace, kind, what), refs in missing.items():
         owners = tuple(dict.fromkeys(f"{r.owner_kind.lower()}/{r.namespace}/{r.owner}" for r in refs))
         cause, remedy = _superuser(refs[0], deployment) if kind == SECRET.name else ("", "")

@@ -60,6 +60,10 @@ def test_every_pod_is_ready_and_runs_the_image_of_its_workload(
             )
         _same_image(workload, judge)
     _same_release(deployment, judge)
+    if unseen := snapshot.why_unseen(CLAIM):
+        judge.unknown(
+            "volume claims", f"whether a volume claim waits for a volume or has lost it was not seen: {unseen}"
+        )
     for claim in snapshot.all(CLAIM):
         phase = (claim.get("status") or {}).get("phase")
         name = claim["metadata"]["name"]

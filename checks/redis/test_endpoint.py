@@ -118,15 +118,27 @@ def _followed(address: RedisEndpoint, seen: RedisObservation, judge: Judge) -> N
     if len(group.nodes) < 2:
         return
     direct = [pod for pod, _ in address.endpoint.pods if pod.id in {node.id for node in group.nodes}]
-    if len(direct) == 1 and address.endpoint.single_pod:
-        judge.wrong(
-            address.id,
-            f"the Redis address of Synapse is fixed to {direct[0].name} and does not follow a failover",
-            observed=f"redis.host is {address.endpoint.host}, the name of one pod",
-            expected="an address that leads to whichever node is master",
-            cause=f"redis.host names the pod {direct[0].name} of {len(group.nodes)} that Sentinel may make a replica",
-            remedy=FOLLOW,
-        )
+    if len(direct) != 1:
+        return
+    at, name = address.endpoint, direct[0].name
+    many = f"of {len(group.nodes)} that Sentinel may make a replica"
+    if at.single_pod:
+        observed, cause = f"redis.host is {at.host}, the name of one pod", f"redis.host names the pod {name} {many}"
+    elif at.pinned:
+        observed, cause = f"Service {at.service} selects {at.pinned}", f"Service {at.service} selects one pod {many}"
+    elif at.sole and seen.sentinels:
+        observed = f"Service {at.service} selects the one pod of {at.sole}"
+        cause = f"Service {at.service} can select no other pod than {name}, {many}"
+    else:
+        return
+    judge.wrong(
+        address.id,
+        f"the Redis address of Synapse is fixed to {name} and does not follow a failover",
+        observed=observed,
+        expected="an address that leads to whichever node is master",
+        cause=cause,
+        remedy=FOLLOW,
+    )
 
 
 def _own_pods(address: RedisEndpoint, view: InsideView | NotTried, judge: Judge) -> None:

@@ -9,11 +9,10 @@ from postflight.deployment import front, ingresses
 from postflight.deployment.listeners import hides_clients
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side, tasks_of
-from postflight.deployment.proxy_backends import backend_id
 from postflight.probes.canary_user import Hindered
-from postflight.probes.leads import Lead, lead
+from postflight.probes.leads import beneath
 from postflight.probes.probe import NotTried
-from postflight.probes.public import CLIENT, UPLOAD, UPLOADED, VERSIONS, PublicFront, Seen
+from postflight.probes.public import CLIENT, SERVER, UPLOAD, UPLOADED, VERSIONS, PublicFront, Seen
 from postflight.probes.public_address import ClientAddresses
 from postflight.probes.public_http import Answer
 from postflight.probes.public_tls import EXPIRED, NOT_YET, Certificate
@@ -117,8 +116,10 @@ def _at(door: PublicFront, seen: Seen, deployment: Deployment, snapshot: Snapsho
             yield silent(names.client, UPLOAD, f"an upload of 2 MiB to https://{names.client}{UPLOAD}", seen.upload)
         else:
             yield from _upload(door, seen.upload, deployment, snapshot)
+    if seen.server and seen.server.silent:
+        yield silent(names.server, SERVER, f"https://{names.server}{SERVER}", seen.server)
     if seen.server and seen.server.status == 200 and not seen.server.json.get("m.server"):
-        line = f"https://{names.server}/.well-known/matrix/server is no such file: it has no m.server"
+        line = f"https://{names.server}{SERVER} is no such file: it has no m.server"
         yield _Finding("wrong", names.server, line, {"expected": '{"m.server": "host:port"}, or 404'})
     if seen.federation and not seen.federation.unasked:
         federation = seen.federation
@@ -356,12 +357,7 @@ def _hidden(deployment: Deployment, what: str) -> str:
 
 def _beneath(door: PublicFront, path: str, deployment: Deployment, snapshot: Snapshot) -> tuple[str, ...]:
     """What answers a path, and what leads there."""
-    found = lead(deployment, snapshot, door.main, door.names.client, path)
-    pods = {pod.id for pod in found.pods} if isinstance(found, Lead) else set()
-    behind = [each.id for each in deployment.synapse if each.pod and each.pod.id in pods]
-    proxies = [each for each in deployment.proxies if each.client]
-    backends = [backend_id(each, found.backend) for each in proxies if isinstance(found, Lead) and found.backend]
-    return tuple(dict.fromkeys((door.main.id, *(each.id for each in proxies), *backends, *sorted(pods), *behind)))
+    return beneath(deployment, snapshot, door.main, door.names.client, path)
 
 
 def _led(host: str, path: str, deployment: Deployment, snapshot: Snapshot) -> str:

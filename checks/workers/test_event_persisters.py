@@ -1,4 +1,5 @@
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
 from postflight.check import check
 from postflight.deployment.model import Deployment
@@ -7,7 +8,7 @@ from postflight.deployment.writers import EVENTS, MAP, SETTING, Writers, writers
 from postflight.probes.canary_user import Hindered
 from postflight.probes.metrics import Count
 from postflight.probes.persister_rooms import PersistedEvents, Persisting
-from postflight.probes.persisters import PersistedRows, has_written
+from postflight.probes.persisters import LATELY, PersistedRows, has_written
 from postflight.probes.probe import BarredBy, NotTried
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
@@ -22,7 +23,7 @@ SAME = f"name every persister in {LIST} and in {MAP}, in the configuration that 
     severity=Severity.CRITICAL,
     finding="2.5",
     remedy=SAME,
-    blind_spots="a persister that wrote minutes ago and would not write now, where users' own traffic is the proof;"
+    blind_spots="a persister that wrote within the last 10 minutes, by the rows of users' events, and would not write now;"
     " who wrote before the newest 5000 events; how fast a persister writes",
 )
 def test_every_event_persister_persists_events_and_nobody_else_does(
@@ -127,12 +128,17 @@ def _writes(
             cause="the processes have different lists, or another order",
             remedy=SAME,
         )
-    elif not (tried and tried.room_id and not tried.unseen) and not _wrote(found, rows, counters):
-        _not_seen(name, subject, seen, tried, judge)
+    elif not (tried and tried.room_id and not tried.unseen) and not _wrote(found, rows, counters, LATELY):
+        _not_seen(name, subject, seen, tried, judge, once=_wrote(found, rows, counters))
 
 
-def _wrote(found: Iterable[SynapseProcess], rows: PersistedRows, counters: Mapping[str, Count]) -> bool:
-    return any(has_written(each, rows, counters) for each in found)
+def _wrote(
+    found: Iterable[SynapseProcess],
+    rows: PersistedRows,
+    counters: Mapping[str, Count],
+    within: timedelta | None = None,
+) -> bool:
+    return any(has_written(each, rows, counters, within) for each in found)
 
 
 def _not_seen(
@@ -141,8 +147,15 @@ def _not_seen(
     seen: PersistedEvents | Hindered | NotTried,
     tried: Persisting | None,
     judge: Judge,
+    *,
+    once: bool,
 ) -> None:
-    """Neither an event of ours nor one of the users', since the process started."""
+    """Neither an event of ours nor one of the users' lately. ``once``: one since the process started, whenever that was."""
+    if once:
+        minutes = LATELY.total_seconds() / 60
+        line = f"{name} has persisted events since it started, and none was seen within the last {minutes:.0f} minutes"
+        judge.unproven(subject, f"{line}: {_why_none(seen, tried)}")
+        return
     line = f"{name} was not seen to persist an event since it started"
     if isinstance(seen, NotTried):
         if seen.barred_by is BarredBy.RIGHT:
@@ -156,6 +169,17 @@ def _not_seen(
     else:
         why = "no room of the probe user falls to it yet" if tried and tried.roomless else "nothing fell to it"
         judge.unproven(subject, f"{line}: {why}", remedy="run again: each run makes a few rooms until one does")
+
+
+def _why_none(seen: PersistedEvents | Hindered | NotTried, tried: Persisting | None) -> str:
+    """Why no event of ours was persisted by it."""
+    if isinstance(seen, NotTried):
+        return seen.reason
+    if isinstance(seen, Hindered):
+        return seen.problem
+    if tried and tried.roomless:
+        return "no room of the probe user falls to it yet"
+    return (tried.unseen if tried else "") or "nothing fell to it"
 
 
 def _others(writers: Writers, rows: PersistedRows, counters: Mapping[str, Count], judge: Judge) -> None:

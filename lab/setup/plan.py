@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.homes import Home
 from lab.releases import NEWEST, OLDER
-from lab.setup import apt, golang, image, operator_step, python, rootfs
+from lab.setup import apt, golang, image, operator_step, packages, python, rootfs
 from lab.setup.runner import Step
 
 _HERE = Path(__file__).parent
@@ -101,12 +101,30 @@ def steps(home: Home) -> list[Step]:
             30,
         ),
         Step(
+            "scanner",
+            "content scanner for the image",
+            rootfs.scanner,
+            _content(rootfs.SCANNER_LOCKED, rootfs.SCANNER_SOURCE, *sorted(rootfs.SCANNER_RUST.glob("*.py"))),
+            (home.image / "scanner",),
+            ("venv",),
+            15,
+        ),
+        Step(
+            "verifier",
+            "packages of the verifier's image",
+            packages.download,
+            _content(packages.LOCKED, _HERE / "packages.py"),
+            (home.verifier,),
+            ("venv",),
+            15,
+        ),
+        Step(
             "image",
             "image",
             image.archive,
             _content(image.TAGS, _HERE / "image.py"),
             (home.image / "image.tar",),
-            ("programs", "livekit", "minio", "debian", "synapse", "older-synapse"),
+            ("programs", "livekit", "minio", "debian", "synapse", "older-synapse", "scanner"),
             50,
         ),
         Step("base", "image imported", image.base, "", (home.base,), ("image",), 15),

@@ -42,7 +42,7 @@ def registries(work: Work, todo: Iterable[Step]) -> None:
     """One small thing from each registry that is still needed. Raises LabError for the first that is out of reach."""
     names = {step.name for step in todo}
     folder = work.home.root / "try.part"
-    if names & {"requirements", "synapse"}:
+    if names & {"requirements", "synapse", "scanner", "verifier"}:
         python.try_index(work, folder)
     if names & {"modules", "livekit", "minio"} and (program := golang.on_path()):
         environment = golang.environment(work.home)

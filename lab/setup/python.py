@@ -53,6 +53,13 @@ def download_for_image(work: Work, locked: Path, target: Path) -> None:
     work.run(*_pip("install"), *options, "-r", locked)
 
 
+def download_source(work: Work, locked: Path, backend: Path, folder: Path) -> None:
+    """The source archive of what has no wheel. Pip asks the archive what it is, by a build backend that it finds in
+    `backend`; nothing is built. Raises LabError."""
+    options = ["--require-hashes", "--no-deps", "--no-binary=:all:", "--no-build-isolation", "--dest", str(folder)]
+    work.run(*_pip("download"), *options, "-r", locked, environment={"PYTHONPATH": str(backend)})
+
+
 def try_index(work: Work, folder: Path) -> None:
     """Raises LabError when the index cannot be had."""
     locked = Path(__file__).with_name("index-probe.txt")

@@ -1,4 +1,4 @@
-"""The file system of the one image: Debian with every server that the deployment runs, and Synapse."""
+"""The file system of the one image: Debian with every server that the deployment runs, Synapse, and the content scanner."""
 
 import shutil
 from pathlib import Path
@@ -10,6 +10,10 @@ from lab.setup.runner import Work
 
 IMAGE = CHECKOUT / "lab/image"
 PACKAGES = IMAGE / "packages.txt"
+SCANNER = "opt/matrix-content-scanner"
+#: Its source, what it imports, and what stands in for its Rust part.
+SCANNER_SOURCE, SCANNER_LOCKED = IMAGE / "source-content-scanner.txt", IMAGE / "requirements-content-scanner.txt"
+SCANNER_RUST = IMAGE / "mcs_rust"
 _UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt/archives", "var/lib/apt/lists")
 
 
@@ -49,12 +53,30 @@ def older_synapse(work: Work) -> None:
     _download(work, OLDER, "older-synapse")
 
 
+def scanner(work: Work) -> None:
+    """The content scanner and what it imports into image/scanner, with a stand-in for its Rust part. Raises LabError."""
+    root, part = work.home.image / "scanner", work.home.image / "scanner.part"
+    shutil.rmtree(part, ignore_errors=True)
+    inside, source = part / SCANNER, part / "source"
+    python.download_for_image(work, SCANNER_LOCKED, inside)
+    python.download_source(work, SCANNER_SOURCE, inside, source)
+    work.run("tar", "-xzf", next(source.glob("*.tar.gz")), "-C", source)
+    package = inside / "matrix_content_scanner"
+    shutil.copytree(next(source.glob("*/src/matrix_content_scanner")), package)
+    for file in SCANNER_RUST.glob("*.py"):
+        shutil.copy(file, package / "mcs_rust" / file.name)
+    shutil.rmtree(source)
+    shutil.rmtree(root, ignore_errors=True)
+    part.rename(root)
+
+
 def compile_synapse(work: Work, home: Home) -> None:
-    """Without .pyc files each of 15 processes would compile Synapse anew. The older one ends up beside Debian, in
-    image/older: it is a layer of its own. Raises LabError."""
+    """Without .pyc files each of 15 processes would compile Synapse anew; the scanner is compiled with it. The older one
+    ends up beside Debian, in image/older: it is a layer of its own. Raises LabError."""
     debian_root, older = home.image / "debian", home.image / "older"
-    _compiled(work, home.image / "synapse", debian_root, NEWEST)
-    _compiled(work, home.image / "older-synapse", debian_root, OLDER)
+    _compiled(work, home.image / "synapse", debian_root, NEWEST.folder)
+    _compiled(work, home.image / "scanner", debian_root, SCANNER)
+    _compiled(work, home.image / "older-synapse", debian_root, OLDER.folder)
     shutil.rmtree(older, ignore_errors=True)
     (older / OLDER.folder).parent.mkdir(parents=True)
     (debian_root / OLDER.folder).rename(older / OLDER.folder)
@@ -68,12 +90,12 @@ def _download(work: Work, release: Release, name: str) -> None:
     part.rename(root)
 
 
-def _compiled(work: Work, downloaded: Path, debian_root: Path, release: Release) -> None:
+def _compiled(work: Work, downloaded: Path, debian_root: Path, folder: str) -> None:
     """Where the image has it, by the image's own Python."""
-    inside = debian_root / release.folder
+    inside = debian_root / folder
     shutil.rmtree(inside, ignore_errors=True)
-    shutil.copytree(downloaded / release.folder, inside, symlinks=True, copy_function=_link)
-    _compile(work, debian_root, f"/{release.folder}")
+    shutil.copytree(downloaded / folder, inside, symlinks=True, copy_function=_link)
+    _compile(work, debian_root, f"/{folder}")
 
 
 def _borrow(root: Path, sources: list[str]) -> None:

@@ -21,6 +21,9 @@ from postflight.limits import Limit
 Object = Mapping[str, Any]
 PAGE = 500
 CHUNK = 2**20
+#: What the kubelet writes in the place of a log, with status 200: for a second or so after a container has crashed again
+#: it still looks for the log of the life before, which is gone (pkg/kubelet/kuberuntime, GetContainerLogs; seen on 1.34).
+NO_LOG = "unable to retrieve container logs for "
 
 
 class ApiError(ClusterError):
@@ -117,9 +120,9 @@ class Api:
             more["continue"] = token
 
     def log(self, path: str, **query: str) -> list[str]:
-        """The lines of a container's log. Raises :class:`ApiError`."""
+        """The lines of a container's log; none where the kubelet has just removed it. Raises :class:`ApiError`."""
         data = self._send("GET", f"{path}?{urlencode(query)}", None, Limit.REQUEST, "")
-        return data.decode("utf-8", "replace").splitlines()
+        return [each for each in data.decode("utf-8", "replace").splitlines() if not each.startswith(NO_LOG)]
 
     def may(self, verb: str, resource: str, group: str, namespace: str, name: str = "") -> bool:
         """Ask whether this is allowed (SelfSubjectAccessReview)."""

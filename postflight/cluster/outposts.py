@@ -21,8 +21,10 @@ START = (
 #: The same for one module, which sees the container's packages. Standard input is not closed: it is read by length.
 RUN = "import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),'outpost','exec'))"
 
-#: What can be done once only: a second canary would find its ports taken.
-ONCE = frozenset({"listen"})
+#: What can be done once only: a second canary would find its ports taken, an SFU takes an offer once.
+ONCE = frozenset({"listen", "meet"})
+#: What needs packages of the container's own (pyOpenSSL).
+WITH_PACKAGES = frozenset({"meet"})
 
 
 @cache
@@ -49,13 +51,14 @@ def run_script(api: Api, namespace: str, pod: str, container: str, name: str, *,
 
 
 def ask_outpost(api: Api, namespace: str, pod: str, container: str, deed: str, given: Any, *, limit: float) -> Any:
-    """Have the outpost do something (``connect``, ``listen``, ``heard``) and return its answer.
+    """Have the outpost do something (``connect``, ``listen``, ``heard``, ``relays``, ``meet``) and return its answer.
 
     Raises :class:`ApiError` when it cannot run.
     """
     app = zipapp()
     stdin = b"%d\n" % len(app) + app + json.dumps([deed, given]).encode() + b"\n"
-    command = ("python3", "-I", "-S", "-c", START)
+    alone = () if deed in WITH_PACKAGES else ("-I", "-S")
+    command = ("python3", *alone, "-c", START)
     again = deed not in ONCE
     answer = run_in_pod(api, namespace, pod, container, command, stdin=stdin, limit=limit, again=again)
     return _understood(answer, pod)

@@ -18,10 +18,24 @@ NAMED = re.compile(
     r"|[\"']?(?P<word>[^\s\"',}]+)(?=(?P<rest>[^\n]*)))"
 )
 SECRET_NAME = re.compile(r"(?i)pass|secret|token|key|credential|dsn|_url$|^url$")
+#: An address with nothing in it that could be a secret: no login, no query, no long word. Who names a secret by where it
+#: is used calls it a URL too (a webhook's), and so hides it in the path.
+PLAIN_URL = re.compile(r"\w+://(?:[\w.-]+|\[[\da-fA-F:]+\])(?::\d+)?(?:/[\w.-]{0,15})*")
 #: ``scheme://user:PASSWORD@host``, up to the last @: people do not always encode one. No ``host:port/path``.
 IN_URL = re.compile(r"://[^\s:/@]*:(?!\d{1,5}/)(\S+)@")
 #: ``password=PASSWORD`` in a connection string, as libpq quotes it, or in the query of a URL.
 IN_WORDS = re.compile(r"(?i)\bpassword\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S+))")
+#: A login in a command (curl's ``-u``): what stands behind the name.
+IN_LOGIN = re.compile(
+    r"(?:^|[\s\"'=])(?:-u|--user|--proxy-user)(?:\s+|=)"
+    r"(?:\"[^\":\n]*:([^\"\n]+)\"|'[^':\n]*:([^'\n]+)'|[^\s\"':]+:([^\s\"']+))",
+    re.MULTILINE,
+)
+#: What a header shows (RFC 9110, 11.6.2); without the header's name one that a sentence would not hold.
+IN_HEADER = re.compile(
+    r"(?i)authorization[\"']?\s*[:=]?\s*[\"']?(?:bearer|basic)\s+([\w.~+/=-]+)"
+    r"|\b(?:bearer|basic)\s+(?=[\w.~+/=-]*\d)([\w.~+/=-]{8,})"
+)
 #: A placeholder that nobody put anything in for: everyone can read it in the template, so it is no secret.
 PLACEHOLDER = re.compile(r"\$\{\w+\}")
 WORD = 16
@@ -49,7 +63,7 @@ def of_file(path: str, body: bytes) -> Iterator[str]:
     if path.endswith("/environ"):
         for variable in text.split("\0"):
             name, _, value = variable.partition("=")
-            if SECRET_NAME.search(name) and not PUBLIC_KEY.search(name):
+            if SECRET_NAME.search(name) and not PUBLIC_KEY.search(name) and not PLAIN_URL.fullmatch(value):
                 yield value
             yield from passwords_within(value)
         return
@@ -63,6 +77,10 @@ def passwords_within(text: str) -> Iterator[str]:
     meant: list[str] = []
     for found in IN_URL.findall(text):
         meant += (found, found.partition("@")[0], found.rpartition("@")[0])
+    for login in IN_LOGIN.finditer(text):
+        meant += [each for each in login.groups() if each and not each.isdigit() and "$" not in each]
+    for header in IN_HEADER.finditer(text):
+        meant += [each for each in header.groups() if each]
     for quoted, plain in IN_WORDS.findall(text):
         meant += (re.sub(r"\\(.)", r"\1", quoted), plain, plain.partition("&")[0])
     yield from dict.fromkeys(each for found in meant for each in (found, unquote(found)) if each)

@@ -12,6 +12,7 @@ from postflight.cluster.api import Api, ApiError, Object
 from postflight.cluster.connection import ClusterError
 from postflight.cluster.kinds import (
     CONFIG_MAP,
+    DAEMON_SET,
     DEPLOYMENT,
     EVENT,
     LISTED,
@@ -23,7 +24,7 @@ from postflight.cluster.threads import in_threads, spawn
 from postflight.limits import Limit
 
 Key = tuple[Kind, str]
-WIDE = (DEPLOYMENT, STATEFUL_SET)
+WIDE = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Snapshot:
 
     ``objects`` holds raw objects by kind and namespace; ``unseen`` says why a kind could not be
     listed there (namespace "" for the whole cluster); ``served`` are the custom kinds that the API
-    server knows; ``controllers`` are the Deployments and StatefulSets of the whole cluster.
+    server knows; ``controllers`` are the Deployments, StatefulSets and DaemonSets of the whole
+    cluster.
     """
 
     namespaces: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,17 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 T = TypeVar("T")
+
+#: glibc, malloc.h.
+M_ARENA_MAX = -8
+ARENAS = 2
+
+
+def share_memory() -> None:
+    """Have threads take turns at few heaps. glibc gives each its own, up to eight for each processor, and keeps in it
+    what the thread has freed: a tenth of what a run takes (11 of 150 MiB, seen with 36 checks). Elsewhere: nothing."""
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(M_ARENA_MAX, ARENAS)
 
 
 def spawn(work: Callable[[], T], name: str = "postflight") -> Future[T]:

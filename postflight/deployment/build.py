@@ -9,7 +9,20 @@ from postflight.cluster.files import Files, Wanted
 from postflight.cluster.kinds import POD
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment import calls, clients, databases, li, proxies, redis, storage, synapse
+from postflight.deployment import (
+    calls,
+    clients,
+    coturn,
+    databases,
+    li,
+    proxies,
+    redis,
+    scanning,
+    storage,
+    synapse,
+    turn,
+    vault,
+)
 from postflight.deployment.call_parts import Calls, Proxy
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import (
@@ -25,7 +38,9 @@ from postflight.deployment.parts import (
 )
 from postflight.deployment.places import Place, passing, places
 from postflight.deployment.pods import read_pod, read_workloads
+from postflight.deployment.rendering import Spec
 from postflight.deployment.store_parts import Keys
+from postflight.deployment.turn_parts import SharedSecret
 from postflight.settings import Settings
 
 
@@ -42,6 +57,8 @@ class Survey:
     redis: tuple[redis.Found, ...]
     proxies: tuple[proxies.Found, ...]
     calls: calls.Found
+    turn: tuple[Place, ...]
+    antivirus: scanning.Found
 
     def wanted_files(self) -> tuple[Wanted, ...]:
         return (
@@ -50,6 +67,8 @@ class Survey:
             *redis.wanted_files(self.redis),
             *proxies.wanted_files(self.proxies),
             *calls.wanted_files(self.calls),
+            *coturn.wanted_files(self.turn),
+            *scanning.wanted_files(self.antivirus),
         )
 
 
@@ -67,6 +86,8 @@ def survey(snapshot: Snapshot, secrets: SecretStore, settings: Settings) -> Surv
         redis.find(everywhere, settings.names.redis.workloads),
         proxies.find(everywhere, settings.names.proxy.workloads),
         calls.find(everywhere, settings.names.calls),
+        coturn.find(everywhere, settings.names.calls.turn_workloads),
+        scanning.find(everywhere, settings.names.antivirus),
     )
 
 
@@ -78,11 +99,15 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     uses: list[DatabaseUse] = []
     passwords: dict[str, redis.Password] = {}
     keys: dict[str, Keys] = {}
+    shared: dict[str, tuple[SharedSecret | None, str]] = {}
+    specs: dict[str, Spec] = {}
     for found in surveyed.synapse:
         process = synapse.read_process(found, files)
         read.append(process)
+        specs[process.id] = found.spec
         passwords[process.id] = redis.password_of(found.spec, found.container, process.config)
         keys[process.id] = storage.keys_of(found.spec, found.container, process.config)
+        shared[process.id] = turn.secret_of(found.spec, found.container, process, secrets)
         uses += databases.uses_of_synapse(found, process, secrets)
     unclear: dict[tuple[str, str, str], Unclear] = {}
     for client in sorted(surveyed.clients, key=lambda each: not each.lasts):
@@ -103,7 +128,10 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     endpoints = redis.find_endpoints(snapshot, pods, processes, groups, passwords)
     doors = proxies.read_proxies(surveyed.proxies, files, snapshot, pods)
     stores = storage.find_stores(snapshot, pods, processes, keys, surveyed.places)
+    vaults = vault.find_vaults(snapshot, pods, processes, specs, surveyed.places, settings)
     calling = calls.read_calls(surveyed.calls, files, secrets, processes, doors)
+    relaying = turn.read_turn(surveyed.turn, files, secrets, snapshot, pods, processes, shared, surveyed.places)
+    antivirus = scanning.read_antivirus(surveyed.antivirus, files, snapshot, processes, doors)
     return Deployment(
         namespaces=snapshot.namespaces,
         workloads=surveyed.workloads,
@@ -119,6 +147,9 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
                 *_edges_of_li(intercept),
                 *_call_edges(calling, doors, processes, endpoints),
                 *storage.edges(stores),
+                *turn.edges(relaying),
+                *scanning.edges(antivirus),
+                *vault.edges(vaults),
             )
         ),
         unclear=tuple(unclear.values()),
@@ -128,6 +159,9 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         calls=calling,
         federates=settings.federation,
         stores=stores,
+        turn=relaying,
+        antivirus=antivirus,
+        vaults=vaults,
     )
 
 

@@ -54,7 +54,9 @@ class KeyPair:
 @dataclass(frozen=True, slots=True)
 class Sfu:
     """LiveKit. ``redis`` is the host and port that its nodes share their rooms through; ``problem`` says why its
-    keys are not known."""
+    keys are not known. ``node_ip`` is the address that its configuration has it tell clients ("": it finds one), with
+    ``node_ip_from``, where that comes from; ``udp`` (first and last) and ``tcp`` are its own ports for media, None where
+    it takes none."""
 
     id: str
     namespace: str
@@ -65,6 +67,17 @@ class Sfu:
     keys: tuple[KeyPair, ...]
     redis: tuple[str, int] | None
     problem: str = ""
+    node_ip: str = ""
+    node_ip_from: str = ""
+    udp: tuple[int, int] | None = None
+    tcp: int | None = None
+
+    @property
+    def why_unknown_room(self) -> str:
+        """Why one of its nodes may not know a room that a token is for."""
+        if len(self.pods) > 1 and not self.redis:
+            return f"{self.name} has {len(self.pods)} nodes and no Redis that they share their rooms through"
+        return "the JWT service opened no room (LIVEKIT_FULL_ACCESS_HOMESERVERS), and LiveKit makes none by itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +96,17 @@ class JwtService:
     problem: str = ""
 
 
+def difference(service: JwtService, mine: KeyPair, sfu: Sfu, theirs: KeyPair) -> tuple[str, str]:
+    """Why the JWT service's key pair is not LiveKit's, and what makes them equal."""
+    if mine.origin == theirs.origin:
+        when = f" at {mine.origin_changed:%Y-%m-%d %H:%M:%SZ}" if mine.origin_changed else ""
+        late = service.name if mine.stale else sfu.name
+        return f"{mine.origin} was changed{when}, and {late} still has the value before", f"restart {late}"
+    here, there = mine.origin.removeprefix("Secret "), theirs.origin.removeprefix("Secret ")
+    remedy = f"make {here} equal to {there}, then restart {service.name} and {sfu.name}"
+    return f"{mine.origin} differs from {theirs.origin}", remedy
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """What calls need. ``announced`` are the addresses of JWT services that some configuration tells clients, by
@@ -96,3 +120,16 @@ class Calls:
     def referred(self) -> bool:
         """Whether anything in the deployment refers to calls."""
         return bool(self.sfus or self.jwt_services or self.announced)
+
+
+def unlike(calls: Calls) -> list[tuple[JwtService, KeyPair, Sfu, KeyPair]]:
+    """The JWT services whose key pair is none that a LiveKit has in effect, as far as they are known, each with the one
+    that it should have."""
+    found: list[tuple[JwtService, KeyPair, Sfu, KeyPair]] = []
+    for service in calls.jwt_services:
+        for sfu in calls.sfus if service.pair else ():
+            mine, known = service.pair, {each.key: each for each in sfu.keys}
+            theirs = known.get(mine.key) or next(iter(sfu.keys), None) if mine else None
+            if mine and theirs and (mine.key != theirs.key or mine.secret != theirs.secret):
+                found.append((service, mine, sfu, theirs))
+    return found

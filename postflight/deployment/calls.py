@@ -18,6 +18,7 @@ from postflight.cluster.secrets import SecretStore
 from postflight.deployment.call_parts import Calls, JwtService, KeyPair, Proxy, Sfu
 from postflight.deployment.clients import parse_environment
 from postflight.deployment.commands import words_of
+from postflight.deployment.media_ports import MEDIA_FLAGS, sfu_media
 from postflight.deployment.parts import Pod, Side, SynapseProcess
 from postflight.deployment.places import Place
 from postflight.deployment.pods import number
@@ -165,7 +166,14 @@ def _sfu(group: Sequence[Place], files: Files, secrets: SecretStore) -> Sfu:
         keys=pairs,
         redis=_sfu_redis(place, config, shown.environment),
         problem="" if pairs else shown.hidden or "neither its environment nor its configuration holds a key",
+        **sfu_media(_flags(place, shown.environment), config),
     )
+
+
+def _flags(place: Place, environment: Mapping[str, str]) -> Mapping[str, str]:
+    """What its command line, else its environment, says of media."""
+    named = {flag: _flag(place, f"--{flag}", environment) for flag in MEDIA_FLAGS}
+    return {flag: named[flag] or environment.get(name, "") for flag, name in MEDIA_FLAGS.items()}
 
 
 def _sfu_config(place: Place, shown: _Shown, environment: Mapping[str, str]) -> Mapping[str, Any]:

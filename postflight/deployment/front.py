@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from postflight.cluster.api import Object
-from postflight.cluster.kinds import DEPLOYMENT, INGRESS, POD, SERVICE
+from postflight.cluster.kinds import DAEMON_SET, DEPLOYMENT, INGRESS, POD, SERVICE
 from postflight.cluster.references import template_of
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
@@ -26,6 +26,8 @@ IMAGE = re.compile(
     r"(^|/)(ingress-nginx/controller|nginx-ingress(-controller)?|nginx-ingress-controller|traefik|haproxy-ingress"
     r"|kubernetes-ingress|kong/kubernetes-ingress-controller)([:@]|$)"
 )
+#: What they are deployed as: on the nodes themselves (RKE2, bare metal) as a DaemonSet.
+CONTROLLERS = (DEPLOYMENT.name, DAEMON_SET.name)
 #: Names that stand for nothing on the internet (RFC 6761): only a cluster's own DNS may know them.
 RESERVED = ("test", "example", "invalid", "localhost")
 TLS_NAMES = ("https", "websecure", "ssl", "proxy-tls")
@@ -86,7 +88,7 @@ def controllers(snapshot: Snapshot, names: IngressNames, hosts: Sequence[str]) -
     known = {
         (each["metadata"]["namespace"], each["metadata"]["name"]): each
         for each in snapshot.controllers
-        if each["kind"] == DEPLOYMENT.name
+        if each["kind"] in CONTROLLERS
     }
     if names.workloads:
         places = [tuple(each.split("/", 1)) for each in names.workloads]

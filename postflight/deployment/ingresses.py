@@ -22,6 +22,9 @@ REWRITING = re.compile(r"rewrite|strip|middleware|snippet|transform|plugin")
 #: nginx takes a path for a regular expression where it holds one of these.
 PATTERN = re.compile(r"[()*^$|\\]")
 TLS_PORTS = (443, 8443)
+#: The ends of annotations by which a controller asks for something before it leads anybody in: a login, a certificate, an
+#: address of some network.
+ASKING = ("auth-type", "auth-url", "auth-tls-secret", "whitelist-source-range", "allowlist-source-range")
 
 
 @dataclass(frozen=True, slots=True)

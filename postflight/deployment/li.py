@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from postflight.cluster.api import Object
 from postflight.cluster.kinds import CONFIG_MAP, CRON_JOB, JOB, POSTGRES_CLUSTER
@@ -27,7 +27,7 @@ from postflight.deployment.parts import (
     SynapseProcess,
     workload_id,
 )
-from postflight.deployment.pods import number
+from postflight.deployment.pods import instant, number
 from postflight.deployment.rendering import Spec
 from postflight.deployment.schedule import longest_gap
 from postflight.deployment.services import resolve
@@ -209,7 +209,31 @@ def _imports(finder: Finder, at: Place | None, main_at: Place | None) -> Iterato
         if dumps or (at != main_at and {at, main_at} <= reached):
             every = longest_gap(str(raw["spec"].get("schedule") or ""))
             suspended = bool(raw["spec"].get("suspend"))
-            yield Import(name, every or DAILY, suspended)
+            yield Import(name, every or DAILY, suspended, *_rounds(finder.snapshot, namespace, name))
+
+
+def _rounds(snapshot: Snapshot, namespace: str, name: str) -> tuple[datetime | None, str]:
+    """When the newest round of a CronJob that ended well began, and why a newer one did not; Jobs that were made of it by
+    hand (``kubectl create job --from``) are its rounds too."""
+    jobs = [each for each in snapshot.all(JOB, namespace) if _is_of(each, name)]
+    begun = [(when, each) for each in jobs if (when := instant((each.get("status") or {}).get("startTime")))]
+    brought, trouble = None, ""
+    for when, each in sorted(begun, key=lambda one: one[0]):
+        status = each["status"]
+        failed = [
+            each for each in status.get("conditions") or () if (each["type"], each["status"]) == ("Failed", "True")
+        ]
+        if status.get("succeeded"):
+            brought, trouble = when, ""
+        elif failed:
+            why = " ".join(filter(None, (failed[0].get("reason"), failed[0].get("message"))))
+            trouble = f"Job {each['metadata']['name']} failed: {why}"
+    return brought, trouble
+
+
+def _is_of(job: Object, cron_job: str) -> bool:
+    owners = job["metadata"].get("ownerReferences") or ()
+    return any((each["kind"], each["name"]) == (CRON_JOB.name, cron_job) for each in owners)
 
 
 def _distinct(doors: Sequence[Door]) -> tuple[Door, ...]:

@@ -3,7 +3,7 @@ a worker; an explicit list replaces the default)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from postflight.deployment.parts import SynapseProcess
@@ -23,20 +23,26 @@ def port_of(process: SynapseProcess, resource: str) -> int | None:
 
 def _listeners(process: SynapseProcess) -> Iterator[Mapping[str, Any]]:
     """Those with a port: one on a unix socket (``path``) has none, and no tunnel leads there."""
-    config = process.config or {}
-    listeners: Sequence[Any] = config.get("listeners" if process.is_main else "worker_listeners") or ()
-    yield from (each for each in listeners if isinstance(each, dict) and each.get("port") is not None)
+    yield from (each for each in _declared(process) if each.get("port") is not None)
+
+
+def _declared(process: SynapseProcess) -> list[Mapping[str, Any]]:
+    return _mappings((process.config or {}).get("listeners" if process.is_main else "worker_listeners"))
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    """What a list has that Synapse could make sense of; it refuses to start with anything else."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _resources(listener: Mapping[str, Any]) -> list[str]:
-    return [name for piece in listener.get("resources") or () for name in piece.get("names") or ()]
+    names = [piece.get("names") for piece in _mappings(listener.get("resources"))]
+    return [str(name) for each in names if isinstance(each, list) for name in each]
 
 
 def resources_of(process: SynapseProcess) -> frozenset[str]:
     """All that a process serves on any of its listeners, those on unix sockets included."""
-    config = process.config or {}
-    listeners = config.get("listeners" if process.is_main else "worker_listeners") or ()
-    return frozenset(name for each in listeners if isinstance(each, dict) for name in _resources(each))
+    return frozenset(name for each in _declared(process) for name in _resources(each))
 
 
 def public_doors(process: SynapseProcess) -> tuple[tuple[int, bool], ...]:

@@ -19,7 +19,10 @@ from postflight.deployment.parts import (
     Unclear,
     Workload,
 )
+from postflight.deployment.scan_parts import Antivirus
 from postflight.deployment.store_parts import ObjectStore
+from postflight.deployment.turn_parts import TurnSetup
+from postflight.deployment.vault_parts import KeyVault
 from postflight.secrets import Secret
 
 
@@ -44,6 +47,9 @@ class Deployment:
     calls: Calls = field(default_factory=Calls)
     federates: bool | None = None
     stores: tuple[ObjectStore, ...] = ()
+    turn: TurnSetup = field(default_factory=TurnSetup)
+    antivirus: Antivirus = field(default_factory=Antivirus)
+    vaults: tuple[KeyVault, ...] = ()
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""
@@ -60,6 +66,15 @@ class Deployment:
         for store in self.stores:
             for secret in filter(None, (store.keys.secret, store.keys.token)):
                 yield secret, f"the secret key for bucket {store.bucket}"
+        for shared in (each for server in self.turn.servers for each in server.secrets):
+            yield shared.value, "the shared secret of TURN"
+        for told in self.turn.uses:
+            if told.secret:
+                yield told.secret.value, "the shared secret of TURN"
+        for vault in self.vaults:
+            for key in (*vault.keys, *((vault.own,) if vault.own else ())):
+                if key.secret:
+                    yield key.secret, f"the API key of {vault.name}"
 
     def beyond(self) -> Iterator[tuple[str, Endpoint]]:
         """The addresses within the cluster whose namespace is not looked at, each with the kind of part

@@ -228,7 +228,9 @@ def names_of(processes: Iterable[SynapseProcess]) -> str:
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A Service (or pod name) that a host name leads to. ``pods`` are its ready backends as pod ids
-    with the port that each is reached at; ``problem`` says why it leads nowhere."""
+    with the port that each is reached at; ``problem`` says why it leads nowhere. ``single_pod``: the host names one;
+    ``pinned`` is the label by which the Service selects one pod for good, ``sole`` the only workload that it selects,
+    where that has one pod."""
 
     host: str
     port: int
@@ -238,6 +240,8 @@ class Endpoint:
     external: bool = False
     single_pod: bool = False
     problem: str = ""
+    pinned: str = ""
+    sole: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,11 +330,15 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A CronJob that brings main's data over to LI. ``every`` is the longest time between two rounds."""
+    """A CronJob that brings main's data over to LI. ``every`` is the longest time between two rounds; ``brought`` is when
+    the newest round began that ended well, as far as its Jobs are still there, ``trouble`` what became of a newer one that
+    did not."""
 
     name: str
     every: timedelta
     suspended: bool = False
+    brought: datetime | None = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from postflight.cluster.changes import last_change
-from postflight.cluster.kinds import CONFIG_MAP
+from postflight.cluster.kinds import CONFIG_MAP, POD
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 
@@ -73,6 +73,14 @@ class Spec:
         for each in container.get("env") or ():
             found[each["name"]] = self._variable(each, found)
         return found
+
+    def origin_of(self, value: str) -> Variable | None:
+        """The variable of one of the containers, in their order, that has a value from a Secret."""
+        for container in self.containers():
+            for variable in self.environment(container).values():
+                if variable.secret and value and variable.value == value:
+                    return variable
+        return None
 
     def mounted(self, container: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         """Path, origin and text of every file that a container has from a ConfigMap or a Secret."""
@@ -230,6 +238,8 @@ class Spec:
             return Variable(value, f"ConfigMap {ref['name']}/{ref['key']}")
         if ref := source.get("fieldRef"):
             fields = {"metadata.name": self.pod_name, "metadata.namespace": self.namespace, "status.podIP": self.pod_ip}
+            pod = self.snapshot.get(POD, self.namespace, self.pod_name) or {}
+            fields["status.hostIP"] = str((pod.get("status") or {}).get("hostIP") or "")
             return Variable(fields.get(ref["fieldPath"], ""))
 
         def expand(match: re.Match[str]) -> str:

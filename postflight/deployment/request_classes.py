@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from postflight.deployment.federating import choice_of
 from postflight.deployment.listeners import resources_of
@@ -75,12 +76,27 @@ _NOT_LISTED = "not listed: main only"
 CLASSES: tuple[RequestClass, ...] = (
     RequestClass("sync", "Sync requests", "GET", f"{_CLIENT}/sync", "SyncRestServlet", relieves=True),
     RequestClass(
+        "sliding sync",
+        "Sync requests",
+        "POST",
+        "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync",
+        "SlidingSyncRestServlet",
+        relieves=True,
+    ),
+    RequestClass(
         "event sending",
         "Event sending requests",
         "PUT",
         f"{_ROOM}/send/m.room.message/postflight",
         "RoomSendEventRestServlet",
         relieves=True,
+    ),
+    RequestClass(
+        "room creation",
+        "Client API requests",
+        "POST",
+        f"{_CLIENT}/createRoom",
+        "RoomCreateRestServlet",
     ),
     RequestClass(
         "room reading",
@@ -93,6 +109,10 @@ CLASSES: tuple[RequestClass, ...] = (
     RequestClass("account", "Client API requests", "GET", f"{_CLIENT}/account/whoami", "WhoamiRestServlet"),
     RequestClass(_LOGIN, "Registration/login requests", "GET", f"{_CLIENT}/login", "LoginRestServlet", statuses=(200,)),
     RequestClass("encryption key", "Encryption requests", "POST", f"{_CLIENT}/keys/query", "KeyQueryServlet"),
+    RequestClass("key upload", "Encryption requests", "POST", f"{_CLIENT}/keys/upload", "KeyUploadServlet"),
+    RequestClass(
+        "key backup", "Encryption requests", "GET", f"{_CLIENT}/room_keys/version", "RoomKeysNewVersionServlet"
+    ),
     RequestClass(
         "user directory",
         "User directory search requests",
@@ -112,6 +132,21 @@ CLASSES: tuple[RequestClass, ...] = (
         "presence",
         "GET: Presence requests",
         "GET",
+        f"{_CLIENT}/presence/@postflight/status",
+        "PresenceStatusRestServlet",
+    ),
+    # The writers of account data and presence are asked by the process that answers, whichever that is.
+    RequestClass(
+        "account data setting",
+        f"{_STREAMS}account_data",
+        "PUT",
+        f"{_CLIENT}/user/@postflight/account_data/postflight",
+        "AccountDataServlet",
+    ),
+    RequestClass(
+        "presence setting",
+        f"{_STREAMS}presence",
+        "PUT",
         f"{_CLIENT}/presence/@postflight/status",
         "PresenceStatusRestServlet",
     ),
@@ -222,6 +257,27 @@ CLASSES: tuple[RequestClass, ...] = (
         relieves=True,
     ),
     RequestClass(
+        "federation joining",
+        "Federation requests",
+        "GET",
+        f"{_FEDERATION}/make_join/!postflight/@postflight",
+        "FederationMakeJoinServlet",
+        _FROM_SERVERS,
+        asker=Asker.SERVER,
+    ),
+    # All keys that are stored of a server are answered from the database, and none are fetched
+    # (rest/key/v2/remote_key_resource.py): of this one there are none.
+    RequestClass(
+        "key query",
+        "Federation requests",
+        "GET",
+        "/_matrix/key/v2/query/postflight.invalid",
+        "RemoteKey",
+        ("federation", "keys"),
+        statuses=(200,),
+        asker=Asker.SERVER,
+    ),
+    RequestClass(
         "federation media",
         "synapse.app.media_repository",
         "GET",
@@ -300,6 +356,16 @@ def _has_media(process: SynapseProcess) -> bool:
 
 def delegates(main: SynapseProcess) -> bool:
     """Whether Matrix Authentication Service has the logins (synapse/config/mas.py, experimental.py)."""
+    return bool(_delegations(main))
+
+
+def issuer_of(main: SynapseProcess) -> str:
+    """Who has them, as the configuration calls it, without a slash at its end; "" where it has no name there."""
+    named = (str(each.get("issuer") or each.get("endpoint") or "") for each in _delegations(main))
+    return next((each.rstrip("/") for each in named if each), "")
+
+
+def _delegations(main: SynapseProcess) -> list[dict[str, Any]]:
     config = main.config or {}
     places = (config.get("matrix_authentication_service"), (config.get("experimental_features") or {}).get("msc3861"))
-    return any(isinstance(each, dict) and each.get("enabled") for each in places)
+    return [each for each in places if isinstance(each, dict) and each.get("enabled")]

@@ -15,6 +15,8 @@ from postflight.deployment.listeners import public_ports
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Endpoint, Pod, Side
 
+OUTWARD = ("NodePort", "LoadBalancer")
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -32,7 +34,7 @@ def way(deployment: Deployment, snapshot: Snapshot, service: Object) -> Way:
     sides: set[Side] = set()
     names: list[str] = []
     for proxy in deployment.proxies:
-        ports = {port for pod in proxy.pods if _selects(service, pod) for port in _targets(snapshot, service, pod)}
+        ports = {port for pod in proxy.pods if selects(service, pod) for port in _targets(snapshot, service, pod)}
         if ports:
             names.append(proxy.name)
             sides |= {side for each in _servers(proxy, ports) for side in _sides(deployment, snapshot, each)}
@@ -44,14 +46,28 @@ def behind(deployment: Deployment, snapshot: Snapshot, service: Object) -> list[
     whose ports are not known counts."""
     found: list[tuple[Pod, Side]] = []
     for each in deployment.synapse:
-        if each.pod and _selects(service, each.pod):
+        if each.pod and selects(service, each.pod):
             asked, targets = public_ports(each), _targets(snapshot, service, each.pod)
             if not asked or not targets or asked & targets:
                 found.append((each.pod, each.side))
     return found
 
 
-def _selects(service: Object, pod: Pod) -> bool:
+def is_outward(service: Object) -> bool:
+    """Whether a Service has its pods at the nodes' addresses, at a load balancer's or at others outside."""
+    spec = service["spec"]
+    return spec.get("type") in OUTWARD or bool(spec.get("externalIPs"))
+
+
+def outward(snapshot: Snapshot) -> Iterator[tuple[Object, str]]:
+    """The Services that have their pods at addresses outside, past whatever door there is; each with how."""
+    for service in filter(is_outward, snapshot.all(SERVICE)):
+        kind = str(service["spec"].get("type") or "")
+        yield service, kind if kind in OUTWARD else "with externalIPs"
+
+
+def selects(service: Object, pod: Pod) -> bool:
+    """Whether a Service's selector is for a pod, ready or not."""
     selector = service["spec"].get("selector") or {}
     return bool(
         selector and pod.namespace == service["metadata"]["namespace"] and selector.items() <= pod.labels.items()

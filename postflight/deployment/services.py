@@ -6,11 +6,13 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 
 from postflight.cluster.api import Object
-from postflight.cluster.kinds import ENDPOINT_SLICE, POD, SERVICE
+from postflight.cluster.kinds import DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE, STATEFUL_SET
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.parts import Endpoint, Pod, is_loopback, pod_id
 
 SERVICE_LABEL = "kubernetes.io/service-name"
+#: What a StatefulSet labels each of its pods with, and nobody else (Kubernetes 1.34).
+POD_LABELS = ("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index")
 
 
 def meanings(host: str, namespace: str) -> tuple[tuple[str, str, str], ...]:
@@ -79,7 +81,54 @@ def resolve(snapshot: Snapshot, pods: Mapping[str, Pod], host: str, port: int, n
         return Endpoint(host, port, where, name, (), external=True)
     elif not backends:
         problem = f"Service {name} has no ready pod behind it"
-    return Endpoint(host, port, where, name, backends, single_pod=bool(single), problem=problem)
+    selector: Mapping[str, str] = spec.get("selector") or {}
+    return Endpoint(
+        host,
+        port,
+        where,
+        name,
+        backends,
+        single_pod=bool(single),
+        problem=problem,
+        pinned=next((f"{key}: {selector[key]}" for key in POD_LABELS if key in selector), ""),
+        sole=_sole(snapshot, where, selector),
+    )
+
+
+def _sole(snapshot: Snapshot, namespace: str, selector: Mapping[str, str]) -> str:
+    """The only workload whose pods a selector finds by the labels that they are made with, if it has one pod; "" where a
+    pod has or has not got the labels otherwise: something switches them while it runs."""
+    if not selector:
+        return ""
+    made = [
+        each
+        for kind in (STATEFUL_SET, DEPLOYMENT)
+        for each in snapshot.all(kind, namespace)
+        if _selects(selector, each)
+    ]
+    if len(made) != 1 or made[0]["spec"].get("replicas", 1) != 1:
+        return ""
+    labels: Mapping[str, str] = (made[0]["spec"].get("selector") or {}).get("matchLabels") or {}
+    for raw in snapshot.all(POD, namespace):
+        own = raw["metadata"].get("labels") or {}
+        if (labels.items() <= own.items()) != (selector.items() <= own.items()):
+            return ""
+    return f"{made[0]['kind']} {made[0]['metadata']['name']}"
+
+
+def _selects(selector: Mapping[str, str], workload: Object) -> bool:
+    labels: Mapping[str, str] = (workload["spec"]["template"].get("metadata") or {}).get("labels") or {}
+    return selector.items() <= labels.items()
+
+
+def out_of_scope(snapshot: Snapshot, endpoint: Endpoint) -> str:
+    """The namespace that an address leads to and that is not looked at, also by a Service that names another host; "" where
+    there is none."""
+    service = snapshot.get(SERVICE, endpoint.namespace, endpoint.service) if endpoint.service else None
+    if endpoint.service and service is None:
+        return "" if endpoint.namespace in snapshot.namespaces else endpoint.namespace
+    inner = _within_cluster(str(service["spec"].get("externalName") or "")) if service else []
+    return inner[-1] if inner and inner[-1] not in snapshot.namespaces else ""
 
 
 def _by_address(snapshot: Snapshot, pods: Mapping[str, Pod], host: str, port: int) -> Endpoint:

@@ -158,12 +158,8 @@ def _address(url: str) -> tuple[str, int, bool]:
 
 
 def _origin(spec: Spec, secret: Secret) -> str:
-    """The variable of one of the pod's containers that holds it, by where that comes from."""
-    for container in spec.containers():
-        for variable in spec.environment(container).values():
-            if variable.origin.startswith("Secret ") and variable.value == secret.reveal():
-                return variable.origin
-    return "its configuration"
+    held = spec.origin_of(secret.reveal())
+    return held.origin if held else "its configuration"
 
 
 def _named(snapshot: Snapshot, place: Place, endpoint: Endpoint) -> bool:

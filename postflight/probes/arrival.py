@@ -22,9 +22,16 @@ if TYPE_CHECKING:
     import psycopg
 
 
+#: What is fed by import is not waited for.
+FOLLOWS = (
+    "select 1 from pg_subscription where subdbid = (select oid from pg_database where datname = current_database())"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A message sent through main, and ``seconds`` until LI's database had it; None when it did not come.
+    """A message sent through main, ``event`` in ``room``, and ``seconds`` until LI's database had it; None when it did not
+    come, or (``waited`` 0) was not waited for, as LI follows nobody.
 
     ``problem`` says why nothing could be sent or looked for, at ``where``: main's or LI's part id."""
 
@@ -33,6 +40,7 @@ class Arrival:
     waited: float = 0.0
     problem: str = ""
     where: str = ""
+    room: str = ""
 
 
 @probe(limit=Limit.CANARY, safety=Safety.CANARY, reaches=True)
@@ -46,12 +54,16 @@ def li_arrival(deployment: Deployment, access: Access, traces: Traces, canary_ro
     main = canary_room.user.home
     try:
         with matrix(access, main) as homeserver:
-            event = send(homeserver, apart(canary_room), f"li-{traces.run_id}")
+            room = apart(canary_room)
+            event = send(homeserver, room, f"li-{traces.run_id}")
     except MatrixError as error:
         return Arrival(problem=str(error), where=main.id)
     began = time.monotonic()
 
     def arrived(connection: psycopg.Connection[Any]) -> Mapping[str, Any]:
+        if not connection.execute(FOLLOWS).fetchone():
+            return {}
+
         def look() -> None:
             if not connection.execute("select 1 from event_json where event_id = %s", (event,)).fetchone():
                 raise NotYet("it is not there")
@@ -62,5 +74,5 @@ def li_arrival(deployment: Deployment, access: Access, traces: Traces, canary_ro
     try:
         seen = first_answer(access, li.doors, arrived)
     except TimedOut:
-        return Arrival(event, None, Limit.ARRIVAL)
-    return Arrival(event, seen.facts.get("seconds"), problem=seen.problem, where=li.id)
+        return Arrival(event, None, Limit.ARRIVAL, room=room.room_id)
+    return Arrival(event, seen.facts.get("seconds"), problem=seen.problem, where=li.id, room=room.room_id)

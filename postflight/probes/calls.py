@@ -40,6 +40,19 @@ class UserInfo:
     proxy: Proxy | None = None
     backend: str | None = None
 
+    def knows(self, user: str) -> bool:
+        """Whether it said what is right of the user's token, or, of "", of one that nobody gave."""
+        return self.said.json.get("sub") == user if user else self.said.status == 401
+
+    @property
+    def led(self) -> str:
+        """The proxy's backend with the Services in it."""
+        if self.backend is None or self.proxy is None:
+            return "a process that does not know them"
+        servers = self.proxy.backends.get(self.backend, ())
+        services = dict.fromkeys(server.service or server.host for server in servers)
+        return f"backend {self.backend} ({', '.join(services) or 'no server'})"
+
 
 @dataclass(frozen=True, slots=True)
 class CallsDiscovery:

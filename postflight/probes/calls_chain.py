@@ -29,14 +29,17 @@ TRANSPORTS = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"
 #: The answers of who does not know a request.
 UNKNOWN_REQUEST = (404, 405)
 SLOT = "m.call#ROOM"
-DEVICE = "POSTFLIGHT"
+#: Two devices of the probe user: two participants.
+DEVICE, OTHER_DEVICE = "POSTFLIGHT", "POSTFLIGHT-2"
+ROOM = "the LiveKit room of the probe call"
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
     """A JWT service asked for a token. ``way`` says how it was reached, ``url`` is the announced address if it was
     by that, ``backend`` the one that the proxy's configuration leads it to. ``refused`` is the answer to an OpenID
-    token that nobody gave; ``ingress`` says where an Ingress leads the address, ``limit`` what was not seen of it."""
+    token that nobody gave; ``ingress`` says where an Ingress leads the address, ``limit`` what was not seen of it.
+    ``other`` is the answer to the user's other device, None where the first got no token."""
 
     service: JwtService
     way: str
@@ -46,11 +49,38 @@ class Issue:
     refused: Said
     ingress: str = ""
     limit: str = ""
+    other: Said | None = None
 
     @property
     def token(self) -> Secret:
         """ "" where it gave none."""
-        return Secret(str(self.said.json.get("jwt") or "") if self.said.status == 200 else "")
+        return _jwt(self.said)
+
+    @property
+    def other_token(self) -> Secret:
+        """That of the other device; "" where it gave none."""
+        return _jwt(self.other) if self.other else Secret("")
+
+    @property
+    def sfu_url(self) -> str:
+        """Where clients are sent with the token."""
+        return str(self.said.json.get("url") or "")
+
+    @property
+    def room(self) -> str:
+        """LiveKit's name of the room that the token opens."""
+        video = livekit.claims_of(self.token).get("video")
+        return str(video.get("room") or "") if isinstance(video, dict) else ""
+
+
+def not_looked_up(said: Said) -> bool:
+    """How /sfu/get of lk-jwt-service refuses a token that userinfo does not know (handler.go); where it takes
+    main's token, the lookup works and this is a refusal."""
+    return said.status == 500 and said.json.get("errcode") == "M_LOOKUP_FAILED"
+
+
+def _jwt(said: Said) -> Secret:
+    return Secret(str(said.json.get("jwt") or "") if said.status == 200 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +155,10 @@ class _Caller:
     openid: Mapping[str, object]
     room: str
 
-    def request(self, path: str, openid: Mapping[str, object]) -> Mapping[str, object]:
+    def request(self, path: str, openid: Mapping[str, object], device: str = DEVICE) -> Mapping[str, object]:
         if path == LEGACY:
-            return {"room": self.room, "openid_token": openid, "device_id": DEVICE}
-        member = {"id": DEVICE, "claimed_user_id": self.user_id, "claimed_device_id": DEVICE}
+            return {"room": self.room, "openid_token": openid, "device_id": device}
+        member = {"id": device, "claimed_user_id": self.user_id, "claimed_device_id": device}
         return {"room_id": self.room, "slot_id": SLOT, "openid_token": openid, "member": member}
 
 
@@ -137,14 +167,14 @@ def _issues(
 ) -> Iterator[Issue]:
     for way in ways:
         rooms: list[str] = []
-        if node := _node(deployment):
+        if node := node_with_key(deployment):
             closer = _closer(access, *node, rooms)
-            traces.will_make("the LiveKit room of the probe call", closer)
+            traces.will_make(ROOM, closer)
         issue = _issue(access, way, caller)
-        redactor.register(issue.token, f"a LiveKit token of {way.service.name}")
-        video = livekit.claims_of(issue.token).get("video")
-        if isinstance(video, dict) and video.get("room"):
-            rooms.append(str(video["room"]))
+        for token in (issue.token, issue.other_token):
+            redactor.register(token, f"a LiveKit token of {way.service.name}")
+        if issue.room:
+            rooms.append(issue.room)
         yield issue
 
 
@@ -156,13 +186,16 @@ def _issue(access: Access, way: Way, caller: _Caller) -> Issue:
         if refused.status not in UNKNOWN_REQUEST:
             break
     said = step.lead.ask(access, "POST", step.path, caller.request(request, caller.openid))
+    other = None
+    if _jwt(said):
+        other = step.lead.ask(access, "POST", step.path, caller.request(request, caller.openid, OTHER_DEVICE))
     lead = step.lead
     words = ", ".join(each for each in (way.url, lead.says) if each)
     ingress = lead.route.words if lead.route else ""
-    return Issue(way.service, words, way.url, lead.backend, said, refused, ingress, lead.limit)
+    return Issue(way.service, words, way.url, lead.backend, said, refused, ingress, lead.limit, other)
 
 
-def _node(deployment: Deployment) -> tuple[Sfu, Door] | None:
+def node_with_key(deployment: Deployment) -> tuple[Sfu, Door] | None:
     """A node of LiveKit whose key is known: it closes the room. Without one, the room closes by itself after 5 min."""
     for sfu in deployment.calls.sfus:
         for pod in sfu.pods:

@@ -13,6 +13,7 @@ from typing import Any
 from postflight.cluster.access import Access
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
+from postflight.deployment.ingresses import ASKING, Route, annotation
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Pod, SynapseProcess
 from postflight.limits import Limit
@@ -31,18 +32,22 @@ REGISTER = "/_matrix/client/v3/register"
 USERS = "/_synapse/admin/v2/users"
 #: A nonce for whoever knows the shared secret, worth a minute.
 NONCE = "/_synapse/admin/v1/register"
+#: Annotations with rules of the controller's own, which may refuse anything (ingress-nginx, Traefik).
+PROGRAMS = ("configuration-snippet", "server-snippet", "router.middlewares")
 Flows = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Knock:
     """One request and its answer. ``pods`` are those that the request passes or ends at, as far as it is known;
-    ``ingress`` names the Ingress that leads there from outside."""
+    ``ingress`` names the Ingress that leads there from outside, ``guard`` the annotation by which it may first ask
+    for something."""
 
     way: str
     said: Said
     pods: tuple[Pod, ...] = ()
     ingress: str = ""
+    guard: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +104,19 @@ def _knock(
 ) -> Knock:
     found = lead(deployment, snapshot, main, public_host(main), path)
     if isinstance(found, Lead):
-        name = found.route.name if found.route else ""
+        name, guard = (found.route.name, _guard(snapshot, found.route)) if found.route else ("", "")
         if found.door is None:
-            return Knock(found.says, Said("", problem=found.problem), found.pods, name)
+            return Knock(found.says, Said("", problem=found.problem), found.pods, name, guard)
         said = ask(access, found.door, method, path, **given)
-        return Knock(found.says, said, (found.door.pod, *found.pods), name)
+        return Knock(found.says, said, (found.door.pod, *found.pods), name, guard)
     door = front_door(deployment, main)
     if door is None:
         return Knock("", Said(main.workload_name, problem="no client listener of it is known"))
     return Knock(f"through {door.pod.name}", ask(access, door, method, path, **given), (door.pod,))
+
+
+def _guard(snapshot: Snapshot, route: Route) -> str:
+    return next((each for each in (*ASKING, *PROGRAMS) if annotation(snapshot, route, each) is not None), "")
 
 
 def _flows(said: Said) -> Flows | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from postflight.cluster.access import Access
@@ -99,17 +101,23 @@ def ask(
     return Said(pod.name, answer.status_code, answer.text)
 
 
-def ask_all(access: Access, door: Door, requests: Sequence[Request], *, rounds: int = 1) -> list[list[Said]]:
+def ask_all(
+    access: Access, door: Door, requests: Sequence[Request], *, rounds: int = 1, limit: float = inf
+) -> list[list[Said]]:
     """All these requests in turn over one connection, and again over another in each further
-    round: a proxy may hold one connection to one server. The answers by request, then by round."""
+    round: a proxy may hold one connection to one server. The answers by request, then by round; what was not asked
+    within ``limit`` seconds has none."""
     import httpx
 
+    deadline = time.monotonic() + limit
     said: list[list[Said]] = [[] for _ in requests]
     try:
         with _reached(access, door) as url:
             for _ in range(rounds):
                 with _client(door) as client:
                     for answers, (method, path, body) in zip(said, requests, strict=True):
+                        if time.monotonic() > deadline:
+                            return said
                         try:
                             answer = client.request(method, f"{url}{path}", json=body, headers=FRESH)
                         except httpx.HTTPError as error:

@@ -14,6 +14,8 @@ from postflight.deployment import ingresses
 from postflight.deployment.ingresses import Route
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Pod, SynapseProcess
+from postflight.deployment.proxy_backends import backend_id
+from postflight.deployment.services import out_of_scope
 from postflight.probes.doors import client_doors, client_host, public_host
 from postflight.probes.http import Door, Said, ask
 
@@ -85,6 +87,16 @@ def _by_ingress(deployment: Deployment, found: Route, host: str, path: str) -> L
     return told
 
 
+def beneath(deployment: Deployment, snapshot: Snapshot, main: SynapseProcess, host: str, path: str) -> tuple[str, ...]:
+    """The ids of what answers a path of main's, and of what leads there."""
+    found = lead(deployment, snapshot, main, host, path)
+    pods = {pod.id for pod in found.pods} if isinstance(found, Lead) else set()
+    behind = [each.id for each in deployment.synapse if each.pod and each.pod.id in pods]
+    proxies = [each for each in deployment.proxies if each.client]
+    backends = [backend_id(each, found.backend) for each in proxies if isinstance(found, Lead) and found.backend]
+    return tuple(dict.fromkeys((main.id, *(each.id for each in proxies), *backends, *sorted(pods), *behind)))
+
+
 def parts_of(url: str) -> tuple[str, str]:
     """Host and path of an announced address; "" for what is none."""
     try:
@@ -92,3 +104,17 @@ def parts_of(url: str) -> tuple[str, str]:
         return parts.hostname or "", parts.path
     except ValueError:
         return "", ""
+
+
+def away_from_here(url: str, deployment: Deployment, snapshot: Snapshot) -> str:
+    """The namespace that an announced address leads to, by an Ingress or a proxy, where that is not looked at."""
+    host, path = parts_of(url)
+    whole = f"{path.rstrip('/')}/sfu/get"
+    route = ingresses.route(snapshot, deployment.pods, host, whole)
+    behind = {pod.id for pod, _ in route.endpoint.pods} if route else set()
+    found = [route.endpoint] if route else []
+    for proxy in deployment.proxies:
+        if route is None or any(pod.id in behind for pod in proxy.pods):
+            names = {each.backend(whole) for each in proxy.frontends}
+            found += [each for name in names for each in proxy.backends.get(name or "", ())]
+    return next(filter(None, (out_of_scope(snapshot, each) for each in found)), "")

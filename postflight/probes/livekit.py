@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from postflight.cluster.access import Access
@@ -40,19 +40,70 @@ def claims_of(token: Secret) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def faults_of(claims: Mapping[str, Any], keys: Collection[str]) -> list[str]:
+    """What a participant's token should not say, or lacks; ``keys`` are LiveKit's API keys as far as they are known."""
+    video = claims.get("video")
+    grant = video if isinstance(video, dict) else {}
+    more = [name for name in ("roomCreate", "roomList", "roomAdmin", "roomRecord") if grant.get(name)]
+    expires = claims.get("exp")
+    faults = [
+        (not grant.get("room") or not grant.get("roomJoin"), "it opens no room, or any"),
+        (bool(more), f"it allows more than to join: {', '.join(more)}"),
+        (not claims.get("sub"), "it names no participant"),
+        (bool(keys) and claims.get("iss") not in keys, "its API key is none of LiveKit's"),
+        (not isinstance(expires, int), "it never expires"),
+        (isinstance(expires, int) and expires <= time.time(), "it has expired (do the clocks differ?)"),
+    ]
+    return [what for holds, what in faults if holds]
+
+
 def validate(access: Access, door: Door, token: Secret) -> Said:
     """Would LiveKit let the bearer of a token in?."""
     return ask(access, door, "GET", "/rtc/validate", query={"access_token": token.reveal()})
 
 
+def join_token(pair: KeyPair, room: str, participant: str) -> Secret:
+    """One for a participant of ours, as a JWT service would give it."""
+    return _token(pair, {"room": room, "roomJoin": True, "canPublish": True, "canSubscribe": True}, participant)
+
+
+def create_room(access: Access, door: Door, pair: KeyPair, room: str) -> None:
+    """Open a room that closes by itself soon. Raises OSError when LiveKit does not do it."""
+    wanted = {"name": room, "empty_timeout": BRIEFLY, "departure_timeout": BRIEFLY}
+    _room_service(access, door, pair, "CreateRoom", wanted, {"roomCreate": True})
+
+
 def delete_room(access: Access, door: Door, pair: KeyPair, room: str) -> None:
     """Close a room; one that is not there is closed. Raises OSError when LiveKit does not do it."""
-    now = int(time.time())
-    claims = {"iss": pair.key, "nbf": now - BRIEFLY, "exp": now + BRIEFLY, "video": {"roomCreate": True}}
-    token = sign(claims, pair.secret)
-    said = ask(access, door, "POST", "/twirp/livekit.RoomService/DeleteRoom", token=token, body={"room": room})
-    if said.status not in (200, 404):
+    _room_service(access, door, pair, "DeleteRoom", {"room": room}, {"roomCreate": True}, (200, 404))
+
+
+def has_room(access: Access, door: Door, pair: KeyPair, room: str) -> bool:
+    """Whether a room is open. Raises OSError when LiveKit does not say."""
+    said = _room_service(access, door, pair, "ListRooms", {"names": [room]}, {"roomList": True})
+    return bool(said.json.get("rooms"))
+
+
+def _room_service(
+    access: Access,
+    door: Door,
+    pair: KeyPair,
+    what: str,
+    body: Mapping[str, Any],
+    grant: Mapping[str, Any],
+    fine: tuple[int, ...] = (200,),
+) -> Said:
+    token = _token(pair, grant)
+    said = ask(access, door, "POST", f"/twirp/livekit.RoomService/{what}", token=token, body=body)
+    if said.status not in fine:
         raise OSError(f"LiveKit in {said.pod} says {said.short}")
+    return said
+
+
+def _token(pair: KeyPair, grant: Mapping[str, Any], participant: str = "") -> Secret:
+    now = int(time.time())
+    claims = {"iss": pair.key, "nbf": now - BRIEFLY, "exp": now + BRIEFLY, "video": dict(grant)}
+    return sign(claims | ({"sub": participant} if participant else {}), pair.secret)
 
 
 def _encoded(data: bytes) -> str:

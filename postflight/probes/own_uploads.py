@@ -20,17 +20,17 @@ from postflight.probes.matrix import Matrix, MatrixError, matrix
 
 REMEMBERED = "im.postflight.media"
 CREATE = "/_matrix/media/v1/create"
-UPLOAD = "/_matrix/media/v3/upload/{server}/{media}?filename=postflight.txt"
+UPLOAD = "/_matrix/media/v3/upload/{server}/{media}?filename={name}.txt"
 MEDIA_ID = re.compile(r"[A-Za-z0-9_-]{5,255}")
 USED_UP = (404, 409)
 MOST = 20
 
 
-def remembered(access: Access, user: ProbeUser) -> tuple[str, ...]:
-    """The names of the runs before, the latest last. Raises MatrixError."""
+def remembered(access: Access, user: ProbeUser, memory: str = REMEMBERED) -> tuple[str, ...]:
+    """The names of the runs before, the latest last; each probe has a ``memory`` of its own. Raises MatrixError."""
     try:
         with matrix(access, user.home) as homeserver:
-            said = homeserver.request("GET", _memory(user), token=user.token)
+            said = homeserver.request("GET", _place(user, memory), token=user.token)
     except MatrixError as error:
         if error.status == 404:
             return ()
@@ -40,10 +40,10 @@ def remembered(access: Access, user: ProbeUser) -> tuple[str, ...]:
     return tuple(each for each in names if MEDIA_ID.fullmatch(each))[-MOST:]
 
 
-def remember(access: Access, user: ProbeUser, names: Sequence[str]) -> None:
+def remember(access: Access, user: ProbeUser, names: Sequence[str], memory: str = REMEMBERED) -> None:
     """For the runs to come. Raises MatrixError."""
     with matrix(access, user.home) as homeserver:
-        homeserver.request("PUT", _memory(user), {"media_ids": [*names]}, token=user.token)
+        homeserver.request("PUT", _place(user, memory), {"media_ids": [*names]}, token=user.token)
 
 
 def upload(
@@ -53,6 +53,8 @@ def upload(
     content: bytes,
     names: tuple[Sequence[str], Sequence[str]],
     before: Callable[[str], None],
+    memory: str = REMEMBERED,
+    name: str = "postflight",
 ) -> str:
     """Send a file through ``door`` under a name that was not used up, else under a new one; ``names`` are the one to
     try and those to go on remembering. ``before`` is told the name before anything is sent under it. Returns the
@@ -61,14 +63,14 @@ def upload(
 
     def send(media: str) -> None:
         before(media)
-        path = UPLOAD.format(server=quote(user.home.server_name), media=media)
+        path = UPLOAD.format(server=quote(user.home.server_name), media=media, name=name)
         headers = {"Content-Type": "text/plain"}
         door.request("PUT", path, content=content, headers=headers, token=user.token, limit=Limit.STORING)
 
-    for name in again:
+    for each in again:
         try:
-            send(name)
-            return name
+            send(each)
+            return each
         except MatrixError as error:
             if error.status not in USED_UP:
                 raise
@@ -76,10 +78,10 @@ def upload(
     media = str(said.get("content_uri") or "").rpartition("/")[2]
     if not MEDIA_ID.fullmatch(media):
         raise MatrixError(f"{door.asked} answers POST {CREATE} without a content_uri", 200)
-    remember(access, user, [*kept, media])
+    remember(access, user, [*kept, media], memory)
     send(media)
     return media
 
 
-def _memory(user: ProbeUser) -> str:
-    return f"{CLIENT}/user/{quote(user.user_id)}/account_data/{REMEMBERED}"
+def _place(user: ProbeUser, memory: str) -> str:
+    return f"{CLIENT}/user/{quote(user.user_id)}/account_data/{memory}"

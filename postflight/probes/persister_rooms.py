@@ -10,7 +10,6 @@ import secrets as randomness
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from postflight.cluster.access import Access
@@ -35,7 +34,7 @@ from postflight.probes.canary_user import (
 from postflight.probes.matrix import LIMITED, Matrix, MatrixError, matrix
 from postflight.probes.metrics import Count
 from postflight.probes.own_login import Unasked, asked
-from postflight.probes.persisters import PersistedRows, has_written
+from postflight.probes.persisters import LATELY, PersistedRows, has_written
 from postflight.probes.probe import Safety, probe
 
 if TYPE_CHECKING:
@@ -46,8 +45,6 @@ OURS = """
 SELECT DISTINCT room_id, coalesce(instance_name, 'master') FROM events
 WHERE room_id = ANY(%s) AND stream_ordering > %s
 """
-#: How long ago a persister may have written and still be taken to have been seen at it.
-LATELY = timedelta(minutes=10)
 #: Rooms made in one run at most, where a persister has none yet: a room falls to one by chance. They are kept, so
 #: of two persisters one is without a room after the first run once in 256 times, and made up for by the next.
 ROOMS = 8

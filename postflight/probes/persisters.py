@@ -26,6 +26,8 @@ FROM (SELECT instance_name, received_ts, stream_ordering FROM events ORDER BY st
 GROUP BY 1
 """
 NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+#: How long ago a persister may have written and still be taken to have been seen at it.
+LATELY = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,13 @@ def has_written(
     counters: Mapping[str, Count],
     within: timedelta | None = None,
 ) -> bool:
-    """Whether a process has persisted an event since it started, and not longer ago than ``within``; that only the
-    rows tell."""
+    """Whether a process has persisted an event since it started, and not longer ago than ``within``: that only the
+    rows tell, a counter does not say when."""
     row = rows.of(process.instance)
     if row and (process.started is None or row.newest > process.started):
-        return within is None or rows.now is None or rows.now - row.newest <= within
+        return within is None or (rows.now is not None and rows.now - row.newest <= within)
     counted = counters.get(process.id)
-    return bool(counted and counted.number) and (within is None or rows.now is None)
+    return within is None and bool(counted and counted.number)
 
 
 @probe(limit=Limit.INSIDE)

@@ -27,7 +27,7 @@ from postflight.probes.identity import PATH as KEYS
 from postflight.probes.identity import VERSION, signed_by
 from postflight.probes.probe import Unseen, probe
 from postflight.probes.public_http import Answer, Line, line
-from postflight.probes.public_places import Place, Places, places
+from postflight.probes.public_places import ControllerSeen, Place, Places, places
 from postflight.probes.public_tls import Certificate, Trust, look, unverified
 from postflight.settings import Settings
 
@@ -99,15 +99,20 @@ class PublicFront:
 
 @probe(limit=Limit.PUBLIC, reaches=True)
 def public_front(
-    deployment: Deployment, snapshot: Snapshot, secrets: SecretStore, settings: Settings, api: Api, access: Access
+    deployment: Deployment,
+    snapshot: Snapshot,
+    secrets: SecretStore,
+    settings: Settings,
+    api: Api,
+    access: Access,
+    ingress_controllers: tuple[ControllerSeen, ...],
 ) -> tuple[PublicFront, ...]:
     """Ask by the public names, over TLS, what clients and other servers ask, and send 2 MiB to be refused."""
     main = main_of(deployment)
     if main is None or not main.server_name:
         return ()
-    own, unread = front.authorities(main, snapshot, secrets)
-    trust = _trust(own, settings)
-    found = places(deployment, snapshot, api, access, settings, main)
+    trust, unread = trusted(main, snapshot, secrets, settings)
+    found = places(deployment, snapshot, api, access, settings, ingress_controllers, main)
     names, federates = front.names_of(main), federating.choice_of(deployment).on
 
     def asker(place: Place) -> Callable[[], Seen]:
@@ -123,6 +128,15 @@ def public_front(
         else:
             seen.append(outcome.result())
     return (PublicFront(main, names, found, trust, tuple(seen), federates, unread),)
+
+
+def trusted(
+    main: SynapseProcess | None, snapshot: Snapshot, secrets: SecretStore, settings: Settings
+) -> tuple[Trust, tuple[str, ...]]:
+    """The authorities that count here, and the files with such that could not be read. Raises Unseen where one is
+    none."""
+    own, unread = front.authorities(main, snapshot, secrets) if main else ((), ())
+    return _trust(own, settings), unread
 
 
 def _trust(own: Sequence[Authority], settings: Settings) -> Trust:
@@ -149,7 +163,8 @@ def _ask(access: Access, place: Place, names: PublicNames, trust: Trust, snapsho
             with line(access, place, names.client, names.port, unverified()) as asked:
                 versions, upload = asked.ask("GET", VERSIONS), asked.ask("POST", UPLOAD, body=bytes(UPLOADED))
                 seen = replace(seen, versions=versions, upload=upload)
-        if federates and names.server in place.hosts:
+        # Where other servers are led is not known while nobody answers with the file that says so.
+        if federates and names.server in place.hosts and not (seen.server and seen.server.silent):
             seen = replace(seen, federation=_federation(access, place, names, trust, snapshot, seen))
     except (OSError, ApiError) as error:
         lost = {host: Certificate(host, problem=" ".join(str(error).split())[:200]) for host in place.hosts}

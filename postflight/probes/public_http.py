@@ -22,6 +22,7 @@ CORS = "access-control-allow-origin"
 AGENT = "postflight"
 #: Of a body that is read but not kept.
 MOST = 2**18
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,17 @@ class Line:
     connection: http.client.HTTPConnection
 
     def ask(
-        self, method: str, path: str, *, body: bytes = b"", token: Secret | None = None, agent: str = AGENT
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes = b"",
+        token: Secret | None = None,
+        agent: str = AGENT,
+        more: Mapping[str, str] = NOTHING,
     ) -> Answer:
-        """One request, no redirect followed; that of a web client by its Origin."""
-        headers = {"Host": self.host, "User-Agent": agent, "Origin": ORIGIN, "Accept": "application/json"}
+        """One request, no redirect followed; that of a web client by its Origin. ``more`` headers replace these."""
+        headers = {"Host": self.host, "User-Agent": agent, "Origin": ORIGIN, "Accept": "application/json", **more}
         if token:
             headers["Authorization"] = f"Bearer {token.reveal()}"
         if method == "POST":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +30,9 @@ KEY = "postflight:canary"
 KEY_SECONDS = 30
 ACKNOWLEDGED_WITHIN = 1000
 TRIES = 3
+#: Seconds between two looks at how many keys a server has evicted.
+APART = 1
+#: Of a pod that is ready it says nothing: as much may have come of the verifier's own way.
 LATE = "no answer within the time limit"
 
 
@@ -57,12 +61,16 @@ def redis_nodes(deployment: Deployment, access: Access) -> Mapping[str, RedisObs
         for node in group.nodes:
             outcome = next(outcomes)
             value = None if outcome.exception() else outcome.result()
-            answers.append(value if isinstance(value, RedisAnswer) else RedisAnswer(node, problem=LATE))
+            answers.append(
+                value if isinstance(value, RedisAnswer) else RedisAnswer(node, problem=LATE, unseen=node.pod.ready)
+            )
         sentinels: list[SentinelAnswer] = []
         for node in group.sentinels:
             outcome = next(outcomes)
             value = None if outcome.exception() else outcome.result()
-            sentinels += value if isinstance(value, tuple) else (SentinelAnswer(node, problem=LATE),)
+            sentinels += (
+                value if isinstance(value, tuple) else (SentinelAnswer(node, problem=LATE, unseen=node.pod.ready),)
+            )
         found[group.id] = RedisObservation(group, tuple(answers), tuple(sentinels))
     return joined(found)
 
@@ -97,12 +105,23 @@ def _ask_server(access: Access, node: RedisNode, password: Secret | None, channe
         role: Any = connection.execute_command("ROLE")
         info: Any = connection.info("everything")
         named = connection.execute_command("PUBSUB", "NUMSUB", *channels) if channels else {}
-        return RedisAnswer(node, _text(role[0]), info, _counts(named))
+        evicting = _evicting(connection, info)
+        return RedisAnswer(node, _text(role[0]), info, _counts(named), evicting=evicting)
 
     said = _asked(access, node, password, None, ask)
     if isinstance(said, Trouble):
         return RedisAnswer(node, problem=said.line, refused=said.refused, unseen=said.unseen)
     return said
+
+
+def _evicting(connection: Redis, info: Mapping[str, Any]) -> int:
+    """How many more keys are evicted within a second: the count itself is of all since the start, or CONFIG RESETSTAT."""
+    before = int(info.get("evicted_keys", 0))
+    if not before:
+        return 0
+    time.sleep(APART)
+    later: Any = connection.info("stats")
+    return max(0, int(later.get("evicted_keys", before)) - before)
 
 
 def _ask_sentinel(access: Access, node: RedisNode, master: str, spare: Secret | None) -> tuple[SentinelAnswer, ...]:
@@ -180,6 +199,7 @@ class BackendRole:
     unseen: bool = False
 
 
+#: A proxy takes its servers in turn; a Redis server is itself whoever connects.
 CONNECTIONS = 4
 
 
@@ -187,26 +207,28 @@ CONNECTIONS = 4
 def redis_backends(deployment: Deployment, access: Access) -> Mapping[str, tuple[BackendRole, ...]]:
     """Connect several times through every backend of the address Synapse uses. By endpoint id."""
     asked = [(each, pod, port) for each in deployment.redis_endpoints for pod, port in each.endpoint.pods]
+    servers = {(node.pod.id, node.port) for group in deployment.redis for node in group.nodes}
 
     def asker(index: int) -> Callable[[], BackendRole]:
         each, pod, port = asked[index]
-        return lambda: _meet(access, each, RedisNode(pod, "", port, each.password, tls=each.tls))
+        times = 1 if (pod.id, port) in servers else CONNECTIONS
+        return lambda: _meet(access, each, RedisNode(pod, "", port, each.password, tls=each.tls), times)
 
     outcomes = in_threads([asker(i) for i in range(len(asked))], Limit.REDIS - 1)
     found: dict[str, tuple[BackendRole, ...]] = {each.id: () for each in deployment.redis_endpoints}
     for (each, pod, _), outcome in zip(asked, outcomes, strict=True):
-        late = BackendRole(pod.name, (), (), LATE)
+        late = BackendRole(pod.name, (), (), LATE, unseen=pod.ready)
         found[each.id] = (*found[each.id], late if outcome.exception() else outcome.result())
     return found
 
 
-def _meet(access: Access, address: RedisEndpoint, node: RedisNode) -> BackendRole:
+def _meet(access: Access, address: RedisEndpoint, node: RedisNode, times: int) -> BackendRole:
     import redis
 
     roles: list[str] = []
     ids: list[str] = []
     try:
-        for _ in range(CONNECTIONS):
+        for _ in range(times):
             with client(access, node, node.password) as connection:
                 roles.append(_text(connection.execute_command("ROLE")[0]))
                 ids.append(str(connection.info("server").get("run_id", "")))

@@ -13,7 +13,8 @@ from postflight.deployment.parts import RedisEndpoint, RedisGroup, RedisNode
 class RedisAnswer:
     """What one Redis server says. ``problem`` is set, and the rest empty, when it could not be asked:
     ``refused`` when it answered with a refusal, ``unseen`` when that says nothing of the server.
-    ``info`` is INFO's answer; ``subscribers`` counts those of each server name's replication channel."""
+    ``info`` is INFO's answer; ``evicting`` how many keys it evicted in the second after that, where it ever did;
+    ``subscribers`` counts those of each server name's replication channel."""
 
     node: RedisNode
     role: str = ""
@@ -22,6 +23,7 @@ class RedisAnswer:
     problem: str = ""
     refused: bool = False
     unseen: bool = False
+    evicting: int = 0
 
 
 @dataclass(frozen=True, slots=True)

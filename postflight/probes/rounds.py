@@ -130,6 +130,11 @@ class Round:
         """The classes for which a proxy has no server though pods are ready behind it: it may not have found them yet."""
         return tuple(each for each in self.kinds if any(_unserved(asked) for asked in self.ways(each)))
 
+    @property
+    def silent(self) -> tuple[RequestClass, ...]:
+        """The classes of which a request got no answer."""
+        return tuple(each for each in self.kinds if any(not said.status for of in self.ways(each) for said in of.said))
+
     def _nobodys(self, kind: RequestClass) -> bool:
         """Whether somebody did not know such a request and no process has counted one that it did not know."""
         refused = any(unrecognised(said) for each in self.ways(kind) for said in each.said)

@@ -8,36 +8,28 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from postflight.cluster.access import Access
-from postflight.cluster.api import Api, ApiError
+from postflight.cluster.api import Api
 from postflight.cluster.snapshot import Snapshot
-from postflight.cluster.streams import run_in_pod
 from postflight.cluster.threads import in_threads
-from postflight.deployment.listeners import port_of
-from postflight.deployment.media import holds_media
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
 from postflight.deployment.storage import own_store
 from postflight.deployment.store_parts import ObjectStore
 from postflight.limits import Limit
-from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes import own_uploads
 from postflight.probes.canary_user import Hindered, ProbeUser
 from postflight.probes.matrix import MatrixError, matrix
-from postflight.probes.object_stores import NO_KEY, StoreAnswer, Stored, ask, sending
+from postflight.probes.object_stores import StoreAnswer, Stored, sending
+from postflight.probes.own_files import Bucket, media_listener, remove_copy, serves_media
 from postflight.probes.probe import EXEC, Safety, probe
 from postflight.settings import Settings
 from postflight.traces import Traces
 
 DOWNLOAD = "/_matrix/client/v1/media/download/{server}/{media}?timeout_ms=1000"
-GONE = (200, 204, 404)
-DENIED = 403
-#: The upload's own copy, which its process would serve before it asks the bucket.
-REMOVE = 'rm -f -- "$1" && echo removed'
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,31 +63,18 @@ class StoredMedia:
 
 @dataclass(slots=True)
 class _Way:
-    """What a probe of one homeserver works with. ``left`` is what the removal of the object was answered with;
-    ``unswept`` are the names of killed runs' files that could not be removed."""
+    """What a probe of one homeserver works with. ``unswept`` are the names of killed runs' files that could not be
+    removed."""
 
     access: Access
     api: Api
-    settings: Settings
-    store: ObjectStore
+    bucket: Bucket
     user: ProbeUser
-    left: list[str] = field(default_factory=list)
     unswept: list[str] = field(default_factory=list)
 
-    def ask(self, method: str, key: str, version: str = "") -> Stored:
-        return ask(self.access, self.settings, self.store, method, key, version=version)
-
-    def remove(self, key: str) -> None:
-        """Where versions are kept the one that is ours, so that no mark of it stays. Raises OSError where the store
-        does not do it; one that may not be removed is told in ``left``."""
-        found = self.ask("GET", key)
-        if found.code == NO_KEY:
-            return
-        said = self.ask("DELETE", key, found.version)
-        if said.status == DENIED:
-            self.left.append(str(said))
-        elif said.status not in GONE:
-            raise OSError(str(said))
+    @property
+    def store(self) -> ObjectStore:
+        return self.bucket.store
 
 
 # Without exec the upload's own copy would stay where it was taken.
@@ -114,7 +93,7 @@ def stored_media(
     if isinstance(canary_user, Hindered):
         return canary_user
     user = canary_user
-    mine = [each for each in deployment.synapse if each.serves_with(user.home) and _serves(each) and each.is_up]
+    mine = [each for each in deployment.synapse if each.serves_with(user.home) and serves_media(each) and each.is_up]
     senders = [each.id for each in sending(deployment) if each.serves_with(user.home)]
     answers = {user: each for each in object_stores for user in each.store.users}
     uploader = next((each for each in mine if each.id in senders and each.id in answers), None)
@@ -127,7 +106,7 @@ def stored_media(
     if answer.said.refuses and not answer.store.synchronous:
         # The upload would be taken, and a row for it would stay.
         return StoredMedia(answer.store, uploader, found=answer.said)
-    way = _Way(access, api, settings, answer.store, user)
+    way = _Way(access, api, Bucket(access, settings, answer.store), user)
     try:
         names = own_uploads.remembered(access, user)
         if answer.said.refuses:
@@ -149,7 +128,7 @@ def stored_media(
             own_uploads.remember(access, user, way.unswept)
     except MatrixError as error:
         return Hindered(str(error), user.home.id)
-    return replace(seen, left="; ".join(way.left))
+    return replace(seen, left="; ".join(way.bucket.left))
 
 
 def _silence(said: Stored) -> str:
@@ -166,10 +145,10 @@ def _sweep(way: _Way, processes: Sequence[SynapseProcess], names: Sequence[str])
     in_threads(works, Limit.EXEC)
     for name in names:
         try:
-            way.remove(way.store.key_of(name))
+            way.bucket.remove(way.store.key_of(name))
         except OSError:
             way.unswept.append(name)
-    way.left.clear()
+    way.bucket.left.clear()
 
 
 def _upload(way: _Way, process: SynapseProcess, traces: Traces, again: Sequence[str]) -> StoredMedia:
@@ -180,50 +159,21 @@ def _upload(way: _Way, process: SynapseProcess, traces: Traces, again: Sequence[
 
     def before(media: str) -> None:
         key = way.store.key_of(media)
-        traces.will_make(_what(way.store, key), lambda: way.remove(key))
+        traces.will_make(_what(way.store, key), lambda: way.bucket.remove(key))
 
     try:
-        with matrix(way.access, process, _listener(process)) as door:
+        with matrix(way.access, process, media_listener(process)) as door:
             media = own_uploads.upload(way.access, way.user, door, content, (again, way.unswept), before)
     except MatrixError as error:
         return replace(seen, refused=str(error), status=error.status)
     key = way.store.key_of(media)
-    found = _arrival(way, key)
+    found = way.bucket.arrival(key)
     return replace(seen, key=key, found=found, same=found.body == content)
 
 
-def _arrival(way: _Way, key: str) -> Stored:
-    """The object, waited for: where ``store_synchronous`` is off it comes after the upload's answer."""
-    last = Stored()
-
-    def look() -> None:
-        nonlocal last
-        last = way.ask("GET", key)
-        if last.status != 200:
-            raise NotYet(str(last))
-
-    waits = way.store.local and not way.store.synchronous
-    with suppress(TimedOut):
-        wait_for(look, limit=Limit.STORING if waits else 1.0)
-    return last
-
-
 def _remove_own(way: _Way, process: SynapseProcess, key: str) -> str:
-    """Take the uploader's own copy away, as upstream's s3_media_upload does: what it serves then is the bucket's.
-    Returns why it is still there."""
-    config = process.config or {}
-    if config.get("enable_local_media_storage") is False:
-        return ""
-    folder = str(config.get("media_store_path") or "")
-    if not folder.startswith("/"):
-        return "its media_store_path is no absolute path"
-    path = f"{folder.rstrip('/')}/{key.removeprefix(way.store.prefix)}"
-    command = ("sh", "-c", REMOVE, "sh", path)
-    try:
-        answer = run_in_pod(way.api, process.namespace, process.name, process.container, command)
-    except ApiError as error:
-        return str(error)
-    return "" if answer.code == 0 else answer.complaint
+    """Take a process's own copy away: what it serves then is the bucket's. Returns why it is still there."""
+    return remove_copy(way.api, process, key.removeprefix(way.store.prefix))
 
 
 def _fetch(
@@ -234,7 +184,7 @@ def _fetch(
 
     def fetcher(process: SynapseProcess) -> Callable[[], bytes]:
         def fetch() -> bytes:
-            with matrix(way.access, process, _listener(process)) as door:
+            with matrix(way.access, process, media_listener(process)) as door:
                 return door.fetch(path, token=way.user.token)
 
         return fetch
@@ -255,13 +205,3 @@ def _fetch(
 def _apart(snapshot: Snapshot, one: SynapseProcess, other: SynapseProcess) -> bool:
     mine, theirs = own_store(snapshot, one), own_store(snapshot, other)
     return bool(mine and theirs and mine != theirs)
-
-
-def _serves(process: SynapseProcess) -> bool:
-    return holds_media(process) and port_of(process, _listener(process)) is not None
-
-
-def _listener(process: SynapseProcess) -> str:
-    """Main serves media by its client listener too (synapse/app/homeserver.py, 1.163), a worker only by one that is for
-    them (generic_worker.py)."""
-    return "client" if process.is_main and not port_of(process, "media") else "media"

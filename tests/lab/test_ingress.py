@@ -1,6 +1,8 @@
 """What nginx is told of Ingresses, by the script that stands in for ingress-nginx's controller."""
 
+import base64
 import importlib.util
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -8,14 +10,18 @@ import pytest
 
 from lab.homes import CHECKOUT
 
+FOLDER = CHECKOUT / "lab/deployment/ingress/config"
 HOST = "matrix.lab.test"
 NOTE = "nginx.ingress.kubernetes.io/"
 
 
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
-    file = CHECKOUT / "lab/deployment/ingress/config/nginx_conf.py"
-    spec = importlib.util.spec_from_file_location("nginx_conf", file)
+    return loaded("nginx_conf")
+
+
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec
     assert spec.loader
     found = importlib.util.module_from_spec(spec)
@@ -43,7 +49,11 @@ def ingress(name: str, *paths: tuple[str, str], kind: str = "nginx", tls: str = 
 
 
 def rendered(module: ModuleType, *ingresses: dict[str, Any]) -> str:
-    files = {("matrix", "tls"): "/state/matrix-tls.pem"}
+    files = module.Files(
+        certificates={("matrix", "tls"): "/state/matrix-tls.pem"},
+        authorities={("matrix", "officers"): "/state/matrix-officers.ca"},
+        passwords={("matrix", "users"): "/state/matrix-users.passwd"},
+    )
     return str(module.render(ingresses, files, "/state", "10.96.0.10"))
 
 
@@ -80,3 +90,60 @@ def test_another_class_and_a_host_without_certificate_are_left_out(module: Modul
     text = rendered(module, ingress("a", ("/", "Prefix"), kind="other"), ingress("b", ("/", "Prefix"), tls="not-there"))
     assert "server_name" not in text
     assert text.count("{") == text.count("}")
+
+
+def test_a_client_certificate_is_asked_for_at_the_whole_host(module: ModuleType) -> None:
+    asking = ingress("a", ("/x", "Exact"), auth_tls_secret="matrix/officers", auth_tls_verify_depth="2")
+    text = rendered(module, asking, ingress("b", ("/y", "Exact")))
+    assert text.count("ssl_verify_client on;") == 1
+    assert "ssl_client_certificate /state/matrix-officers.ca;" in text
+    assert "ssl_verify_depth 2;" in text
+
+
+def test_without_its_authority_the_host_is_shut(module: ModuleType) -> None:
+    text = rendered(module, ingress("a", ("/x", "Exact"), auth_tls_secret="matrix/nobody"))
+    assert "    return 403;\n" in text
+    assert "ssl_verify_client" not in text
+
+
+def test_a_password_is_asked_for_at_its_path_and_goes_no_further(module: ModuleType) -> None:
+    asking = ingress("a", ("/x", "Exact"), auth_type="basic", auth_secret="users", auth_realm="Officers only")
+    text = rendered(module, asking, ingress("b", ("/y", "Exact")))
+    assert 'auth_basic "Officers only";' in location(text, "= /x")
+    assert "auth_basic_user_file /state/matrix-users.passwd;" in location(text, "= /x")
+    assert 'proxy_set_header Authorization "";' in location(text, "= /x")
+    assert "auth_basic" not in location(text, "= /y")
+
+
+def test_without_its_file_the_path_is_shut(module: ModuleType) -> None:
+    text = rendered(module, ingress("a", ("/x", "Exact"), auth_type="basic", auth_secret="nobody"))
+    assert "return 503;" in location(text, "= /x")
+
+
+def test_secrets_are_written_for_nginx_and_for_nobody_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    controller = loaded("controller")
+    monkeypatch.setattr(controller, "STATE", tmp_path)
+
+    def secret(name: str, kind: str = "Opaque", **data: str) -> dict[str, Any]:
+        held = {key.replace("_", "."): base64.b64encode(value.encode()).decode() for key, value in data.items()}
+        return {"metadata": {"namespace": "matrix", "name": name}, "type": kind, "data": held}
+
+    files = controller.written(
+        [
+            secret("web", "kubernetes.io/tls", tls_crt="chain", tls_key="key"),
+            secret("officers", ca_crt="authority"),
+            secret("users", auth="a:b"),
+            secret("database", password="x"),
+        ]
+    )
+    told = {
+        kind: {name: Path(file).read_text() for (_, name), file in held.items()} for kind, held in vars(files).items()
+    }
+    assert told == {
+        "certificates": {"web": "chain\nkey"},
+        "authorities": {"officers": "authority"},
+        "passwords": {"users": "a:b"},
+    }
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    assert len(list(tmp_path.iterdir())) == 3

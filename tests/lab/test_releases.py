@@ -13,8 +13,12 @@ from lab.releases import NEWEST, OLDER
 from lab.setup import image
 
 BASE = manifests.DEPLOYMENT / "base"
-#: The file behind each text of a ConfigMap that a release changes.
-TEXTS = {"homeserver.yaml": BASE / "synapse/config/homeserver.yaml", "haproxy.cfg": BASE / "config/haproxy.cfg"}
+#: The file behind each text that a release changes, by ConfigMap.
+TEXTS = {
+    "synapse-config": BASE / "synapse/config/homeserver.yaml",
+    "haproxy-config": BASE / "config/haproxy.cfg",
+    "content-scanner-config": BASE / "config/content-scanner/config.yaml",
+}
 
 
 @pytest.mark.parametrize("name", ["1.119", "1.119.0", "v1.119.0"])
@@ -63,20 +67,22 @@ def test_both_releases_are_locked_whole_without_an_index() -> None:
 
 
 def objects() -> list[dict[str, Any]]:
-    texts = {key: file.read_text() for key, file in TEXTS.items()}
-    maps = {"synapse-config": "homeserver.yaml", "haproxy-config": "haproxy.cfg"}
-    return [{"kind": "ConfigMap", "metadata": {"name": n}, "data": {k: texts[k]}} for n, k in maps.items()]
+    return [
+        {"kind": "ConfigMap", "metadata": {"name": name}, "data": {file.name: file.read_text()}}
+        for name, file in TEXTS.items()
+    ]
 
 
 def test_every_change_of_a_release_is_one_of_the_deployment() -> None:
     made = objects()
     manifests._edit(made, manifests.RELEASES / "1.119.yaml", "release 1.119")
-    synapse, haproxy = (next(iter(each["data"].values())) for each in made)
+    synapse, haproxy, scanner = (next(iter(each["data"].values())) for each in made)
     assert "matrix_rtc" not in yaml.safe_load(synapse)
     assert yaml.safe_load(synapse)["max_event_delay_duration"] == "24h"
     assert "devices$|" in haproxy
     assert "delete_devices" not in haproxy
     assert "(keys/|" not in haproxy
+    assert "http://synapse-media-repository-0." in scanner
 
 
 def test_what_a_defect_has_taken_away_need_not_be_changed() -> None:

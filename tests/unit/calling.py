@@ -12,9 +12,12 @@ from postflight.deployment.parts import Pod
 from postflight.deployment.pods import read_pod
 from postflight.probes.calls import CallsDiscovery, UserInfo
 from postflight.probes.calls_chain import CallsChain, Entry, Issue
+from postflight.probes.calls_media import CallsMedia, Heard, Tried
 from postflight.probes.canary_user import ProbeUser
 from postflight.probes.http import Said
 from postflight.probes.livekit import sign
+from postflight.probes.livekit_signals import IceCandidate
+from postflight.probes.sfu_candidates import Advertised
 from postflight.secrets import Secret
 from tests.unit.recorded import Json
 from tests.unit.worlds import container, pod
@@ -25,12 +28,29 @@ SECRET = Secret("a secret of LiveKit, thirty-two long")
 PAIR = KeyPair("APIkey", SECRET, "Secret livekit-secrets/API_SECRET")
 
 
-def ready(name: str) -> Pod:
-    return read_pod(pod(name, container()))
+#: The lab's node, where LiveKit sends clients, and its pod.
+NODE, POD = "10.10.0.2", "10.244.0.77"
+UDP, TCP = IceCandidate("udp", NODE, 30882, "host", 2), IceCandidate("tcp", NODE, 30881, "host", 1)
+BESIDE = (IceCandidate("udp", POD, 30882, "host"), IceCandidate("tcp", POD, 30881, "host"))
+
+
+def ready(name: str, ip: str = "") -> Pod:
+    return read_pod(pod(name, container(), ip=ip))
 
 
 SFU = Sfu(
-    "sfu/matrix/livekit", "matrix", "livekit", "deployment/matrix/livekit", (ready("livekit-1"),), 7880, (PAIR,), None
+    "sfu/matrix/livekit",
+    "matrix",
+    "livekit",
+    "deployment/matrix/livekit",
+    (ready("livekit-1", POD),),
+    7880,
+    (PAIR,),
+    None,
+    node_ip=NODE,
+    node_ip_from="--node-ip",
+    udp=(30882, 30882),
+    tcp=30881,
 )
 SERVICE = JwtService(
     "jwt-service/matrix/lk-jwt-service",
@@ -94,7 +114,7 @@ def token(secret: Secret = SECRET, **claims: Any) -> str:
 def issue(**fields: Any) -> Issue:
     given = said(200, f'{{"url": "{SERVICE.sfu_url}", "jwt": "{token()}"}}')
     found = Issue(SERVICE, f"{URL}, through haproxy-1", URL, "jwt_service", given, errcode(401, "M_UNAUTHORIZED"))
-    return replace(found, **fields)
+    return replace(found, **{"other": fields.get("said", given)} | fields)
 
 
 def chain(model: Deployment, **fields: Any) -> tuple[CallsChain, ...]:
@@ -109,3 +129,19 @@ def chain(model: Deployment, **fields: Any) -> tuple[CallsChain, ...]:
         (Entry(SFU, said(200, "success"), said(401)),),
     )
     return (replace(walked, **fields),)
+
+
+def heard(told: tuple[str, ...] = ("", ""), beside: tuple[str, ...] = ("", ""), **fields: Any) -> Heard:
+    """One participant; why the addresses that it was told, UDP and TCP, do not answer, and those beside them."""
+    tried = tuple(map(Tried, (UDP, TCP), told))
+    return replace(Heard(tried, tuple(map(Tried, BESIDE, beside)), UDP, whole=True), **fields)
+
+
+def media(*participants: Heard, **fields: Any) -> tuple[CallsMedia, ...]:
+    """Two who hear each other."""
+    met = CallsMedia(SFU, SERVICE.sfu_url, "through haproxy-1", participants or (heard(), heard()), room_left=False)
+    return (replace(met, **fields),)
+
+
+def advertised(*candidates: IceCandidate, **fields: Any) -> tuple[Advertised, ...]:
+    return (replace(Advertised(SFU, SFU.pods[0], candidates or (UDP, TCP)), **fields),)

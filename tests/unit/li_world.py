@@ -50,7 +50,8 @@ def config(database: str, host: str, user: str, password: str, /, **more: Any) -
     args = {"host": host, "dbname": database, "user": user, "password": password}
     listeners = [{"port": 8008, "resources": [{"names": ["client", "federation"]}]}]
     database_of = {"name": "psycopg2", "args": args}
-    return yaml.safe_dump({"server_name": NAME, "database": database_of, "listeners": listeners} | more)
+    kept = {"redaction_retention_period": None, "forgotten_room_retention_period": None}
+    return yaml.safe_dump({"server_name": NAME, "database": database_of, "listeners": listeners} | kept | more)
 
 
 MAIN = config("matrix", "pg-rw", "synapse", "of-main-itself", public_baseurl="https://matrix.lab.test/")

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checks import test_leftovers
-from checks.calls import test_matrixrtc
-from checks.clients import test_closed_doors, test_journey
+from checks.calls import test_candidates, test_matrixrtc, test_turn
+from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
-from checks.li import test_identity, test_main_database_rights
+from checks.li import test_front_door, test_identity, test_main_database_rights, test_recovery_keys, test_retention
 from checks.li import test_replication as test_li
-from checks.media import test_storage, test_workers
+from checks.media import test_antivirus, test_storage, test_workers
 from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
@@ -28,10 +28,12 @@ from checks.workers import (
     test_stream_writers,
 )
 from postflight.check import meta_of
+from postflight.credential import NONE
 from postflight.probes.background import BackgroundUpdates
 from postflight.probes.federation_counters import Sent
 from postflight.probes.inside import InsideView
 from postflight.probes.li import Said
+from postflight.probes.li_front import LiFront
 from postflight.probes.li_import import Imported
 from postflight.probes.metrics import Count
 from postflight.probes.persister_rooms import PersistedEvents
@@ -43,23 +45,42 @@ from postflight.settings import Settings
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
-from tests.unit import calling, front, fronting, processes, recorded, routing, stores, storing
+from tests.unit import (
+    calling,
+    front,
+    fronting,
+    processes,
+    recorded,
+    relaying,
+    routing,
+    scanning,
+    stores,
+    storing,
+    vaulting,
+)
 from tests.unit.li_world import ARRIVED, RIGHTS, identities_of, replication
 from tests.unit.recorded import Json, item
 
 MODULES = (
     test_leftovers,
+    test_candidates,
     test_matrixrtc,
+    test_turn,
     test_closed_doors,
+    test_element_config,
     test_journey,
     test_connections,
     test_login,
     test_names,
     test_replication,
     test_exactly_once,
+    test_front_door,
     test_identity,
     test_main_database_rights,
+    test_recovery_keys,
     test_li,
+    test_antivirus,
+    test_retention,
     test_storage,
     test_workers,
     test_operators,
@@ -93,11 +114,16 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     return {
         "snapshot": lab.snapshot,
         "secrets": lab.secrets,
-        "deployment": calling.with_calls(stored),
+        "deployment": relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
         "known_updates": {},
         "calls_discovery": calling.discovery(model),
         "calls_chain": calling.chain(model),
+        "turn_credentials": relaying.credentials(model),
+        "turn_relays": relaying.relays(),
+        "turn_tunnels": relaying.tunnels(),
+        "calls_media": calling.media(),
+        "sfu_candidates": calling.advertised(),
         "closed_doors": processes.shut(model),
         "server_doors": (),
         "client_journey": front.journey(model),
@@ -112,12 +138,23 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "li_main_rights": RIGHTS,
         "li_arrival": ARRIVED,
         "li_import": Imported(Said({}), Said({})),
+        "censored_rows": vaulting.CENSORED,
+        "redacted_message": vaulting.REDACTED,
+        "module_imports": (),
+        "key_vaults": (),
+        "key_vault_records": (),
         "identities": identities_of(model),
+        "web_pages": (),
+        "element_addresses": (),
+        "li_front_door": LiFront((), NONE),
+        "li_main_token": (),
         "media_doors": processes.media(model),
         "worker_identities": processes.worker_identities(model),
         "object_stores": storing.answers(stored),
         "provider_modules": storing.modules(stored),
         "stored_media": storing.trip(stored),
+        "clamd_answers": scanning.clamds(),
+        "scanned_media": scanning.trip(model) if model.proxies else READ_ONLY,
         "init_troubles": InitTroubles({pod.id: () for each in model.synapse if (pod := each.pod)}, {}),
         "known_settings": processes.known_settings(model),
         "redis_nodes": stores.nodes(model),

@@ -187,6 +187,14 @@ def test_a_log_is_lines_whatever_is_in_it() -> None:
         assert api_to(port).log("/api/v1/namespaces/a/pods/b/log", tailLines="2") == ["one", "two \ufffd"]
 
 
+def test_a_log_that_the_kubelet_has_just_removed_is_empty() -> None:
+    with answering(lambda asked: (200, b"unable to retrieve container logs for containerd://e6ffc6f1ed48")) as (
+        port,
+        _,
+    ):
+        assert api_to(port).log("/api/v1/namespaces/a/pods/b/log", previous="true") == []
+
+
 class Authority:
     """A CA and a certificate of it for 127.0.0.1."""
 

@@ -10,7 +10,7 @@ import pytest
 from postflight.probes.inside import InsideView
 from postflight.probes.own import Left
 from postflight.verdict.judge import Judge
-from tests.unit import li_world, recorded
+from tests.unit import li_world, paging, recorded, vaulting
 from tests.unit.observations import CHECKS, MODEL, ask, observed, only
 from tests.unit.stores import logins
 from tests.unit.worlds import NO_SECRETS, deployment, snapshot
@@ -18,14 +18,20 @@ from tests.unit.worlds import NO_SECRETS, deployment, snapshot
 
 @pytest.mark.parametrize("id", CHECKS)
 def test_the_healthy_lab_keeps_it_green(id: str) -> None:
-    found = li_world.model()
+    of = paging.world()
+    found = li_world.model(of)
     small: dict[str, Any] = {
         "deployment": found,
-        "snapshot": li_world.world(),
+        "snapshot": of,
         "identities": li_world.identities_of(found),
+        "li_main_rights": li_world.rights_of(found),
+        "web_pages": paging.seen(found, of),
+        "element_addresses": paging.element_seen(found, of),
+        "li_front_door": paging.li_front(of, found),
+        "li_main_token": paging.tried(found),
+        **vaulting.observations(found),
     }
-    small |= {"li_main_rights": li_world.rights_of(found)}
-    pen = ask(id, None, **(small if id.startswith("li.") else {}))
+    pen = ask(id, None, **(small if id.startswith("li.") or id == "clients.element_config" else {}))
     assert pen.failures == []
     assert pen.seen
     assert pen.absence == ""
@@ -38,6 +44,7 @@ def test_a_deployment_without_the_part_has_a_reason_to_be_absent(id: str) -> Non
         "deployment": model,
         "calls_discovery": (),
         "calls_chain": (),
+        "turn_credentials": (),
         "database_logins": logins(model),
         "database_pools": (),
         "database_instances": {},

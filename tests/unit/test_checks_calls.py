@@ -11,6 +11,7 @@ from postflight.probes.calls_chain import Entry
 from postflight.secrets import Secret
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
+from tests.unit import worlds
 from tests.unit.calling import (
     CALLS,
     PAIR,
@@ -37,10 +38,11 @@ LOOKUP_FAILED = errcode(500, "M_LOOKUP_FAILED", "Failed to look up user info fro
 NO_ROOM = errcode(500, "M_UNKNOWN", "Unable to create room on SFU")
 
 
-def calls(walked: Any = None, seen: Any = None, **fields: Any) -> Judge:
+def calls(walked: Any = None, seen: Any = None, of: Any = None, **fields: Any) -> Judge:
     """What the check says of calls with these parts replaced."""
     model = with_calls(MODEL, **fields)
-    return ask(CHECK, deployment=model, calls_chain=walked or chain(MODEL), calls_discovery=seen or discovery(MODEL))
+    given = {"calls_chain": walked or chain(MODEL), "calls_discovery": seen or discovery(MODEL)}
+    return ask(CHECK, deployment=model, **given, **({"snapshot": of} if of else {}))
 
 
 def test_without_anything_that_refers_to_calls_it_is_absent() -> None:
@@ -208,6 +210,21 @@ class TestTheJwtService:
     def test_is_missing(self) -> None:
         found = only(calls(chain(MODEL, issues=(), entries=()), jwt_services=()))
         assert found.headline == "livekit stands here and nobody gives tokens for it: there is no JWT service"
+
+    def test_is_in_a_namespace_that_is_not_looked_at(self) -> None:
+        spec = {"type": "ExternalName", "externalName": "jwt.calls.svc.cluster.local"}
+        one = {
+            "path": "/livekit/jwt",
+            "pathType": "Prefix",
+            "backend": {"service": {"name": "jwt", "port": {"number": 80}}},
+        }
+        rules = [{"host": "matrix.lab.test", "http": {"paths": [one]}}]
+        of = worlds.snapshot(
+            worlds.thing(worlds.KINDS["Service"], "jwt", spec=spec),
+            worlds.thing(worlds.KINDS["Ingress"], "calls", spec={"rules": rules}),
+        )
+        found = only(calls(chain(MODEL, issues=(), entries=()), jwt_services=(), of=of), Status.UNKNOWN)
+        assert "leads to namespace calls" in found.headline
 
     def test_is_elsewhere(self) -> None:
         found = only(calls(chain(MODEL, issues=(), entries=()), jwt_services=(), sfus=()), Status.UNKNOWN)

@@ -107,6 +107,25 @@ class TestTheAdminApi:
         found = only(judged(nonce=nonce), Status.WARNED)
         assert found.headline.endswith("makes admins from outside: Ingress front leads to the admin API")
 
+    def test_that_is_led_in_from_outside(self) -> None:
+        found = only(judged(users=through(errcode(401, "M_MISSING_TOKEN"), ingress="front")), Status.WARNED)
+        assert found.headline == (
+            "the admin API is led in from outside by Ingress front: only a token stands before it"
+        )
+
+    @pytest.mark.parametrize(
+        "users",
+        [
+            through(errcode(401, "M_MISSING_TOKEN")),
+            through(errcode(401, "M_MISSING_TOKEN"), ingress="front", guard="whitelist-source-range"),
+            through(errcode(404, "M_UNRECOGNIZED"), ingress="front"),
+            through(errcode(403, "M_FORBIDDEN"), ingress="front"),
+            through(said(401, "<html>"), ingress="front"),
+        ],
+    )
+    def test_that_is_reached_from_inside_only_or_refused_on_the_way(self, users: Knock) -> None:
+        assert judged(users=users).failures == []
+
 
 class TestGuests:
     def test_that_are_let_in(self) -> None:
@@ -179,7 +198,16 @@ class TestTheProbe:
         front = ingress("matrix.lab.test", to("haproxy-client", port={"number": 8008}))
         world = replace(lab, objects={**lab.objects, (INGRESS, "matrix"): (front,)})
         seen, _ = self.look(monkeypatch, world=world)
-        assert seen.nonce.ingress == "front"
+        assert (seen.nonce.ingress, seen.users.guard) == ("front", "")
+
+    def test_names_what_the_ingress_asks_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lab = recorded.healthy().snapshot
+        front = ingress("matrix.lab.test", to("haproxy-client", port={"number": 8008}))
+        note = {"nginx.ingress.kubernetes.io/whitelist-source-range": "10.0.0.0/8"}
+        front = {**front, "metadata": {**front["metadata"], "annotations": note}}
+        world = replace(lab, objects={**lab.objects, (INGRESS, "matrix"): (front,)})
+        seen, _ = self.look(monkeypatch, world=world)
+        assert seen.users.guard == "whitelist-source-range"
 
     def test_where_nobody_stands_in_front_main_itself_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
         seen, asked = self.look(monkeypatch, replace(MODEL, proxies=()))

@@ -30,7 +30,6 @@ class TestDatabaseLogin:
             (LoginOutcome.PASSWORD, "password rejected"),
             (LoginOutcome.NO_ROLE, "role may not log in"),
             (LoginOutcome.NOT_ALLOWED, "refused by pg_hba.conf"),
-            (LoginOutcome.NO_SCRAM, "not asked for SCRAM"),
             (LoginOutcome.NO_CONNECT, "role may not connect to the database"),
         ],
     )
@@ -40,6 +39,14 @@ class TestDatabaseLogin:
         assert found.nature is Nature.WRONG
         assert any(part.startswith("pod/matrix/key-vault-") for part in found.stops)
         assert "deployment/matrix/key-vault" in found.stops
+
+    def test_a_login_without_scram_is_one_and_stops_nobody(self) -> None:
+        said = by_role("key_vault", LoginOutcome.NO_SCRAM, "authentication method requirement failed")
+        found = only(ask("database.login", database_logins=logins(MODEL, said)))
+        assert found.headline == (
+            "key-vault logs in to matrix-postgresql-rw without SCRAM: the server asks for md5 or for the password itself"
+        )
+        assert (found.status, found.nature, found.stops) == (Status.FAILED, Nature.WRONG, ())
 
     def test_a_server_by_address_is_named_whole_and_is_no_other(self) -> None:
         """10.1.1.1 and 10.2.2.2 begin alike and are two servers."""

@@ -156,9 +156,19 @@ class TestNotSeen:
         assert ID1 in found.leans_on
 
     @pytest.mark.parametrize("seen", [READ_ONLY, NOT_ALLOWED, tried(roomless=True), Hindered("no user", MAIN)])
-    def test_but_by_its_counter_it_is(self, seen: Any) -> None:
+    def test_a_counter_does_not_say_when(self, seen: Any) -> None:
         counted = {each.id: Count(0) for each in MODEL.synapse} | {ID1: Count(8)}
-        assert says(persisted_rows=ONE, persisted_counters=counted, persisted_events=seen).failures == []
+        found = only(says(persisted_rows=ONE, persisted_counters=counted, persisted_events=seen), Status.WARNED)
+        assert found.nature is Nature.UNPROVEN
+        assert found.headline.startswith(
+            f"{P1} has persisted events since it started, and none was seen within the last 10 minutes: "
+        )
+
+    @pytest.mark.parametrize("seen", [READ_ONLY, NOT_ALLOWED, tried(roomless=True), Hindered("no user", MAIN)])
+    def test_rows_of_the_last_minutes_are_proof(self, seen: Any) -> None:
+        assert says(persisted_rows=persisted(MODEL, ago=540), persisted_events=seen).failures == []
+        pen = says(persisted_rows=persisted(MODEL, ago=660), persisted_events=seen)
+        assert {each.status for each in pen.failures} == {Status.WARNED}
 
     def test_what_it_wrote_before_it_started_is_no_proof(self) -> None:
         old = replace(ONE, rows=(*ONE.rows, Written(P1, 9, datetime(2020, 1, 1, tzinfo=UTC))))
@@ -196,12 +206,15 @@ class TestOthers:
     @pytest.mark.parametrize("rows", [UNASKED, PersistedRows(problem="refused"), NOT_ALLOWED])
     def test_counters_are_enough_where_the_database_cannot_be_asked(self, rows: Any) -> None:
         counted = {each.id: Count(9 if each.id in (ID0, ID1) else 0) for each in MODEL.synapse}
-        assert says(persisted_rows=rows, persisted_counters=counted).failures == []
+        event = PersistedEvents({each: Persisting(each, "!a:b") for each in (P0, P1)})
+        assert says(persisted_rows=rows, persisted_counters=counted, persisted_events=event).failures == []
 
     def test_neither_could_be_asked(self) -> None:
         counted = {each.id: Count(9 if each.id in (ID0, ID1) else 0) for each in MODEL.synapse}
         silent = counted | {MAIN: Count(None, "it serves no metrics", silent=True)}
-        found = only(says(persisted_rows=UNASKED, persisted_counters=silent), Status.WARNED)
+        event = PersistedEvents({each: Persisting(each, "!a:b") for each in (P0, P1)})
+        seen = says(persisted_rows=UNASKED, persisted_counters=silent, persisted_events=event)
+        found = only(seen, Status.WARNED)
         assert found.headline == ("whether master persists events was not seen: no tunnel; it serves no metrics")
         pen = says(persisted_rows=NOT_ALLOWED, persisted_counters=NOT_ALLOWED, persisted_events=NOT_ALLOWED)
         assert {each.status for each in pen.failures} == {Status.UNKNOWN}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from checks.li import test_main_database_rights, test_replication
+from postflight.cluster.kinds import CRON_JOB
+from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Import
 from postflight.probes.arrival import Arrival
@@ -21,10 +23,11 @@ from postflight.verdict.status import Nature, Status
 from tests.unit.li_world import ARRIVED, RIGHTS, TABLES, model, replication
 from tests.unit.observations import only
 from tests.unit.stores import MIB
-from tests.unit.worlds import Json
+from tests.unit.worlds import Json, snapshot
 
 MODEL = model()
 NOTHING = Imported(Said({}), Said({}))
+SEEN = snapshot()
 LI_STOPPED = ("li/matrix", "pod/matrix/second")
 
 
@@ -34,10 +37,11 @@ def followed(
     rights: MainRights = RIGHTS,
     of: Deployment = MODEL,
     imported: Imported = NOTHING,
+    world: Snapshot = SEEN,
 ) -> Judge:
     pen = Judge()
     test_replication.test_what_main_stores_is_read_in_the_database_of_li_within_seconds(
-        of, seen or replication(), rights, arrival, imported, pen
+        of, seen or replication(), rights, arrival, imported, world, pen
     )
     return pen
 
@@ -57,6 +61,12 @@ class TestReplication:
         )
         assert "schema" in found.cause
         assert set(LI_STOPPED) <= set(found.stops)
+
+    def test_where_cronjobs_are_not_to_be_seen_it_may_be_fed_by_import(self) -> None:
+        blind = replace(SEEN, unseen={(CRON_JOB, "matrix"): "no right: list cronjobs"})
+        found = only(followed(replication(here=(), subscriptions=[]), world=blind), Status.UNKNOWN)
+        assert found.headline.endswith("was not seen: no right: list cronjobs")
+        assert followed(world=blind).failures == []
 
     def test_a_subscription_that_is_missing_though_the_schema_is_there(self) -> None:
         found = only(followed(replication(subscriptions=[])))
@@ -193,6 +203,21 @@ class TestImport:
         found = only(imported(event(90, 13.2), Said({}), suspended=True))
         assert found.headline.startswith("LI's database has no event, and main has one of 13 h ago")
         assert found.cause == "CronJob nightly is suspended"
+
+    def test_what_a_failed_job_says_is_the_cause(self) -> None:
+        found = only(imported(event(90, 13.2), event(70, 30), trouble="Job nightly-1 failed: BackoffLimitExceeded"))
+        assert found.cause == "Job nightly-1 failed: BackoffLimitExceeded"
+
+    def test_a_job_that_ends_well_is_no_proof(self) -> None:
+        found = only(imported(event(90, 13.2), event(70, 30), brought=datetime(2026, 1, 1, tzinfo=UTC)))
+        assert found.cause.startswith("the newest Job of CronJob nightly ended well all the same")
+
+    def test_what_a_round_brought_that_ended_well_is_a_proof_though_nothing_is_old_enough(self) -> None:
+        pen = imported(Said({"brought": 90}), event(95, 0.1))
+        assert (pen.failures, pen.seen) == ([], ["import nightly"])
+
+    def test_what_a_round_did_not_bring_may_still_come(self) -> None:
+        assert only(imported(Said({"brought": 90}), event(70, 2)), Status.WARNED).nature is Nature.UNPROVEN
 
     def test_main_has_nothing_that_is_old_enough(self) -> None:
         assert only(imported(Said({}), Said({})), Status.WARNED).nature is Nature.UNPROVEN

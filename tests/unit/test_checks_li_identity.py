@@ -13,8 +13,10 @@ from postflight.cluster.kinds import INGRESS
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.parts import Side, SynapseProcess
 from postflight.probes.identity import Identity, keys_by_configuration
+from postflight.probes.pages import PageSeen
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
+from tests.unit import paging
 from tests.unit.li_world import NAME, model, synapse, world
 from tests.unit.observations import only
 from tests.unit.worlds import Json, config_map, container, pod, secrets, service, snapshot, thing
@@ -28,6 +30,7 @@ def identity(
     problem: str = "",
     unasked: bool = False,
     mains: list[SynapseProcess] | None = None,
+    pages: tuple[PageSeen, ...] = (),
     **li: Any,
 ) -> Judge:
     """``mains`` are other processes than those that are read."""
@@ -41,7 +44,9 @@ def identity(
     said = {each.workload_name: Identity(each, NAME, {"ed25519:a": "a"}) for each in found.synapse if each.is_main}
     said["second"] = replace(said["second"], keys={"ed25519:a": keys}, problem=problem, unasked=unasked)
     seen = tuple(said.values())
-    test_identity.test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(found, of or world(), seen, pen)
+    test_identity.test_li_is_mains_homeserver_at_an_address_of_its_own_and_silent(
+        found, of or world(), seen, pages, pen
+    )
     return pen
 
 
@@ -262,3 +267,57 @@ class TestKeysByConfiguration:
 
     def test_of_a_file_that_no_secret_holds_nothing_is_known(self) -> None:
         assert self.keys(self.KEY, signing_key_path="/data/signing.key") is None
+
+
+class TestWhatLisPageLooksLike:
+    OF = paging.world()
+    MODEL = model(OF)
+
+    def looks(self, *pages: PageSeen, **li_said: Any) -> Judge:
+        told = paging.li_config(**li_said)
+        return identity(self.OF, pages=pages or paging.seen(self.MODEL, self.OF, li_said=told))
+
+    def pages(self, **own: Any) -> tuple[PageSeen, ...]:
+        """With LI's page replaced."""
+        seen = paging.seen(self.MODEL, self.OF)
+        return tuple(replace(each, **own) if each.page.name == "element-li" else each for each in seen)
+
+    def test_by_a_name_of_its_own(self) -> None:
+        pen = self.looks()
+        assert pen.failures == []
+        assert "pod/matrix/element-li" in pen.seen
+
+    @pytest.mark.parametrize("brand", ["Element", "ELEMENT", None])
+    def test_by_mains_name(self, brand: str | None) -> None:
+        found = only(self.looks(brand=brand))
+        assert found.headline.startswith("LI's page at matrix-li.lab.test looks like main's: both call themselves ")
+        assert found.cause.startswith("ConfigMap element-li-config/config.json has no brand but ")
+
+    def test_by_mains_name_in_one_of_elements_own_colours(self) -> None:
+        assert only(self.looks(brand="Element", default_theme="dark"))
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"default_theme": "custom-Red"},
+            {"io.element.element-web-modules.banner": {"logo_url": "https://matrix-li.lab.test/li.svg"}},
+        ],
+        ids=["colours of its own", "a banner"],
+    )
+    def test_by_mains_name_and_something_that_is_seen_all_the_time(self, more: Json) -> None:
+        assert self.looks(brand="Element", **more).failures == []
+
+    def test_that_does_not_show_itself(self) -> None:
+        found = only(self.looks(*self.pages(shown=(), problem="element-li is not ready")), Status.UNKNOWN)
+        assert found.headline == (
+            "whether LI's page looks like main's is not known: element-li does not show itself: element-li is not ready"
+        )
+        assert found.needs == ("pod/matrix/element-li", "pod/matrix/element-li")
+
+    def test_where_mains_does_not_show_itself(self) -> None:
+        seen = paging.seen(self.MODEL, self.OF)
+        pages = [replace(each, shown=(), problem="late") if each.page.name == "element" else each for each in seen]
+        assert only(self.looks(*pages), Status.UNKNOWN).subject == "pod/matrix/element"
+
+    def test_where_there_is_none(self) -> None:
+        assert identity(self.OF, pages=()).failures == []

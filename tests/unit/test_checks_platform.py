@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from postflight.cluster.kinds import DEPLOYMENT, JOB
+from postflight.cluster.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB, Kind
 from postflight.deployment.parts import Login, Side
 from postflight.probes.databases import LoginOutcome
 from postflight.verdict.blame import resolve
@@ -19,6 +19,25 @@ from tests.unit.recorded import Json, item, items
 from tests.unit.records import said
 from tests.unit.stores import logins
 from tests.unit.worlds import container, deployment, pod, snapshot, thing
+
+
+def without(*kinds: Kind) -> recorded.Recording:
+    lab = recorded.healthy()
+    unseen = {(kind, "matrix"): f"no right: list {kind.plural}" for kind in kinds}
+    left = {key: each for key, each in lab.snapshot.objects.items() if key[0] not in kinds}
+    return replace(lab, snapshot=replace(lab.snapshot, objects=left, unseen=unseen))
+
+
+class TestWhatCouldNotBeListed:
+    def test_volume_claims(self) -> None:
+        found = only(ask("platform.workloads", without(CLAIM)), Status.UNKNOWN)
+        assert found.headline == (
+            "whether a volume claim waits for a volume or has lost it was not seen: no right: list persistentvolumeclaims"
+        )
+
+    def test_what_cronjobs_name(self) -> None:
+        found = only(ask("platform.references", without(CRON_JOB)), Status.UNKNOWN)
+        assert found.headline == "what CronJobs name could not be looked up: no right: list cronjobs"
 
 
 class TestWorkloads:

@@ -263,6 +263,11 @@ class TestFederation:
         assert found.nature is Nature.UNPROVEN
         assert f"{HOST}:8448" in found.headline
 
+    def test_whose_file_is_not_answered(self) -> None:
+        found = only(judged(server=said(503), federation=None))
+        assert found.nature is Nature.UNAVAILABLE
+        assert f"https://{HOST}/.well-known/matrix/server" in found.headline
+
     def test_that_is_off(self) -> None:
         assert judged(server=None, federation=None).failures == []
 

@@ -177,8 +177,21 @@ class TestRedisReplication:
 
 class TestRedisMemory:
     def test_keys_that_are_evicted(self) -> None:
-        found = only(ask("redis.memory", redis_nodes=redis_says(answer(0, evicted_keys=7))))
+        full = answer(0, evicted_keys=7, used_memory=80 * MIB)
+        found = only(ask("redis.memory", redis_nodes=redis_says(full)))
         assert found.headline == "redis-0 has evicted 7 keys: maxmemory 96 MiB is below its working set"
+
+    @pytest.mark.parametrize(
+        "info", [{}, {"maxmemory_policy": "noeviction", "used_memory": 80 * MIB}, {"maxmemory": 0}]
+    )
+    def test_keys_that_were_evicted_once(self, info: Json) -> None:
+        found = only(ask("redis.memory", redis_nodes=redis_says(answer(0, evicted_keys=7, **info))), Status.WARNED)
+        assert found.headline.startswith("redis-0 has evicted 7 keys since it started, and none now: ")
+        assert "CONFIG RESETSTAT" in found.remedy
+
+    def test_evictions_that_go_on(self) -> None:
+        going = replace(answer(0, evicted_keys=7), evicting=2)
+        assert only(ask("redis.memory", redis_nodes=redis_says(going)), Status.FAILED)
 
     def test_memory_that_is_nearly_full(self) -> None:
         found = only(ask("redis.memory", redis_nodes=redis_says(answer(0, used_memory=95 * MIB))))
@@ -249,6 +262,28 @@ class TestRedisEndpoint:
         model = replace(MODEL, redis_endpoints=(replace(ADDRESS, endpoint=fixed),))
         pen = ask("redis.endpoint", deployment=model, redis_backends=backends(model), inside_connections=inside(model))
         assert only(pen).headline == "the Redis address of Synapse is fixed to redis-0 and does not follow a failover"
+
+    @pytest.mark.parametrize(
+        ("how", "observed"),
+        [
+            ({"pinned": "apps.kubernetes.io/pod-index: 0"}, "Service redis selects apps.kubernetes.io/pod-index: 0"),
+            ({"sole": "StatefulSet master"}, "Service redis selects the one pod of StatefulSet master"),
+        ],
+    )
+    def test_a_service_that_can_only_ever_select_one_node(self, how: Json, observed: str) -> None:
+        fixed = replace(ADDRESS.endpoint, service="redis", pods=((GROUP.nodes[0].pod, 6379),), **how)
+        model = replace(MODEL, redis_endpoints=(replace(ADDRESS, endpoint=fixed),))
+        seen: Json = {"redis_backends": backends(model), "inside_connections": inside(model)}
+        found = only(ask("redis.endpoint", deployment=model, **seen))
+        assert found.headline == "the Redis address of Synapse is fixed to redis-0 and does not follow a failover"
+        assert found.observed == observed
+
+    def test_where_no_sentinel_is_nobody_fails_over(self) -> None:
+        fixed = replace(ADDRESS.endpoint, pods=((GROUP.nodes[0].pod, 6379),), sole="StatefulSet master")
+        model = replace(MODEL, redis_endpoints=(replace(ADDRESS, endpoint=fixed),))
+        seen: Json = {"redis_backends": backends(model), "inside_connections": inside(model)}
+        says = {key: replace(each, sentinels=()) for key, each in redis_says().items()}
+        assert ask("redis.endpoint", deployment=model, redis_nodes=says, **seen).failures == []
 
     def test_processes_that_are_not_subscribed(self) -> None:
         few = replace(answer(0), subscribers={"matrix.lab.test": 14})

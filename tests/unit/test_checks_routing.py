@@ -169,7 +169,7 @@ class TestCounters:
         proxy = replace(PROXY, backends={**PROXY.backends, "synchrotron_workers": PROXY.backends["synapse_main"]})
         model = replace(MODEL, proxies=(proxy,))
         found = only(requests(model=model), Status.WARNED)
-        assert found.headline == "sync requests end at synapse-main, though workers could take them"
+        assert found.headline == "sync and sliding sync requests end at synapse-main, though workers could take them"
 
     def test_main_where_there_are_no_workers(self) -> None:
         model = replace(MODEL, synapse=(MAIN,))
@@ -259,8 +259,8 @@ class TestServers:
             "server presence synapse-presence-writer-0.synapse-presence-writer.",
             "server presence synapse-presence-writer-0.synapse-presence.",
         )
-        silent = said_of(presence=(503, PAGE))
-        front = front_door(model, silent, lambda kind: None if kind.name == "presence" else led(model, kind))
+        silent = said_of(presence=(503, PAGE), presence_setting=(503, PAGE))
+        front = front_door(model, silent, lambda kind: None if "presence" in kind.name else led(model, kind))
         down = states("presence_writer", "MAINT (resolution)")
         found = tuple(map(down, views(model, WORLD)))
         pen = ask(CHECK, deployment=model, front_door_requests=front, haproxy_views=found)

@@ -134,4 +134,4 @@ def test_no_class_of_other_servers_is_asked_for_where_federation_is_off_but_what
     assert servers == ["OpenID userinfo"]
     without = replace(model, calls=replace(model.calls, jwt_services=()))
     assert not [each for each in classes_of(without, main) if each.asker is Asker.SERVER]
-    assert len([each for each in classes_of(MODEL, MAIN) if each.asker is Asker.SERVER]) == 5
+    assert len([each for each in classes_of(MODEL, MAIN) if each.asker is Asker.SERVER]) == 7

@@ -78,6 +78,14 @@ class TestControllers:
         (found,) = front.controllers(world(controller("front", image=image)), NAMES, (HOST,))
         assert (found.id, found.selector) == ("ingress-controller/edge/front", {"app": "front"})
 
+    @pytest.mark.parametrize(("kind", "known"), [("DaemonSet", True), ("StatefulSet", False)])
+    def test_stand_on_each_node_too(self, kind: str, known: bool) -> None:
+        image = "rancher/nginx-ingress-controller:v1.12.1-hardened1"
+        found = front.controllers(world({**controller("rke2", image=image), "kind": kind}), NAMES, (HOST,))
+        assert [(each.id, each.selector) for each in found] == (
+            [("ingress-controller/edge/rke2", {"app": "rke2"})] if known else []
+        )
+
     @pytest.mark.parametrize("image", ["nginx:1", "haproxy:2.8", "registry.test/traefik-mesh:1"])
     def test_are_no_other_proxies(self, image: str) -> None:
         assert front.controllers(world(controller("front", image=image)), NAMES, (HOST,)) == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -63,6 +63,15 @@ def test_no_event_and_no_table_of_events_are_nothing(monkeypatch: pytest.MonkeyP
     job = Import("nightly", timedelta(days=1))
     found = seen(fed(job), Database(None), Database(None, lacking=True), monkeypatch)
     assert (found.due.facts, found.newest.facts) == ({}, {})
+
+
+def test_what_main_had_before_the_newest_round_that_ended_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Import("nightly", timedelta(days=1), brought=datetime(2026, 1, 1, tzinfo=UTC))
+    main, own = Database((90, Decimal("180000.5"))), Database((100, Decimal(60)))
+    found = seen(fed(job), main, own, monkeypatch)
+    assert main.asked == {"before": int(datetime(2025, 12, 31, 23, 59, 50, tzinfo=UTC).timestamp() * 1000)}
+    assert found.due.facts == {"stream": 90, "age": 180000.5, "brought": 90}
+    assert found.newest.facts == {"stream": 100, "age": 60.0}
 
 
 def test_nobody_is_asked_where_no_cron_job_feeds_it(monkeypatch: pytest.MonkeyPatch) -> None:

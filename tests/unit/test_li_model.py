@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from postflight.cluster.kinds import CRON_JOB
+from postflight.cluster.kinds import CRON_JOB, JOB
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Import, Side
 from postflight.settings import Names, Settings, SynapseNames
@@ -127,6 +127,29 @@ class TestWhatFeedsIt:
         found = deployment(world(nightly, texts), held, read()).li
         assert found
         assert found.imports == (Import("nightly", timedelta(days=1)),)
+
+    def test_its_newest_rounds_are_told(self) -> None:
+        def job(name: str, hour: int, **status: Any) -> Json:
+            made = thing(JOB, name, spec={}, status={"startTime": f"2026-01-01T0{hour}:00:00Z", **status})
+            made["metadata"]["ownerReferences"] = [{"kind": "CronJob", "name": "nightly", "controller": True}]
+            return made
+
+        both = [{"secretRef": {"name": "sync"}}]
+        nightly = cron("nightly", {"containers": [container(envFrom=both)]})
+        failed = [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]
+        good, bad = job("one", 1, succeeded=1), job("two", 2, conditions=failed)
+        other = thing(JOB, "other", spec={}, status={"startTime": "2026-01-01T09:00:00Z", "succeeded": 1})
+
+        def told(*jobs: Json) -> tuple[datetime | None, str]:
+            found = model(world(nightly, other, *jobs)).li
+            assert found
+            return found.imports[0].brought, found.imports[0].trouble
+
+        at = datetime(2026, 1, 1, 1, tzinfo=UTC)
+        assert told() == (None, "")
+        assert told(good) == (at, "")
+        assert told(bad, good) == (at, "Job two failed: BackoffLimitExceeded")
+        assert told(job("three", 3, succeeded=1), bad) == (datetime(2026, 1, 1, 3, tzinfo=UTC), "")
 
     def test_an_import_by_whatever_program_holds_logins_for_both_databases(self) -> None:
         both = [{"secretRef": {"name": "sync"}}]

@@ -82,7 +82,8 @@ class TestWhoHasWritten:
 
     def test_by_its_counter_where_the_rows_do_not_tell(self) -> None:
         counted = {self.process.id: Count(3)}
-        assert has_written(self.process, PersistedRows(unseen="no"), counted, timedelta(minutes=1))
+        assert has_written(self.process, PersistedRows(unseen="no"), counted)
+        assert not has_written(self.process, PersistedRows(unseen="no"), counted, timedelta(minutes=1)), "when?"
         assert not has_written(self.process, persisted(MODEL, P1), counted, timedelta(minutes=1))
         assert not has_written(self.process, PersistedRows(), {self.process.id: Count(None, "timed out")})
 

@@ -169,7 +169,7 @@ class TestPatch:
     def test_changes_a_container_by_its_name(self) -> None:
         patch = {"spec": {"containers": [{"name": CONTAINER, "resources": {"limits": {"cpu": "1"}}}]}}
         container = only(made(patch=patch))
-        assert container["resources"]["limits"] == {"cpu": "1", "memory": "64Mi"}
+        assert container["resources"]["limits"] == {"cpu": "1", "memory": "96Mi"}
         assert container["image"]
 
     def test_leaves_the_next_manifest_alone(self) -> None:

@@ -175,6 +175,11 @@ class TestTheFrontDoor:
         found, _ = self.seen(tmp_path, lambda heard: told if heard.path == SERVER else synapse(heard))
         assert (found.federation.host, found.federation.port) == where
 
+    def test_nobody_is_led_anywhere_by_a_file_that_is_not_answered(self, tmp_path: Path) -> None:
+        found, _ = self.seen(tmp_path, lambda heard: reply(503) if heard.path == SERVER else synapse(heard))
+        assert found.server.silent
+        assert found.federation is None
+
     def test_a_port_in_the_name_leads_there(self) -> None:
         names = replace(public.front.names_of(MAIN), explicit=8449)
         assert public.delegated(names, None) == (HOST, 8449)
@@ -207,7 +212,9 @@ class TestThePlaces:
         monkeypatch.setattr(api, "list_all", lambda kind, namespace, **query: [*pods] if kind.name == "Pod" else [])
         monkeypatch.setattr(public_places, "_resolve", lambda hosts: [ask if each == HOST else () for each in hosts])
         monkeypatch.setattr(public_places.front, "is_reserved", lambda host: not ask)
-        return public_places.places(MODEL, snapshot, api, Access(api, Way.TUNNEL), settings or Settings(), MAIN)
+        settings = settings or Settings()
+        seen = public_places.ingress_controllers(snapshot, settings, api)
+        return public_places.places(MODEL, snapshot, api, Access(api, Way.TUNNEL), settings, seen, MAIN)
 
     def pod(self, *, ready: bool = True) -> Any:
         return {

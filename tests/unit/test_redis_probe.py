@@ -55,6 +55,15 @@ def speaking(replies: dict[bytes, bytes]) -> Iterator[tuple[Access, RedisNode]]:
         yield Access(api_to(closed_port()), Way.DIRECT), replace(HERE, port=port)
 
 
+def test_evictions_are_counted_anew_where_there_were_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("postflight.probes.redis.APART", 0)
+    first, later = bulk(INFO + b"evicted_keys:5\r\n"), bulk(b"evicted_keys:8\r\n")
+    with speaking({**HEALTHY, b"INFO": first, b"INFO stats": later}) as (access, node):
+        assert _ask_server(access, node, None, ()).evicting == 3
+    with speaking({**HEALTHY, b"INFO": first}) as (access, node):
+        assert _ask_server(access, node, None, ()).evicting == 0
+
+
 def test_a_server_is_asked_by_info_alone() -> None:
     refused = {b"CONFIG": b"-ERR unknown command 'CONFIG'\r\n"}
     with speaking({**HEALTHY, **refused}) as (access, node):

@@ -72,8 +72,8 @@ class TestRights:
         objects = manifest(worlds.snapshot(), wanted, [], "me", "home")
         assert "secrets" not in json.dumps(objects)
 
-    def test_in_all_namespaces_only_deployments_are_listed(self) -> None:
-        assert allowed(made()["ClusterRole"]) == {("list", "apps", "deployments")}
+    def test_in_all_namespaces_only_what_operators_and_controllers_are_is_listed(self) -> None:
+        assert allowed(made()["ClusterRole"]) == {("list", "apps", "deployments"), ("list", "apps", "daemonsets")}
 
     def test_each_role_is_bound_to_the_account(self) -> None:
         found = made()
@@ -91,8 +91,8 @@ class TestCommand:
         assert roles.main(["--manifests", str(tmp_path / "all.yaml")]) == 0
         printed = [each for each in yaml.safe_load_all(capsys.readouterr().out) if each]
         wanted = rights(all_probes().values(), Safety.CANARY, Way.DNS)
-        canary = [("matrix", Settings().canary.ca_secret)]
-        assert printed == manifest(snapshot, wanted, canary, "postflight", "postflight")
+        own = [("matrix", Settings().canary.ca_secret), ("matrix", Settings().li.credential.secret)]
+        assert printed == manifest(snapshot, wanted, own, "postflight", "postflight")
 
     @pytest.mark.parametrize(
         ("content", "line"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +15,8 @@ from postflight.cluster.api import ApiError
 from postflight.cluster.kinds import POD, Kind
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
-from postflight.deployment.request_classes import CLASSES, can_serve, classes_of, servers_of
+from postflight.deployment.request_classes import CLASSES, RequestClass, can_serve, classes_of, servers_of
+from postflight.limits import Limit
 from postflight.probes import front_door
 from postflight.probes.front_door import TIMES, front_door_requests
 from postflight.probes.http import Door, Request, Said, ask_all
@@ -82,6 +85,22 @@ class TestTheTable:
     def test_names_each_class_once_with_its_source(self) -> None:
         assert len(KIND) == len(CLASSES)
         assert all(each.section and each.servlet and each.path.startswith("/_") for each in CLASSES)
+
+    def test_tells_classes_apart_by_what_is_counted(self) -> None:
+        assert len({(each.method, each.servlet) for each in CLASSES}) == len(CLASSES)
+        assert len({(each.method, each.path) for each in CLASSES}) == len(CLASSES)
+
+    @pytest.mark.parametrize("name", KIND)
+    def test_in_the_lab_each_is_led_to_who_can_serve_it(self, name: str) -> None:
+        process = routing.led(MODEL, KIND[name])
+        assert process
+        able = servers_of(MODEL, MAIN, KIND[name])
+        assert process.workload_name in {each.workload_name for each in able}
+        assert not (KIND[name].relieves and process.is_main)
+
+    @pytest.mark.parametrize("each", CLASSES, ids=KIND)
+    def test_a_request_that_needs_no_token_only_reads(self, each: RequestClass) -> None:
+        assert each.statuses == (401,) or (each.method == "GET" and each.statuses == (200,))
 
     @pytest.mark.parametrize(
         ("kind", "able"),
@@ -156,7 +175,9 @@ class Doors:
     counts: dict[Key, int] = field(default_factory=dict)
     rounds: int = 0
 
-    def ask_all(self, access: Access, door: Door, requests: Sequence[Request], *, rounds: int = 1) -> list[list[Said]]:
+    def ask_all(
+        self, access: Access, door: Door, requests: Sequence[Request], *, rounds: int = 1, limit: float = 0.0
+    ) -> list[list[Said]]:
         self.asked += [f"{door.pod.name}:{door.port} {door.host} {method} {path}" for method, path, _ in requests]
         if self.counting[min(self.rounds, len(self.counting) - 1)]:
             for method, path, _ in requests:
@@ -259,10 +280,11 @@ class TestTheFrontDoor:
         assert found.kinds == found.last(KIND["sync"]).kinds == found.rounds[0].kinds
 
     def test_only_what_was_not_counted_is_asked_again(self, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-        def forgetful(*args: Any, rounds: int = 1) -> list[list[Said]]:
+        def forgetful(*args: Any, rounds: int, limit: float) -> list[list[Said]]:
             found = doors.ask_all(*args, rounds=rounds)
             if not doors.rounds:
-                del doors.counts[("GET", "SyncRestServlet", 401)]
+                # By each door there is, side by side.
+                doors.counts.pop(("GET", "SyncRestServlet", 401), None)
             return found
 
         monkeypatch.setattr(front_door, "ask_all", forgetful)
@@ -272,13 +294,31 @@ class TestTheFrontDoor:
         assert found.last(KIND["login"]) is found.rounds[0]
 
     def test_what_has_no_server_yet_is_asked_again(self, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-        def late(*args: Any, rounds: int = 1) -> list[list[Said]]:
+        def late(*args: Any, rounds: int, limit: float) -> list[list[Said]]:
             found = doors.ask_all(*args, rounds=rounds)
             return found if doors.rounds else [[Said("haproxy", 503, "<html>")] * len(each) for each in found]
 
         monkeypatch.setattr(front_door, "ask_all", late)
         found = asked(replace(MODEL, proxies=(replace(PROXY, pods=PROXY.pods[:1]),)))
         assert (len(found.rounds), found.rounds[0].waiting, found.rounds[1].waiting) == (2, CLASSES, ())
+
+    def test_what_was_asked_too_late_is_asked_again_though_all_of_it_would_take_too_long(
+        self, doors: Doors, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Limit, "ROUTES", 1.4)
+        monkeypatch.setattr(Limit, "CONNECT", 0.1)
+
+        def slow(*args: Any, rounds: int, limit: float) -> list[list[Said]]:
+            found = doors.ask_all(*args, rounds=rounds)
+            if doors.rounds:
+                return found
+            threading.Event().wait(0.6)
+            return [*found[:-1], []]
+
+        monkeypatch.setattr(front_door, "PAUSES", (0.3,))
+        monkeypatch.setattr(front_door, "ask_all", slow)
+        found = asked(replace(MODEL, proxies=(replace(PROXY, pods=PROXY.pods[:1]),)))
+        assert (len(found.rounds), len(found.rounds[0].silent) > 0, found.rounds[1].silent) == (2, True, ())
 
     def test_what_nobody_ever_counts_is_asked_a_few_times(self, doors: Doors) -> None:
         doors.counting = (False,)
@@ -312,6 +352,17 @@ class TestManyRequests:
             ("GET", "/one", None),
             ("PUT", "/two", {}),
         ]
+
+    def test_what_was_not_asked_in_time_has_no_answer(self) -> None:
+        def slow(request: Any) -> tuple[int, Any]:
+            time.sleep(0.1)
+            return 200, {}
+
+        requests = [("GET", f"/{number}", None) for number in range(20)]
+        with answering(slow) as (port, seen):
+            found = ask_all(access(), self.door(port), requests, rounds=2, limit=0.3)
+        assert 0 < len(seen) < 10
+        assert [len(each) for each in found] == [1] * len(seen) + [0] * (20 - len(seen))
 
     def test_have_all_one_problem_where_nobody_listens(self) -> None:
         found = ask_all(access(), self.door(closed_port()), [("GET", "/one", None), ("GET", "/two", None)], rounds=3)

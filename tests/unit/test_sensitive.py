@@ -97,6 +97,47 @@ def test_the_password_within_a_url_or_a_connection_string_is_hidden(value: str, 
     assert password in list(sensitive.of_file("/c/config.yaml", f"database:\n  uri: {value}\n".encode()))
 
 
+@pytest.mark.parametrize(
+    "value", ["wss://matrix.lab.test/livekit/sfu", "https://[fd00::1]:8443", "http://vault:8080/api/v1/"]
+)
+def test_an_address_that_users_are_told_is_no_secret(value: str) -> None:
+    assert value not in list(sensitive.of_file("/proc/1/environ", f"A=b\0LIVEKIT_URL={value}\0".encode()))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://hooks.lab.test/services/T024BE7LD/B0A1/9f8e7d6c5b4a39281706",
+        "https://lab.test/in?t=9f8e",
+        "s3cr3t-w0rd",
+    ],
+)
+def test_an_address_that_may_hold_a_secret_is_one(value: str) -> None:
+    assert value in list(sensitive.of_file("/proc/1/environ", f"A=b\0HOOK_URL={value}\0".encode()))
+
+
+@pytest.mark.parametrize(
+    ("line", "secret"),
+    [
+        ("script: curl -u scanner:hunter2hunter2 http://scan", "hunter2hunter2"),
+        ("script: curl --user=scanner:hunter2hunter2 http://scan", "hunter2hunter2"),
+        ("script: curl --user 'scanner:two words' http://scan", "two words"),
+        ("script: curl -H 'Authorization: Bearer abcdefghij' http://scan", "abcdefghij"),
+        ("script: \"curl -H 'Authorization: Basic c2Nhbjpo=' x\"", "c2Nhbjpo="),
+        ("script: scan.sh Bearer abc4defghi", "abc4defghi"),
+    ],
+)
+def test_a_credential_in_a_command_is_hidden(line: str, secret: str) -> None:
+    assert secret in list(sensitive.of_file("/data/config.yaml", line.encode()))
+
+
+@pytest.mark.parametrize(
+    "line", ["# basic authentication is off", "run: docker -u 1000:100000000", "curl -u a:${PASSWORD_OF}"]
+)
+def test_what_only_looks_like_one_is_not(line: str) -> None:
+    assert list(sensitive.of_file("/data/config.yaml", line.encode())) == []
+
+
 def test_a_port_and_a_path_are_no_password() -> None:
     assert list(sensitive.of_file("/c/config.yaml", b"base: http://main:8008/_matrix/client/@alice:a.test\n")) == []
 

@@ -176,3 +176,43 @@ def test_every_name_in_the_labs_configuration_leads_to_a_pod() -> None:
         found = resolve(lab.snapshot, recorded.model().pods, host, port, "matrix")
         assert found.pods, host
         assert not found.problem
+
+
+def with_labels(made: Json, **spec: object) -> Json:
+    return {**made, "spec": {**made["spec"], **spec}}
+
+
+def stateful(name: str, replicas: int, **labels: str) -> Json:
+    template = {"metadata": {"labels": labels}, "spec": {"containers": []}}
+    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+    return {"kind": "StatefulSet", "metadata": {"name": name, "namespace": "matrix"}, "spec": spec}
+
+
+def selecting(*objects: Json, **selector: str) -> Endpoint:
+    led = with_labels(service("redis", 6379), selector={key.replace("__", "/"): each for key, each in selector.items()})
+    return ask("redis", 6379, led, endpoints("redis", "redis-0", port=6379), *objects)
+
+
+@pytest.mark.parametrize("label", ["statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"])
+def test_a_service_by_a_pods_own_label_is_pinned_to_it(label: str) -> None:
+    found = selecting(pod("redis-0"), **{"app": "redis", label: "redis-0"})
+    assert (found.pinned, found.single_pod, led_to(found)) == (f"{label}: redis-0", False, [("redis-0", 6379)])
+
+
+def test_a_service_that_selects_one_workload_of_one_pod_says_which() -> None:
+    first, others = stateful("redis-a", 1, app="redis", part="a"), stateful("redis-b", 2, app="redis", part="b")
+    pods = (pod("redis-0", labels={"app": "redis", "part": "a"}), pod("redis-1", labels={"app": "redis", "part": "b"}))
+    assert selecting(first, others, *pods, app="redis", part="a").sole == "StatefulSet redis-a"
+    assert selecting(first, others, *pods, app="redis").sole == "", "both"
+    assert selecting(first, others, *pods, app="redis", part="b").sole == "", "it has two pods"
+    assert selecting(first, others, *pods, app="redis", role="master").sole == "", "nothing is made with that label"
+
+
+def test_a_label_that_is_switched_while_pods_run_follows() -> None:
+    first, others = stateful("redis-a", 1, app="a", role="master"), stateful("redis-b", 1, app="b", role="replica")
+    first["spec"]["selector"]["matchLabels"] = {"app": "a"}
+    switched = (
+        pod("redis-0", labels={"app": "a", "role": "replica"}),
+        pod("redis-1", labels={"app": "b", "role": "master"}),
+    )
+    assert selecting(first, others, *switched, role="master").sole == ""

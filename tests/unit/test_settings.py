@@ -50,9 +50,29 @@ def test_a_file(file: Callable[[str], Path]) -> None:
     )
 
 
+def test_what_lawful_intercept_was_promised_and_how_a_key_vault_is_asked(file: Callable[[str], Path]) -> None:
+    text = """
+        key_vault: {fetch: "GET /r/{id}", store: "PUT /r/{id}"}
+        li: {keeps_purged: on, retention_since: 2026-01-31}
+    """
+    found = load(file(text))
+    assert (found.key_vault.fetch, found.li.keeps_purged, str(found.li.since)) == ("GET /r/{id}", True, "2026-01-31")
+    assert Settings().li.since is None
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
+        (
+            "li: {retention_since: soon}",
+            "settings.yaml:1: li: retention_since must be a day such as 2026-01-31, not 'soon'",
+        ),
+        ("key_vault: {store: r}", "settings.yaml:1: key_vault: store must be <METHOD> /<path>, not 'r'"),
+        (
+            "key_vault: {fetch: POST /r}",
+            "settings.yaml:1: key_vault: fetch must be a GET: what is asked with a wrong key must change nothing",
+        ),
+        ("key_vault: {body: x}", "settings.yaml:1: key_vault: body must hold {record}"),
         ("namspaces: [a]", "settings.yaml:1: unknown key 'namspaces'; nearest is 'namespaces'"),
         (
             "names:\n  redis:\n    workloud: x",

@@ -17,6 +17,7 @@ from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Endpoint, Side, SynapseProcess
 from postflight.deployment.store_parts import ObjectStore, path_of
 from postflight.probes import object_stores as stores
+from postflight.probes import own_files
 from postflight.probes import stored_media as probes
 from postflight.probes.canary_user import Hindered, ProbeUser
 from postflight.probes.object_stores import Stored
@@ -207,7 +208,7 @@ class TestTheFilesWay:
                 self.one.own.clear()
             return self.answer
 
-        monkeypatch.setattr(probes, "run_in_pod", run)
+        monkeypatch.setattr(own_files, "run_in_pod", run)
 
     def way(self, **rest: Any) -> StoredMedia:
         with standing(self.one, self.other, self.bucket, **rest) as (model, traces):

@@ -27,6 +27,8 @@ class Heard:
     agent: str
     authorization: str
     body: int
+    certificate: bool = False
+    origin: str = ""
 
 
 @dataclass
@@ -80,9 +82,11 @@ def _builder(
 
 
 @contextmanager
-def serving(shown: Path, answer: Callable[[Heard], Reply], takes: int = 2**30) -> Iterator[tuple[int, Sequence[Heard]]]:
+def serving(
+    shown: Path, answer: Callable[[Heard], Reply], takes: int = 2**30, clients: str = ""
+) -> Iterator[tuple[int, Sequence[Heard]]]:
     """An HTTPS server; a body above ``takes`` is refused before it is read, and read to its end all the same, as nginx
-    does. Yields its port and what it heard."""
+    does. Clients are asked for a certificate of the authority ``clients`` (PEM). Yields its port and what it heard."""
     heard: list[Heard] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -96,12 +100,16 @@ def serving(shown: Path, answer: Callable[[Heard], Reply], takes: int = 2**30) -
             while body < length:
                 body += len(self.rfile.read(min(65536, length - body)))
             said = {name: self.headers.get(name, "") for name in ("Host", "User-Agent", "Authorization")}
-            one = Heard(self.command, self.path, said["Host"], said["User-Agent"], said["Authorization"], body)
+            known = bool(self.connection.getpeercert()) if clients else False
+            origin = self.headers.get("Origin", "")
+            one = Heard(
+                self.command, self.path, said["Host"], said["User-Agent"], said["Authorization"], body, known, origin
+            )
             heard.append(one)
             if length <= takes:
                 self.reply(*answer(one))
 
-        do_GET = do_POST = handle_one
+        do_GET = do_POST = do_OPTIONS = handle_one
 
         def reply(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
             self.send_response_only(status)
@@ -121,6 +129,9 @@ def serving(shown: Path, answer: Callable[[Heard], Reply], takes: int = 2**30) -
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(shown)
+    if clients:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=clients)
     server = Server(("127.0.0.1", 0), Handler)
     # The handshake is each connection's own affair: one that is refused must not stop the next.
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)

@@ -20,6 +20,7 @@ ORDER = (
     "test_batches",
     "test_bounds",
     "test_healthy",
+    "test_eicar",
     "test_requests",
     "test_unreachable",
     "test_rights",

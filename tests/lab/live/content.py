@@ -1,5 +1,6 @@
-"""What a defect's proof rests on: the check, the probes that it looks through, and the defect itself."""
+"""What a defect's proof rests on: the check, what it judges by, the probes that it looks through, and the defect."""
 
+import ast
 import hashlib
 import importlib.util
 import re
@@ -20,6 +21,10 @@ from postflight.probes.runner import closure
 CHECKS = CHECKOUT / "checks"
 LENGTH = 12
 KINDS = {kind.name: kind for kind in LISTED}
+#: Where a check has what it judges by: tables of what is known, and what its observations add up to. The model is
+#: everybody's, and what is done to it shows in the unit tests of what is made of it.
+JUDGED_BY = ("postflight.deployment.", "postflight.probes.")
+EVERYBODYS = ("postflight.deployment.model", "postflight.deployment.parts")
 
 
 def digest(defect: Defect) -> str:
@@ -27,12 +32,20 @@ def digest(defect: Defect) -> str:
     files = {file for file in (DEFECTS / defect.name).rglob("*") if file.is_file()}
     for check in checks_of(defect):
         file, probes = _looks(check)
-        files |= {file, *(_module(each) for each in probes)}
+        files |= {file, *_judged_by(file), *(_module(each) for each in probes)}
     found = hashlib.sha256()
     for file in sorted(files):
         found.update(f"{file.relative_to(CHECKOUT)}\0".encode())
         found.update(hashlib.sha256(file.read_bytes()).digest())
     return found.hexdigest()[:LENGTH]
+
+
+def _judged_by(file: Path) -> Iterator[Path]:
+    """The modules that a check's file names itself."""
+    for each in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        name = each.module or "" if isinstance(each, ast.ImportFrom) else ""
+        if name.startswith(JUDGED_BY) and name not in EVERYBODYS:
+            yield CHECKOUT / f"{name.replace('.', '/')}.py"
 
 
 def checks_of(defect: Defect) -> tuple[str, ...]:

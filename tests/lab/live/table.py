@@ -13,8 +13,9 @@ HEAD = """\
 
 Every defect of the lab, put into a healthy deployment, and what the verifier said. The tests write this table
 (`make test-each` all of it, `make test` the rows whose content has changed); nobody edits it. The hash is over the
-check, the probes that it looks through and the defect: where it differs from the files, the row is no proof, and
-`make test` tries the defect again. Seconds are from the break to the verdict.
+files of the check, of what it judges by (the modules of `deployment/` and `probes/` that it names itself, but for the
+model), of the probes that it looks through, and of the defect: where it differs from the files, the row is no proof,
+and `make test` tries the defect again. Seconds are from the break to the verdict.
 
 """
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.cluster import Cluster
+from tests.lab.live.pace import pace
 from tests.lab.live.verify import Run, Verified
 
 Verify = Callable[..., Verified]
@@ -12,7 +13,9 @@ Verify = Callable[..., Verified]
 #: Other work on the machine only ever makes a run slower: the best of a few is nearest to the truth.
 TRIES = 6
 #: Seconds of a whole run; three of them are the quiet after which a canary believes that it has got all.
-WHOLE = 20.0
+WHOLE = 35.0
+#: Seconds, on a machine as fast as :func:`pace` has it.
+REDIS, AT_ONCE = 3.0, 0.8
 MIB = 150
 
 
@@ -24,6 +27,13 @@ def _holds(tries: Callable[[], Verified], bound: Callable[[Verified], str]) -> N
         if not told[-1]:
             return
     pytest.fail(f"{'; '.join(told)}\n{seen.output}", pytrace=False)
+
+
+def _over(seen: Verified, bar: float) -> str:
+    if seen.seconds <= bar:
+        return ""
+    now = pace()
+    return "" if seen.seconds <= bar * now else f"{seen.seconds:.2f} s on a machine {now:.2f} times as slow"
 
 
 def test_a_whole_run_costs_its_slowest_chain(cluster: Cluster, verify: Verify) -> None:
@@ -46,7 +56,7 @@ def test_the_redis_checks_alone_take_three_seconds(cluster: Cluster, verify: Ver
     def bound(seen: Verified) -> str:
         seen.must_be_green()
         assert "slowest chain" in seen.output
-        return "" if seen.seconds <= 3.0 else f"{seen.seconds:.2f} s"
+        return _over(seen, REDIS)
 
     _holds(lambda: verify(cluster.kubeconfig, "--durations=0", checks="checks/redis"), bound)
 
@@ -55,6 +65,6 @@ def test_the_redis_checks_alone_take_three_seconds(cluster: Cluster, verify: Ver
 def test_what_needs_no_cluster_is_there_at_once(option: str, start: Callable[..., Run]) -> None:
     def bound(seen: Verified) -> str:
         assert seen.code == 0, seen.output
-        return "" if seen.seconds <= 0.8 else f"{seen.seconds:.2f} s"
+        return _over(seen, AT_ONCE)
 
     _holds(lambda: start("checks/", option).end(), bound)

@@ -17,6 +17,11 @@ DELETED = {
         ["statefulset/redis", "service/redis", "service/redis-headless", "configmap/redis-config"],
         {"redis.replication", "redis.endpoint", "redis.memory"},
     ),
+    # HAProxy still leads downloads to it.
+    "scanner": (
+        ["deployment/content-scanner", "service/content-scanner", "daemonset/clamav", "service/clamav"],
+        {"media.antivirus"},
+    ),
     # Last: what it held is gone, and no heal brings it back.
     "postgresql": (
         ["clusters.postgresql.cnpg.io/matrix-postgresql"],

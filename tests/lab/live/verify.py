@@ -18,7 +18,8 @@ from postflight.verdict.status import Status
 MARK = "POSTFLIGHT_TEST_RUN"
 #: No run takes longer, whatever is broken: the longest single limit is the wait for another run's Lease.
 LONGEST = 120.0
-PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONDONTWRITEBYTECODE")
+#: Bytecode is kept, as a user's Python keeps it: without, each run compiles the verifier anew.
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 
 
 @dataclass(frozen=True, slots=True)

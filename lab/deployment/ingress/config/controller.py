@@ -1,4 +1,4 @@
-"""Runs nginx by what the Ingresses and TLS Secrets of the cluster say, and has it read anew whenever they change."""
+"""Runs nginx by what the Ingresses and Secrets of the cluster say, and has it read anew whenever they change."""
 
 import base64
 import http.client
@@ -21,7 +21,7 @@ STATE = Path("/state")
 CONF = STATE / "nginx.conf"
 NGINX = ["/usr/sbin/nginx", "-e", "/dev/stderr", "-c", str(CONF), "-g", "daemon off;"]
 INGRESSES = "/apis/networking.k8s.io/v1/ingresses", {}
-SECRETS = "/api/v1/secrets", {"fieldSelector": "type=kubernetes.io/tls"}
+SECRETS = "/api/v1/secrets", {}
 #: Seconds that one watch lasts; a request is given a little longer.
 WATCH = 240
 
@@ -62,18 +62,29 @@ class Watched:
                 time.sleep(0.3)
 
 
-def certificates(secrets):
-    """Writes each to a file of its own and returns the names by namespace and name."""
-    found = {}
+def written(secrets):
+    """Writes what nginx may need of each to a file of its own, and returns their names."""
+    found = nginx_conf.Files()
     for each in secrets:
-        meta, data = each["metadata"], each.get("data") or {}
-        file = STATE / f"{meta['namespace']}-{meta['name']}.pem"
-        pair = b"\n".join(base64.b64decode(data.get(part, "")) for part in ("tls.crt", "tls.key"))
-        if not file.exists() or file.read_bytes() != pair:
-            file.touch(mode=0o600)
-            file.write_bytes(pair)
-        found[meta["namespace"], meta["name"]] = str(file)
+        meta = each["metadata"]
+        held = {key: base64.b64decode(value) for key, value in (each.get("data") or {}).items()}
+        where, stem = (meta["namespace"], meta["name"]), f"{meta['namespace']}-{meta['name']}"
+        if each.get("type") == "kubernetes.io/tls":
+            pair = held.get("tls.crt", b"") + b"\n" + held.get("tls.key", b"")
+            found.certificates[where] = keep(f"{stem}.pem", pair)
+        if "ca.crt" in held:
+            found.authorities[where] = keep(f"{stem}.ca", held["ca.crt"])
+        if "auth" in held:
+            found.passwords[where] = keep(f"{stem}.passwd", held["auth"])
     return found
+
+
+def keep(name, content):
+    file = STATE / name
+    if not file.exists() or file.read_bytes() != content:
+        file.touch(mode=0o600)
+        file.write_bytes(content)
+    return str(file)
 
 
 def resolver():
@@ -100,9 +111,10 @@ def main():
         if not changed.is_set() or ingresses.items is None or secrets.items is None:
             continue
         changed.clear()
-        files = certificates(secrets.items)
+        files = written(secrets.items)
         text = nginx_conf.render(ingresses.items, files, STATE, resolver())
-        now = text, [Path(file).read_bytes() for file in files.values()]
+        held = (*files.certificates.values(), *files.authorities.values(), *files.passwords.values())
+        now = text, [Path(file).read_bytes() for file in held]
         if now == before:
             continue
         before = now
