@@ -119,7 +119,9 @@ class Run:
         self._run(looks, refused, report, next((each for each in self.times if each.name == "files"), None))
         # All look at once, which keeps a small cluster from answering some; who met silence looks again in quiet.
         if again := once_more(looks, self.outcomes):
+            first = dict(self.outcomes)
             self._run(again, refused, report, max(self.times, key=lambda each: each.chain))
+            self.outcomes |= {name: seen for name, seen in first.items() if self.outcomes[name].unseen}
 
     def leave(self, needed: Iterable[str], report: Callable[[str, int, int], None]) -> None:
         """Clean up, then run the probes that judge what is left."""

@@ -12,6 +12,7 @@ from typing import Any
 from postflight.cluster import silences
 from postflight.cluster.connection import ClusterError
 from postflight.cluster.threads import spawn
+from postflight.limits import Limit
 from postflight.probes.probe import BarredBy, NotTried, Probe, Safety, Unseen
 from postflight.verdict.record import ProbeTime
 
@@ -122,7 +123,7 @@ def run(
 
 def once_more(wanted: Iterable[Probe], outcomes: Mapping[str, Outcome]) -> tuple[Probe, ...]:
     """Those that only read and met silence, and all that only read and take what they saw, or were not tried for want
-    of it: what a second look in quiet is worth."""
+    of it: what a second look in quiet is worth. It is a short one."""
     found: dict[str, Probe] = {}
     for each in wanted:
         outcome = outcomes[each.name]
@@ -133,7 +134,7 @@ def once_more(wanted: Iterable[Probe], outcomes: Mapping[str, Outcome]) -> tuple
         later = any(name in found for name in each.inputs)
         blind = later and outcome.unseen and not outcome.silent
         if (outcome.silent or later) and (each.safety is Safety.READ_ONLY or blind):
-            found[each.name] = each
+            found[each.name] = replace(each, limit=min(each.limit, Limit.AGAIN))
     return tuple(found.values())
 
 
