@@ -175,8 +175,8 @@ def _shut(sock: socket.socket) -> None:
 
 @dataclass(slots=True)
 class _Talk:
-    """One connection as its client sees it: when it asked what has no answer yet (0: nothing is owed), and when it hung
-    up."""
+    """One connection as its client sees it: since when it waits for an answer (0: nothing is owed; at first for the way
+    itself), and when it hung up."""
 
     asked: float = field(default_factory=time.monotonic)
     hung_up: float = 0.0
@@ -232,7 +232,7 @@ def _upwards(local: socket.socket, stream: websocket.WebSocket, talk: _Talk) -> 
     try:
         while data := local.recv(CHUNK):
             stream.send_binary(b"\x00" + data)
-            talk.asked = time.monotonic()
+            talk.asked = talk.asked or time.monotonic()
         talk.hung_up = time.monotonic()
     except (OSError, websocket.WebSocketException):
         pass
