@@ -56,6 +56,7 @@ MODULES = (
     "pages",
     "element_addresses",
     "looks",
+    "node_clocks",
 )
 
 
