@@ -57,6 +57,7 @@ MODULES = (
     "element_addresses",
     "looks",
     "node_clocks",
+    "monitors",
 )
 
 

@@ -14,7 +14,7 @@ from checks.federation import test_exactly_once
 from checks.li import test_front_door, test_identity, test_main_database_rights, test_recovery_keys, test_retention
 from checks.li import test_replication as test_li
 from checks.media import test_antivirus, test_storage, test_workers
-from checks.platform import test_clocks, test_operators, test_references, test_workloads
+from checks.platform import test_clocks, test_monitoring, test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends, test_public
@@ -50,6 +50,7 @@ from tests.unit import (
     front,
     fronting,
     looking,
+    monitoring,
     processes,
     recorded,
     relaying,
@@ -101,6 +102,7 @@ MODULES = (
     test_stream_writers,
     test_clocks,
     test_coverage,
+    test_monitoring,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -177,6 +179,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "leftovers": (),
         "pod_looks": looking.looks(model),
         "node_clocks": looking.nodes(),
+        "scraped_metrics": monitoring.scraped(model, lab.snapshot),
     }
 
 
