@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 
-SAMPLE = re.compile(
-    r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{[^\n]*\})?[ \t]+[-+]?(?:\d[\d.]*(?:[eE][-+]?\d+)?|NaN|Inf)\b", re.MULTILINE
-)
+NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+SAMPLE = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{.*\})?[ \t]+[-+]?(\d[\d.]*([eE][-+]?\d+)?|NaN|Inf)\b")
 TYPE = re.compile(r"^# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (\w+)", re.MULTILINE)
 #: What the samples of a family are called besides. A family may have none yet: a counter with labels has no sample before
 #: it first moves, and is announced all the same.
@@ -21,6 +20,13 @@ SUFFIXES = {
 
 
 def series_in(text: str) -> frozenset[str]:
-    """Every name that has a sample, or may get one. Empty where the text is no metrics."""
-    announced = {name + end for name, kind in TYPE.findall(text) for end in SUFFIXES.get(kind, ("",))}
-    return frozenset(announced.union(SAMPLE.findall(text)))
+    """Every name that has a sample, or may get one. Empty where the text is no metrics: where its first line that is no
+    comment is no sample."""
+    lines = text.splitlines()
+    first = next((line for line in lines if line and not line.startswith("#")), "")
+    if first and not SAMPLE.match(first):
+        return frozenset()
+    found = {name + end for name, kind in TYPE.findall(text) for end in SUFFIXES.get(kind, ("",))}
+    # Not by a pattern for each line: a page of Synapse's has five thousand.
+    found |= {line.split("{", 1)[0].split(" ", 1)[0] for line in lines}
+    return frozenset(filter(NAME.fullmatch, found))
