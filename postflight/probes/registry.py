@@ -58,6 +58,7 @@ MODULES = (
     "looks",
     "node_clocks",
     "monitors",
+    "placeholder_logins",
 )
 
 

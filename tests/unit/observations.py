@@ -18,6 +18,7 @@ from checks.platform import test_clocks, test_monitoring, test_operators, test_r
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends, test_public
+from checks.security import test_placeholders
 from checks.workers import (
     test_background,
     test_configuration,
@@ -103,6 +104,7 @@ MODULES = (
     test_clocks,
     test_coverage,
     test_monitoring,
+    test_placeholders,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -179,6 +181,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "leftovers": (),
         "pod_looks": looking.looks(model),
         "node_clocks": looking.nodes(),
+        "placeholder_logins": (),
         "scraped_metrics": monitoring.scraped(model, lab.snapshot),
     }
 
