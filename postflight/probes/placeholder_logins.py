@@ -47,9 +47,8 @@ def placeholder_logins(deployment: Deployment, access: Access) -> tuple[Placehol
     """Try to log in once to each PostgreSQL and each Redis with CHANGEME as the password."""
     tries = [*_databases(deployment, access), *_redis(deployment, access)]
     found: list[PlaceholderLogin] = []
-    for (at, attempt), outcome in zip(
-        tries, in_threads([attempt for _, attempt in tries], Limit.DATABASE - 1), strict=True
-    ):
+    outcomes = in_threads([attempt for _, attempt in tries], Limit.DATABASE - 1)
+    for (at, _), outcome in zip(tries, outcomes, strict=True):
         error = outcome.exception()
         if error is not None and not isinstance(error, TimeoutError):
             raise error

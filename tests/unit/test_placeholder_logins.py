@@ -36,7 +36,7 @@ def redis_says(reply: bytes, asked: list[bytes]) -> Callable[[socket.socket], No
         while head := lines.readline():
             words = [lines.read(int(lines.readline()[1:]) + 2)[:-2] for _ in range(int(head[1:]))]
             asked.append(b" ".join(words))
-            connection.sendall(reply if words[0].upper() == b"AUTH" else b"+PONG\r\n")
+            connection.sendall({b"AUTH": reply, b"PING": b"+PONG\r\n"}.get(words[0].upper(), b"+OK\r\n"))
 
     return talk
 
