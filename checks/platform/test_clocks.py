@@ -65,8 +65,9 @@ def test_the_clocks_of_nodes_pods_and_the_verifier_agree(
 
 
 def _of_pods(deployment: Deployment, looks: Looks) -> Iterator[Clock]:
+    known = {**deployment.pods, **{each.id: each for each in _matters(deployment)}}
     for id, look in looks.seen.items():
-        pod = deployment.pods.get(id)
+        pod = known.get(id)
         if pod and look.ahead is not None:
             yield Clock(id, pod.name, pod.node, look.ahead, look.within)
 
@@ -126,12 +127,12 @@ def _not_seen(
 
 
 def _matters(deployment: Deployment) -> list[Pod]:
-    """The pods that run of Synapse, of PostgreSQL, and of what makes or takes credentials that expire."""
+    """The pods that are ready of Synapse, of PostgreSQL, and of what makes or takes credentials that expire."""
     calls = (*deployment.calls.jwt_services, *deployment.calls.sfus, *deployment.turn.servers)
     own = [each.pod for each in deployment.synapse if each.pod]
     own += [pod for each in (*deployment.postgres, *calls) for pod in each.pods]
-    found = {each.id: each for each in own if each.phase == "Running" and not each.deleting}
-    return [each for each in found.values() if any(container.running for container in each.containers)]
+    # One that is not ready may crash as it is looked into.
+    return list({each.id: each for each in own if each.ready and not each.deleting}.values())
 
 
 def _by(seconds: float) -> str:

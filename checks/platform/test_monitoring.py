@@ -6,7 +6,7 @@ from postflight.cluster.kinds import POD_MONITOR, PROMETHEUS_RULE, SERVICE_MONIT
 from postflight.deployment.listeners import port_of
 from postflight.deployment.model import Deployment
 from postflight.deployment.monitors import Monitor, Rule, Target
-from postflight.deployment.parts import SynapseProcess, names_of
+from postflight.deployment.parts import SynapseProcess, name_of, names_of
 from postflight.probes.monitors import Scraped
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity, Status
@@ -55,7 +55,7 @@ def test_every_metrics_endpoint_is_scraped_and_every_rule_asks_for_what_is_serve
         judge.saw(rule.id)
     # What is scraped in vain may be what serves them: it is mended first.
     if not any(each.status is Status.FAILED for each in judge.failures):
-        _rules(rules, scraped_metrics, not judge.failures, judge)
+        _rules(rules, scraped_metrics, deployment, not judge.failures, judge)
 
 
 def _monitor(monitor: Monitor, scraped: Scraped, judge: Judge) -> None:
@@ -113,11 +113,11 @@ def _unscraped(deployment: Deployment, monitors: Iterable[Monitor], judge: Judge
         )
 
 
-def _rules(rules: Iterable[Rule], scraped: Scraped, whole: bool, judge: Judge) -> None:
+def _rules(rules: Iterable[Rule], scraped: Scraped, deployment: Deployment, whole: bool, judge: Judge) -> None:
     """``whole``: everything that was to be scraped was seen, or is down."""
     served = {name for page in scraped.pages.values() for name in page.series}
     served |= {rule.name for rule in rules if rule.recorded}
-    down = {each.pod.id: each.pod for monitor in scraped.monitors for each in monitor.targets if not each.ready}
+    lacks = _down(scraped, deployment)
     missing: dict[tuple[str, str], list[Rule]] = {}
     for rule in rules:
         asked = [name for name in rule.names if name not in OWN and not name.startswith(OUTSIDE)]
@@ -128,9 +128,9 @@ def _rules(rules: Iterable[Rule], scraped: Scraped, whole: bool, judge: Judge) -
             missing.setdefault((rule.of, name), []).append(rule)
     for (of, name), those in missing.items():
         what = f"PrometheusRule {of}: {several(each.name for each in those)} asks for {name}"
-        if down:
-            names = several(each.name for each in down.values())
-            judge.unknown(those[0].id, f"{what}, and whether {names} would serve it is not known", needs=tuple(down))
+        if lacks:
+            names = several(name_of(each) for each in lacks)
+            judge.unknown(those[0].id, f"{what}, and whether {names} would serve it is not known", needs=lacks)
         elif not whole:
             judge.unproven(those[0].id, f"{what}, which nothing serves that was seen")
         else:
@@ -143,3 +143,12 @@ def _rules(rules: Iterable[Rule], scraped: Scraped, whole: bool, judge: Judge) -
                 cause="the name is misspelt, or of another version of what serves it, or nothing is scraped that has it",
                 remedy=f"name the series as it is served, or take the rule out of PrometheusRule {of}",
             )
+
+
+def _down(scraped: Scraped, deployment: Deployment) -> tuple[str, ...]:
+    """The parts that would be scraped and are not up."""
+    found = [each.pod.id for monitor in scraped.monitors for each in monitor.targets if not each.ready]
+    if any(each.waits for each in scraped.monitors):
+        found += [each.id for each in deployment.workloads if each.desired and not each.pods]
+        found += [each.id for each in deployment.postgres if not each.pods]
+    return tuple(dict.fromkeys(found))

@@ -31,6 +31,8 @@ from postflight.deployment.services import SERVICE_LABEL
 
 KINDS = (SERVICE_MONITOR, POD_MONITOR, PROMETHEUS_RULE)
 PATH = "/metrics"
+#: What is labelled so is made by CloudNativePG's operator, from no template that anybody could look at.
+OPERATED = "cnpg.io/"
 #: Fields of an endpoint by which Prometheus shows who it is.
 CREDENTIALS = ("basicAuth", "authorization", "bearerTokenSecret", "bearerTokenFile", "oauth2")
 
@@ -55,7 +57,8 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class Monitor:
     """A ServiceMonitor or PodMonitor. ``problem`` says why it, or one of its endpoints, leads to nothing; ``elsewhere``
-    are namespaces that it looks for targets in and which are not in the picture ("" where it means all there are)."""
+    are namespaces that it looks for targets in and which are not in the picture ("" where it means all there are);
+    ``waits``: what it selects is to come, by a workload or an operator, and no pod of it is there."""
 
     id: str
     kind: str
@@ -64,6 +67,7 @@ class Monitor:
     targets: tuple[Target, ...]
     problem: str = ""
     elsewhere: tuple[str, ...] = ()
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ def _service_monitor(raw: Object, snapshot: Snapshot, pods: Mapping[str, Pod]) -
         return _monitor(raw, (), problem, elsewhere)
     targets: list[Target] = []
     problems: list[str] = []
+    waits = False
     for endpoint in spec.get("endpoints") or ():
         name, number = endpoint.get("port"), endpoint.get("targetPort")
         fitting = [each for each in services if number or _has_port(each, str(name))]
@@ -134,9 +139,11 @@ def _service_monitor(raw: Object, snapshot: Snapshot, pods: Mapping[str, Pod]) -
             continue
         own = [found for each in fitting for found in _behind(each, endpoint, snapshot, pods)]
         targets += own
-        if not own and not any(_made(each["spec"].get("selector") or {}, each, snapshot) for each in fitting):
+        coming = not own and any(_made(each["spec"].get("selector") or {}, each, snapshot) for each in fitting)
+        waits |= coming
+        if not own and not coming:
             problems.append(f"Service {fitting[0]['metadata']['name']} selects no pod")
-    return _monitor(raw, targets, "; ".join(dict.fromkeys(problems)), elsewhere)
+    return _monitor(raw, targets, "; ".join(dict.fromkeys(problems)), elsewhere, waits)
 
 
 def _behind(
@@ -166,9 +173,10 @@ def _pod_monitor(raw: Object, snapshot: Snapshot, pods: Mapping[str, Pod]) -> Mo
     chosen = [pod for pod in pods.values() if pod.namespace in inside and matches(selector, pod.labels)]
     if not chosen:
         templates = [labels for where in inside for labels in _templates(snapshot, where)]
-        problem = ""
-        if not any(matches(selector, labels) for labels in templates):
-            problem = f"no pod has the labels {_told(selector)}{_nearest(selector, snapshot, inside, POD)}"
+        operated = any(OPERATED in key for key in selector.get("matchLabels") or {})
+        if operated or any(matches(selector, labels) for labels in templates):
+            return _monitor(raw, (), "", elsewhere, waits=True)
+        problem = f"no pod has the labels {_told(selector)}{_nearest(selector, snapshot, inside, POD)}"
         return _monitor(raw, (), problem, elsewhere)
     targets: list[Target] = []
     problems: list[str] = []
@@ -189,11 +197,13 @@ def _target(pod: Pod, port: int, endpoint: Mapping[str, Any]) -> Target:
     return Target(pod, port, path, str(endpoint.get("scheme") or "http").lower() == "https", pod.ready, secured)
 
 
-def _monitor(raw: Object, targets: Sequence[Target], problem: str, elsewhere: tuple[str, ...]) -> Monitor:
+def _monitor(
+    raw: Object, targets: Sequence[Target], problem: str, elsewhere: tuple[str, ...], waits: bool = False
+) -> Monitor:
     meta = raw["metadata"]
     # Several Services may lead to one pod.
     own = tuple({each.where: each for each in targets}.values())
-    return Monitor(_id(raw), raw["kind"], meta["namespace"], meta["name"], own, problem, elsewhere)
+    return Monitor(_id(raw), raw["kind"], meta["namespace"], meta["name"], own, problem, elsewhere, waits)
 
 
 def _namespaces(raw: Object, snapshot: Snapshot) -> tuple[list[str], tuple[str, ...]]:

@@ -11,7 +11,9 @@ def looks(model: Deployment, unseen: dict[str, str] | None = None, **ahead: floa
     """Every pod, with a clock that is right to a tenth of a second; ``ahead`` are other clocks, by a name without
     hyphens that the pod's begins with."""
     seen: dict[str, Look] = {}
-    for id, pod in model.pods.items():
+    calls = (*model.calls.jwt_services, *model.calls.sfus, *model.turn.servers)
+    pods = {**model.pods, **{pod.id: pod for each in calls for pod in each.pods}}
+    for id, pod in pods.items():
         name = pod.name.replace("-", "")
         by = next((value for key, value in ahead.items() if name.startswith(key)), 0.02)
         if id not in (unseen or {}):

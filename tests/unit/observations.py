@@ -179,7 +179,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "front_door_requests": routing.front_door(stored) if model.proxies else (),
         "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
-        "pod_looks": looking.looks(model),
+        "pod_looks": looking.looks(relaying.with_turn(calling.with_calls(model))),
         "node_clocks": looking.nodes(),
         "placeholder_logins": (),
         "scraped_metrics": monitoring.scraped(model, lab.snapshot),
