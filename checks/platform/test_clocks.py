@@ -128,9 +128,14 @@ def _not_seen(
 
 def _matters(deployment: Deployment) -> list[Pod]:
     """The pods that are ready of Synapse, of PostgreSQL, and of what makes or takes credentials that expire."""
-    calls = (*deployment.calls.jwt_services, *deployment.calls.sfus, *deployment.turn.servers)
     own = [each.pod for each in deployment.synapse if each.pod]
-    own += [pod for each in (*deployment.postgres, *calls) for pod in each.pods]
+    for group in (
+        *(each.pods for each in deployment.postgres),
+        *(each.pods for each in deployment.calls.jwt_services),
+        *(each.pods for each in deployment.calls.sfus),
+        *(each.pods for each in deployment.turn.servers),
+    ):
+        own += group
     # One that is not ready may crash as it is looked into.
     return list({each.id: each for each in own if each.ready and not each.deleting}.values())
 

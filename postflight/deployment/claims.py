@@ -75,14 +75,17 @@ def _workloads_of_parts(deployment: Deployment) -> Iterator[str]:
     yield from (each.workload for each in deployment.synapse)
     yield from (each.workload for each in deployment.database_uses)
     yield from (each.workload for each in deployment.redis)
-    yield from (each.workload for each in (*deployment.calls.sfus, *deployment.calls.jwt_services))
+    yield from (each.workload for each in deployment.calls.sfus)
+    yield from (each.workload for each in deployment.calls.jwt_services)
     yield from (each.workload for each in deployment.turn.servers)
-    yield from (each.workload for each in (*deployment.antivirus.scanners, *deployment.antivirus.clamds))
-    for part in (*deployment.stores, *deployment.vaults):
-        yield from part.workloads
+    yield from (each.workload for each in deployment.antivirus.scanners)
+    yield from (each.workload for each in deployment.antivirus.clamds)
+    for store in deployment.stores:
+        yield from store.workloads
+    for vault in deployment.vaults:
+        yield from vault.workloads
     if deployment.li:
-        for each in deployment.li.imports:
-            yield workload_id(deployment.li.namespace, CRON_JOB.name, each.name)
+        yield from (workload_id(deployment.li.namespace, CRON_JOB.name, each.name) for each in deployment.li.imports)
 
 
 def _pods_of_parts(deployment: Deployment) -> Iterator[tuple[str, ...]]:

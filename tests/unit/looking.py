@@ -11,8 +11,9 @@ def looks(model: Deployment, unseen: dict[str, str] | None = None, **ahead: floa
     """Every pod, with a clock that is right to a tenth of a second; ``ahead`` are other clocks, by a name without
     hyphens that the pod's begins with."""
     seen: dict[str, Look] = {}
-    calls = (*model.calls.jwt_services, *model.calls.sfus, *model.turn.servers)
-    pods = {**model.pods, **{pod.id: pod for each in calls for pod in each.pods}}
+    calls = [each.pods for each in model.calls.jwt_services]
+    calls += [each.pods for each in model.calls.sfus] + [each.pods for each in model.turn.servers]
+    pods = {**model.pods, **{pod.id: pod for group in calls for pod in group}}
     for id, pod in pods.items():
         name = pod.name.replace("-", "")
         by = next((value for key, value in ahead.items() if name.startswith(key)), 0.02)

@@ -52,11 +52,13 @@ def test_a_container_without_date_says_nothing_of_its_clock() -> None:
 
 
 def test_only_what_listens_is_a_listener() -> None:
-    assert seen().listeners == {
-        Listener("TCP", "127.0.0.1", 8080),
-        Listener("TCP", "::", 8082),
-        Listener("UDP", "0.0.0.0", 3478),
-    }
+    assert seen().listeners == frozenset(
+        {
+            Listener("TCP", "127.0.0.1", 8080),
+            Listener("TCP", "::", 8082),
+            Listener("UDP", "0.0.0.0", 3478),
+        }
+    )
 
 
 def test_a_listener_at_the_loopback_is_nobody_elses() -> None:
