@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.kinds import LEASE
@@ -17,6 +17,8 @@ from postflight.probes.probe import probe
 NAMESPACE = "kube-node-lease"
 #: The API server tells its time in whole seconds, by the header Date and in managedFields.
 SECOND = 1.0
+#: A kubelet renews every ten seconds, and its node is lost after forty.
+RENEWED = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,11 @@ def node_clocks(api: Api, deployment: Deployment) -> NodeClocks:
     names = sorted({pod.node for pod in deployment.pods.values() if pod.node})
 
     def asker(name: str) -> Callable[[], float | None]:
-        return lambda: ahead_of_server(api.get(LEASE.path(NAMESPACE, name)))
+        return lambda: ahead_of_server(api.get(LEASE.path(NAMESPACE, name)), api.now())
 
     outcomes = in_threads([asker(each) for each in names], Limit.REQUEST)
-    server = (api.now() - datetime.now(UTC)).total_seconds()
+    # Cut to whole seconds, half a second is lost on average.
+    server = (api.now() - datetime.now(UTC)).total_seconds() + SECOND / 2
     nodes: dict[str, float] = {}
     for name, outcome in zip(names, outcomes, strict=True):
         error = outcome.exception()
@@ -48,15 +51,16 @@ def node_clocks(api: Api, deployment: Deployment) -> NodeClocks:
     return NodeClocks(server, nodes)
 
 
-def ahead_of_server(lease: Mapping[str, object]) -> float | None:
+def ahead_of_server(lease: Mapping[str, object], now: datetime) -> float | None:
     """By how many seconds the kubelet that renewed a Lease was ahead of the API server that took it. None where the
-    Lease does not tell."""
+    Lease does not tell, or nobody has renewed it: by the API server's clock it is ``now``."""
     spec, meta = lease.get("spec"), lease.get("metadata")
     renewed = spec.get("renewTime") if isinstance(spec, Mapping) else None
     fields = meta.get("managedFields") if isinstance(meta, Mapping) else None
     taken = max((str(each["time"]) for each in fields or () if "time" in each), default="")
     if not renewed or not taken:
         return None
-    # Cut to whole seconds, half a second is lost on average.
     at = datetime.strptime(taken, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    if now - at > RENEWED:
+        return None
     return (datetime.fromisoformat(str(renewed)) - at).total_seconds() - SECOND / 2

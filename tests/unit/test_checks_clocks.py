@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from postflight.probes.looks import Look, Looks
-from postflight.probes.node_clocks import NodeClocks, ahead_of_server
+from postflight.probes.node_clocks import NodeClocks, ahead_of_server, node_clocks
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
 from tests.unit.looking import looks, nodes
+from tests.unit.loopback import Reply, Request, answering, api_to
 from tests.unit.observations import MODEL, NOT_ALLOWED, ask, only
 
 MAIN = "pod/matrix/synapse-main-0"
@@ -104,5 +106,28 @@ def test_a_lease_tells_its_kubelets_time_against_when_it_was_taken() -> None:
         "spec": {"renewTime": "2026-01-01T00:00:10.500000Z"},
         "metadata": {"managedFields": [{"time": "2025-12-01T00:00:00Z"}, {"time": "2026-01-01T00:00:05Z"}]},
     }
-    assert ahead_of_server(lease) == 5.0
-    assert ahead_of_server({"spec": {}, "metadata": {}}) is None
+    now = datetime(2026, 1, 1, 0, 0, 12, tzinfo=UTC)
+    assert ahead_of_server(lease, now) == 5.0
+    assert ahead_of_server(lease, now + timedelta(minutes=2)) is None
+    assert ahead_of_server({"spec": {}, "metadata": {}}, now) is None
+
+
+def test_leases_are_asked_for_and_one_that_may_not_be_read_says_nothing() -> None:
+    def answer(request: Request) -> Reply:
+        if request.path.endswith("/node2"):
+            return 403, {"message": "no right"}
+        now = datetime.now(UTC)
+        return 200, {
+            "spec": {"renewTime": f"{now + timedelta(seconds=20):%Y-%m-%dT%H:%M:%S.%fZ}"},
+            "metadata": {"managedFields": [{"time": f"{now:%Y-%m-%dT%H:%M:%SZ}"}]},
+        }
+
+    pods = {id: replace(pod, node=f"node{1 + at % 2}") for at, (id, pod) in enumerate(MODEL.pods.items())}
+    with answering(answer) as (port, asked):
+        found = node_clocks(api_to(port), replace(MODEL, pods=pods))
+    assert set(found.nodes) == {"node1"}
+    assert abs(found.nodes["node1"] - 20) < 3
+    assert abs(found.server) < 2
+    assert {each.path.rpartition("/")[0] for each in asked} == {
+        "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+    }
