@@ -57,10 +57,11 @@ class _Finds:
     found: dict[tuple[str, str, str], dict[str, None]] = field(default_factory=dict)
     known: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
-    def add(self, subject: str, where: str, text: str, pod: str = "") -> None:
+    def add(self, subject: str, where: str, text: str, pod: str = "", *, first: bool = False) -> None:
+        """``first``: nothing else can be where it comes from, though it may be spelled alike."""
         for line in text.splitlines():
             if spelling := spelled(line):
-                key = self._origin(line) or (subject, where, spelling)
+                key = (not first and self._origin(line)) or (subject, where, spelling)
                 self.known.setdefault(line.strip(), key)
                 pods = self.found.setdefault(key, {})
                 if pod:
@@ -85,7 +86,7 @@ def find(places: Sequence[Place], secrets: SecretStore, files: Files) -> Placeho
     for (namespace, name), held in secrets.found.items():
         looked[f"secret/{namespace}/{name}"] = None
         for key, value in held.data.items():
-            finds.add(f"secret/{namespace}/{name}", f"Secret {name}/{key}", _bare(value.reveal()))
+            finds.add(f"secret/{namespace}/{name}", f"Secret {name}/{key}", _bare(value.reveal()), first=True)
     for place in places:
         looked[place.pod.id if place.pod else place.workload.id] = None
         for where, text in _by_spec(place):

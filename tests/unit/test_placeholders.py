@@ -66,6 +66,11 @@ def test_a_secret_is_told_by_its_key_and_never_by_its_value() -> None:
     assert "SECURE" not in repr(one)
 
 
+def test_each_secret_is_a_find_of_its_own() -> None:
+    held = {"app": {"password": "CHANGEME", "token": "CHANGEME"}, "other": {"password": "CHANGEME"}}
+    assert len(found(PLAIN, held=held)) == 3
+
+
 def test_what_a_secret_is_made_into_is_the_same_find() -> None:
     files = {"/proc/1/environ": "A=1\0PASSWORD=CHANGEME_NOW\0", "/config/app.yaml": "password: 'CHANGEME_NOW'\n"}
     (one,) = found(PLAIN, held={"app": {"password": "CHANGEME_NOW"}}, **files)
