@@ -1,4 +1,5 @@
-"""What a cluster has before anything is deployed: DNS, a default storage class, the PostgreSQL operator."""
+"""What a cluster has before anything is deployed: DNS, a default storage class, the PostgreSQL operator, the kinds that a
+Prometheus takes up."""
 
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ from lab.errors import LabError
 from lab.homes import Home
 
 _DNS = Path(__file__).with_name("coredns.yaml")
+_MONITORING = Path(__file__).with_name("monitoring.yaml")
 
 
 def objects(home: Home, nodes: int) -> list[dict[str, Any]]:
@@ -27,7 +29,7 @@ def objects(home: Home, nodes: int) -> list[dict[str, Any]]:
             elif one["kind"] == "StorageClass":
                 # The scheduler must choose the node before a folder is made on it.
                 one["volumeBindingMode"] = "WaitForFirstConsumer"
-    return dns + operator
+    return [*dns, *yaml.safe_load_all(_MONITORING.read_text()), *operator]
 
 
 def apply(cluster: Cluster, wanted: list[dict[str, Any]]) -> None:

@@ -46,6 +46,9 @@ HTTP_ROUTE = Kind("HTTPRoute", "httproutes", "gateway.networking.k8s.io", custom
 POLICY = Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io")
 BUDGET = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy")
 POSTGRES_CLUSTER = Kind("Cluster", "clusters", "postgresql.cnpg.io", custom=True)
+SERVICE_MONITOR = Kind("ServiceMonitor", "servicemonitors", "monitoring.coreos.com", custom=True)
+POD_MONITOR = Kind("PodMonitor", "podmonitors", "monitoring.coreos.com", custom=True)
+PROMETHEUS_RULE = Kind("PrometheusRule", "prometheusrules", "monitoring.coreos.com", custom=True)
 
 #: The kinds whose objects carry a pod template.
 WORKLOADS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB)
@@ -68,6 +71,9 @@ LISTED = (
     LEASE,
     POSTGRES_CLUSTER,
     *WORKLOADS,
+    SERVICE_MONITOR,
+    POD_MONITOR,
+    PROMETHEUS_RULE,
 )
 
 #: What people write to configure a deployment, and what a sign-off takes the hash of.

@@ -15,6 +15,7 @@ from postflight.deployment import (
     coturn,
     databases,
     li,
+    placeholders,
     proxies,
     redis,
     scanning,
@@ -162,6 +163,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         turn=relaying,
         antivirus=antivirus,
         vaults=vaults,
+        placeholders=placeholders.find(surveyed.places, secrets, files),
     )
 
 

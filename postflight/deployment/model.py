@@ -19,6 +19,7 @@ from postflight.deployment.parts import (
     Unclear,
     Workload,
 )
+from postflight.deployment.placeholders import Placeholders
 from postflight.deployment.scan_parts import Antivirus
 from postflight.deployment.store_parts import ObjectStore
 from postflight.deployment.turn_parts import TurnSetup
@@ -50,6 +51,7 @@ class Deployment:
     turn: TurnSetup = field(default_factory=TurnSetup)
     antivirus: Antivirus = field(default_factory=Antivirus)
     vaults: tuple[KeyVault, ...] = ()
+    placeholders: Placeholders = field(default_factory=Placeholders)
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""

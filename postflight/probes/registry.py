@@ -55,6 +55,10 @@ MODULES = (
     "li_front",
     "pages",
     "element_addresses",
+    "looks",
+    "node_clocks",
+    "monitors",
+    "placeholder_logins",
 )
 
 

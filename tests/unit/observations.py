@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from checks import test_leftovers
+from checks import test_coverage, test_leftovers
 from checks.calls import test_candidates, test_matrixrtc, test_turn
 from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
@@ -14,10 +14,11 @@ from checks.federation import test_exactly_once
 from checks.li import test_front_door, test_identity, test_main_database_rights, test_recovery_keys, test_retention
 from checks.li import test_replication as test_li
 from checks.media import test_antivirus, test_storage, test_workers
-from checks.platform import test_operators, test_references, test_workloads
+from checks.platform import test_clocks, test_monitoring, test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends, test_public
+from checks.security import test_placeholders
 from checks.workers import (
     test_background,
     test_configuration,
@@ -49,6 +50,8 @@ from tests.unit import (
     calling,
     front,
     fronting,
+    looking,
+    monitoring,
     processes,
     recorded,
     relaying,
@@ -98,6 +101,10 @@ MODULES = (
     test_signing_key,
     test_event_persisters,
     test_stream_writers,
+    test_clocks,
+    test_coverage,
+    test_monitoring,
+    test_placeholders,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -172,6 +179,10 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "front_door_requests": routing.front_door(stored) if model.proxies else (),
         "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
+        "pod_looks": looking.looks(relaying.with_turn(calling.with_calls(model))),
+        "node_clocks": looking.nodes(),
+        "placeholder_logins": (),
+        "scraped_metrics": monitoring.scraped(model, lab.snapshot),
     }
 
 

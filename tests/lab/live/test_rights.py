@@ -40,6 +40,7 @@ THROUGH_TUNNELS = {
     "routing.public",
     "clients.element_config",
     "li.front_door",
+    "platform.monitoring",
 }
 FEDERATION = "federation.exactly_once"
 #: What is lacking, and the checks that must not be green without it.
@@ -49,7 +50,7 @@ LACKING = {
     "endpointslices": {"database.login", "redis.endpoint"},
     "configmaps": {"platform.references"},
     "secrets": {"platform.references", "database.login"},
-    "cronjobs": {"platform.references"},
+    "cronjobs": {"platform.references", "coverage"},
     "persistentvolumeclaims": {"platform.workloads"},
     "clusters": {"platform.operators", "database.replication"},
     "pods/log": {"workers.logs"},
