@@ -55,6 +55,7 @@ MODULES = (
     "li_front",
     "pages",
     "element_addresses",
+    "looks",
 )
 
 
