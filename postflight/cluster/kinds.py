@@ -46,6 +46,9 @@ HTTP_ROUTE = Kind("HTTPRoute", "httproutes", "gateway.networking.k8s.io", custom
 POLICY = Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io")
 BUDGET = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy")
 POSTGRES_CLUSTER = Kind("Cluster", "clusters", "postgresql.cnpg.io", custom=True)
+SCHEDULED_BACKUP = Kind("ScheduledBackup", "scheduledbackups", "postgresql.cnpg.io", custom=True)
+SERVICE_MONITOR = Kind("ServiceMonitor", "servicemonitors", "monitoring.coreos.com", custom=True)
+TENANT = Kind("Tenant", "tenants", "minio.min.io", "v2", custom=True)
 
 #: The kinds whose objects carry a pod template.
 WORKLOADS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB)
@@ -67,6 +70,11 @@ LISTED = (
     INGRESS,
     LEASE,
     POSTGRES_CLUSTER,
+    BUDGET,
+    POLICY,
+    SCHEDULED_BACKUP,
+    SERVICE_MONITOR,
+    TENANT,
     *WORKLOADS,
 )
 

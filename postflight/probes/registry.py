@@ -56,6 +56,7 @@ MODULES = (
     "pages",
     "element_addresses",
     "looks",
+    "custom_schemas",
 )
 
 

@@ -14,7 +14,7 @@ from checks.federation import test_exactly_once
 from checks.li import test_front_door, test_identity, test_main_database_rights, test_recovery_keys, test_retention
 from checks.li import test_replication as test_li
 from checks.media import test_antivirus, test_storage, test_workers
-from checks.platform import test_operators, test_references, test_workloads
+from checks.platform import test_objects, test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends, test_public
@@ -30,6 +30,7 @@ from checks.workers import (
 from postflight.check import meta_of
 from postflight.credential import NONE
 from postflight.probes.background import BackgroundUpdates
+from postflight.probes.custom_schemas import CustomSchemas
 from postflight.probes.federation_counters import Sent
 from postflight.probes.inside import InsideView
 from postflight.probes.li import Said
@@ -83,6 +84,7 @@ MODULES = (
     test_retention,
     test_storage,
     test_workers,
+    test_objects,
     test_operators,
     test_references,
     test_workloads,
@@ -172,6 +174,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "front_door_requests": routing.front_door(stored) if model.proxies else (),
         "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
+        "custom_schemas": CustomSchemas(),
     }
 
 
