@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checks import test_leftovers
+from checks.availability import test_synapse_main
 from checks.calls import test_candidates, test_matrixrtc, test_turn
 from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
@@ -64,6 +65,7 @@ from tests.unit.recorded import Json, item
 
 MODULES = (
     test_leftovers,
+    test_synapse_main,
     test_candidates,
     test_matrixrtc,
     test_turn,
