@@ -78,7 +78,11 @@ def _kept(main: SynapseProcess, workload: Workload, snapshot: Snapshot, judge: J
         return
     container = next((each for each in template_of(raw).get("containers") or () if each["name"] == main.container), {})
     lacks = [] if workload.kind in REPLACED else ["no controller makes its pod anew when it or its node goes"]
-    lacks += [] if container.get("livenessProbe") else [f"container {main.container} has no livenessProbe: hung, it stays so"]
+    lacks += (
+        []
+        if container.get("livenessProbe")
+        else [f"container {main.container} has no livenessProbe: hung, it stays so"]
+    )
     if lacks:
         judge.warn(
             main.id,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checks import test_leftovers
+from checks.availability import test_front_door as test_ways_in
 from checks.availability import test_synapse_main
 from checks.calls import test_candidates, test_matrixrtc, test_turn
 from checks.clients import test_closed_doors, test_element_config, test_journey
@@ -51,6 +52,7 @@ from tests.unit import (
     calling,
     front,
     fronting,
+    guarded,
     processes,
     recorded,
     relaying,
@@ -65,6 +67,7 @@ from tests.unit.recorded import Json, item
 
 MODULES = (
     test_leftovers,
+    test_ways_in,
     test_synapse_main,
     test_candidates,
     test_matrixrtc,
@@ -116,7 +119,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     model = recorded.model() if lab is recorded.healthy() and files is None else lab.deployment(files=files)
     stored = storing.with_storage(model)
     return {
-        "snapshot": lab.snapshot,
+        "snapshot": guarded.snapshot(lab.snapshot),
         "secrets": lab.secrets,
         "deployment": relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
@@ -177,6 +180,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
         "custom_schemas": CustomSchemas(),
+        "ingress_controllers": (),
     }
 
 

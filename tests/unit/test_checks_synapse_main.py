@@ -128,7 +128,17 @@ class TestAlone:
 def test_a_wrapper_around_it_hides_nothing() -> None:
     """As in defect main-stays-down."""
     script = 'mkdir /data/main.lock || { echo "another holds it" >&2; exit 1; }\nexec "$@"\n'
-    wrapped = ["sh", "-ec", script, "sh", "python", "-m", "synapse.app.homeserver", "--config-path", "/config/homeserver.yaml"]
+    wrapped = [
+        "sh",
+        "-ec",
+        script,
+        "sh",
+        "python",
+        "-m",
+        "synapse.app.homeserver",
+        "--config-path",
+        "/config/homeserver.yaml",
+    ]
 
     def wrap(raw: Json) -> None:
         item(raw, "Pod", "synapse-main-0")["spec"]["containers"][0]["command"] = wrapped
