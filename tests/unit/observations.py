@@ -16,7 +16,7 @@ from checks.federation import test_exactly_once
 from checks.li import test_front_door, test_identity, test_main_database_rights, test_recovery_keys, test_retention
 from checks.li import test_replication as test_li
 from checks.media import test_antivirus, test_storage, test_workers
-from checks.platform import test_objects, test_operators, test_references, test_selectors, test_workloads
+from checks.platform import test_objects, test_operators, test_references, test_selectors, test_volumes, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends, test_public
@@ -94,6 +94,7 @@ MODULES = (
     test_operators,
     test_references,
     test_selectors,
+    test_volumes,
     test_workloads,
     test_endpoint,
     test_memory,
