@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ BITE_TIMEOUT, HEAL_TIMEOUT = 180.0, 300.0
 class Defect:
     """What `expect.yaml` says, written by hand. `may_block` and `may_warn` are checks that come to blocked, to warned, or
     stay green, as chance has it: by which pooled connection, or by which of several nodes, a process goes. `absent` are
-    those that are no part of what the deployment is then. `nodes` is how many a lab must have at least."""
+    those that are no part of what the deployment is then. `nodes` is how many a lab must have at least, `settings` what the
+    verifier's settings promise of the deployment, healthy or broken."""
 
     name: str
     title: str
@@ -49,6 +50,7 @@ class Defect:
     touches: tuple[str, ...] = ()
     restart: bool = True
     nodes: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
     edits: tuple[Step, ...] = ()
     remove: tuple[str, ...] = ()
     actions: tuple[Step, ...] = ()
