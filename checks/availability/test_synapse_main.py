@@ -76,13 +76,10 @@ def _kept(main: SynapseProcess, workload: Workload, snapshot: Snapshot, judge: J
     raw = snapshot.get(POD, main.namespace, main.pod.name) if main.pod else None
     if raw is None:
         return
-    container = next((each for each in template_of(raw).get("containers") or () if each["name"] == main.container), {})
+    containers = [each for each in template_of(raw).get("containers") or () if each["name"] == main.container]
     lacks = [] if workload.kind in REPLACED else ["no controller makes its pod anew when it or its node goes"]
-    lacks += (
-        []
-        if container.get("livenessProbe")
-        else [f"container {main.container} has no livenessProbe: hung, it stays so"]
-    )
+    if not any(each.get("livenessProbe") for each in containers):
+        lacks.append(f"container {main.container} has no livenessProbe: hung, it stays so")
     if lacks:
         judge.warn(
             main.id,

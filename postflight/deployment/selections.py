@@ -65,8 +65,8 @@ def sides(deployment: Deployment, pods: Iterable[Pod]) -> dict[Side, list[Pod]]:
                 known |= {pod.id: side for pod in cluster.pods}
     found: dict[Side, list[Pod]] = {}
     for pod in pods:
-        if side := known.get(pod.id) or side_by(pod.labels):
-            found.setdefault(side, []).append(pod)
+        if own := known.get(pod.id) or side_by(pod.labels):
+            found.setdefault(own, []).append(pod)
     return found
 
 

@@ -26,7 +26,8 @@ def judged(*objects: Json, hears: Any = HEARS, pods: tuple[Json, ...] = (WEB,), 
     world = snapshot(*pods, *objects)
     model = deployment(world)
     seen = {id: Look(id, "main", listeners=hears) for id in model.pods}
-    return ask(CHECK, **({"snapshot": world, "deployment": model, "pod_looks": Looks(seen, {})} | others))
+    given: Json = {"snapshot": world, "deployment": model, "pod_looks": Looks(seen, {})}
+    return ask(CHECK, None, **(given | others))
 
 
 def service(selector: Json | None, port: Json | None = None, name: str = "web", **spec: Any) -> Json:
