@@ -85,7 +85,8 @@ def _selected(
     namespace = each["metadata"]["namespace"]
     pods = selections.pods_of(deployment, namespace, selector)
     judge.saw(_id(words, each))
-    if pods or selections.is_operated(each) or selections.would_select(snapshot, namespace, selector):
+    made = selections.would_select(snapshot, deployment, namespace, selector)
+    if pods or made or selections.is_operated(each):
         return pods
     judge.wrong(
         _id(words, each),

@@ -17,6 +17,8 @@ from postflight.deployment.parts import Pod, Side
 
 #: Whose objects a person has not written: an operator's own kinds are in groups with a domain of their own.
 BUILT_IN = ("apps/", "batch/", "v1", "policy/", "autoscaling/", "networking.k8s.io/", "discovery.k8s.io/")
+#: Labels that only operators give, to pods of whose templates nobody else knows.
+OPERATED = ("cnpg.io/", "v1.min.io/")
 #: Labels by which main and LI are told apart where they share a namespace.
 SIDE_LABELS = ("matrix.instance", "app.kubernetes.io/instance")
 SIDES = {each.value: each for each in Side}
@@ -44,9 +46,17 @@ def pods_of(deployment: Deployment, namespace: str, selector: Mapping[str, Any] 
     )
 
 
-def would_select(snapshot: Snapshot, namespace: str, selector: Mapping[str, Any] | None) -> bool:
-    """Whether some workload makes such pods, if it makes any at the moment."""
-    return any(selects(selector, labels) for labels in _made(snapshot, namespace))
+def would_select(
+    snapshot: Snapshot, deployment: Deployment, namespace: str, selector: Mapping[str, Any] | None
+) -> bool:
+    """Whether some workload makes such pods, if it makes any at the moment; also where only an operator would, and none of
+    its pods is there."""
+    if any(selects(selector, labels) for labels in _made(snapshot, namespace)):
+        return True
+    asked = {each["key"] for each in (selector or {}).get("matchExpressions") or ()}
+    asked |= ((selector or {}).get("matchLabels") or {}).keys()
+    known = {key for pod in deployment.pods.values() if pod.namespace == namespace for key in pod.labels}
+    return any(key.startswith(OPERATED) for key in asked - known)
 
 
 def _made(snapshot: Snapshot, namespace: str) -> Iterator[Mapping[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from postflight.deployment.front import Controller
 from postflight.deployment.parts import Pod
 from postflight.deployment.pods import read_pod
 from postflight.probes.public_places import ControllerSeen, ingress_controllers
-from postflight.settings import Settings
+from postflight.settings import Settings, SettingsError, load
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
 from tests.unit import guarded, recorded
@@ -174,3 +175,14 @@ def test_where_a_controller_stands_in_the_deployments_own_namespace_its_budgets_
     of = replace(served(), namespaces=("matrix", PLACE[0]), objects={**OF.objects, (BUDGET, PLACE[0]): (budget(),)})
     (found,) = ingress_controllers(of, Settings(), Asked(refuses=True))  # type: ignore[arg-type]
     assert (found.budgets, found.hidden) == ((budget(),), "")
+
+
+@pytest.mark.parametrize(("said", "right"), [("high", True), ("highest", False)])
+def test_what_may_be_promised(tmp_path: Path, said: str, right: bool) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"availability: {said}\n")
+    if right:
+        assert load(file) == HIGH
+    else:
+        with pytest.raises(SettingsError, match="availability"):
+            load(file)

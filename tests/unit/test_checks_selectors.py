@@ -90,6 +90,12 @@ class TestNothing:
         ]
         assert judged(empty).failures == []
 
+    @pytest.mark.parametrize(("key", "count"), [("cnpg.io/cluster", 1), ("cnpg.io/jobRole", 0)])
+    def test_what_only_an_operator_labels_is_judged_where_it_labels_some(self, key: str, count: int) -> None:
+        own = pod("pg-1", container(), labels={"cnpg.io/cluster": "pg"})
+        policy = thing(POLICY, "pg", spec={"podSelector": {"matchLabels": {key: "other"}}})
+        assert len(judged(policy, pods=(own,)).failures) == count
+
     def test_the_canarys_service_under_another_name(self) -> None:
         settings = Settings(canary=CanarySettings(service="other"))
         assert judged(service({"app": "wbe"}, name="other"), settings=settings).failures == []
