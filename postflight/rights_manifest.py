@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from postflight.cluster.access import Way
-from postflight.cluster.kinds import CONFIGURATION, DAEMON_SET, DEPLOYMENT, LISTED, POD, SECRET, SERVICE
+from postflight.cluster.kinds import BUDGET, CONFIGURATION, DAEMON_SET, DEPLOYMENT, LISTED, POD, SECRET, SERVICE
 from postflight.cluster.references import secret_names
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment import front
@@ -51,7 +51,9 @@ def manifest(
     ]
     doors = {each.namespace for each in front.controllers(snapshot, ingress or IngressNames(), ())}
     for namespace in sorted(doors - names.keys()):
-        rules = _rules({*(Right("list", kind.plural) for kind in (POD, SERVICE)), *(wanted & {FORWARD})})
+        rules = _rules(
+            {*(Right("list", kind.plural, kind.group) for kind in (POD, SERVICE, BUDGET)), *(wanted & {FORWARD})}
+        )
         found.append(_object("Role", f"{account}-front-door", namespace, rules=rules))
         found.append(_binding("Role", f"{account}-front-door", namespace, account, home))
     for namespace, its_secrets in names.items():

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from postflight import strictyaml
 from postflight.strictyaml import STRICT, nearest
@@ -333,6 +333,7 @@ class Settings:
 
     ``namespaces`` is empty where those that hold a homeserver are meant. ``expect`` lists the kinds
     of part that must be there. ``federation`` says whether the deployment federates, None where what is found is to tell.
+    ``availability: high`` promises that the front door outlasts the loss of any one pod and node.
     ``eicar`` says whether the file that every scanner takes for a virus may be uploaded.
     ``out_of_reach`` maps the id of a check to the reason why the one who
     runs it will never have the right. ``probe_image`` is the image of the probe pod (that of a Synapse
@@ -345,6 +346,7 @@ class Settings:
     names: Names = Names()
     expect: tuple[str, ...] = ()
     federation: bool | None = None
+    availability: Literal["", "high"] = ""
     eicar: bool = True
     probe_user: ProbeUserSettings = ProbeUserSettings()
     out_of_reach: Mapping[str, str] = field(default_factory=dict)

@@ -49,6 +49,8 @@ POSTGRES_CLUSTER = Kind("Cluster", "clusters", "postgresql.cnpg.io", custom=True
 SERVICE_MONITOR = Kind("ServiceMonitor", "servicemonitors", "monitoring.coreos.com", custom=True)
 POD_MONITOR = Kind("PodMonitor", "podmonitors", "monitoring.coreos.com", custom=True)
 PROMETHEUS_RULE = Kind("PrometheusRule", "prometheusrules", "monitoring.coreos.com", custom=True)
+SCHEDULED_BACKUP = Kind("ScheduledBackup", "scheduledbackups", "postgresql.cnpg.io", custom=True)
+TENANT = Kind("Tenant", "tenants", "minio.min.io", "v2", custom=True)
 
 #: The kinds whose objects carry a pod template.
 WORKLOADS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB)
@@ -70,10 +72,14 @@ LISTED = (
     INGRESS,
     LEASE,
     POSTGRES_CLUSTER,
-    *WORKLOADS,
+    BUDGET,
+    POLICY,
+    SCHEDULED_BACKUP,
+    TENANT,
     SERVICE_MONITOR,
     POD_MONITOR,
     PROMETHEUS_RULE,
+    *WORKLOADS,
 )
 
 #: What people write to configure a deployment, and what a sign-off takes the hash of.

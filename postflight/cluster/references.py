@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from postflight.cluster.api import Object
+from postflight.cluster.custom_references import custom_references
 from postflight.cluster.kinds import (
     CONFIG_MAP,
     CRON_JOB,
@@ -76,11 +77,12 @@ def references(snapshot: Snapshot) -> tuple[Reference, ...]:
 
 
 def secret_names(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
-    """Namespace and name of every Secret that a workload or a PostgreSQL Cluster names."""
+    """Namespace and name of every Secret that a workload or an object of an operator's kind names."""
     named = {(each.namespace, each.name): None for each in references(snapshot) if each.kind is SECRET}
     for cluster in snapshot.all(POSTGRES_CLUSTER):
         for name in cluster_secrets(cluster):
             named[(cluster["metadata"]["namespace"], name)] = None
+    named |= {(each.namespace, each.name): None for each in custom_references(snapshot) if each.kind is SECRET}
     return tuple(named)
 
 

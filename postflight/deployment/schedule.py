@@ -32,9 +32,9 @@ def longest_gap(schedule: str) -> timedelta | None:
     if len(fields) != 5:
         return None
     try:
-        minutes, hours = _numbers(fields[0], 0, 59), _numbers(fields[1], 0, 23)
-        days, months = _numbers(fields[2], 1, 31), _numbers(fields[3], 1, 12, MONTHS)
-        weekdays = {each % 7 for each in _numbers(fields[4], 0, 7, DAYS)}
+        minutes, hours = numbers(fields[0], 0, 59), numbers(fields[1], 0, 23)
+        days, months = numbers(fields[2], 1, 31), numbers(fields[3], 1, 12, MONTHS)
+        weekdays = {each % 7 for each in numbers(fields[4], 0, 7, DAYS)}
     except ValueError:
         return None
     # Where both are restricted, either suffices.
@@ -52,7 +52,7 @@ def longest_gap(schedule: str) -> timedelta | None:
     return max(gaps, default=None)
 
 
-def _numbers(field: str, first: int, last: int, names: Mapping[str, int] | None = None) -> set[int]:
+def numbers(field: str, first: int, last: int, names: Mapping[str, int] | None = None) -> set[int]:
     """What a field allows. Raises ValueError where it is none."""
     known = names or {}
 

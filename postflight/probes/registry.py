@@ -59,6 +59,7 @@ MODULES = (
     "node_clocks",
     "monitors",
     "placeholder_logins",
+    "custom_schemas",
 )
 
 

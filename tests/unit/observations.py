@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checks import test_coverage, test_leftovers
+from checks.availability import test_front_door as test_ways_in
+from checks.availability import test_synapse_main
 from checks.calls import test_candidates, test_matrixrtc, test_turn
 from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
@@ -14,7 +16,16 @@ from checks.federation import test_exactly_once
 from checks.li import test_front_door, test_identity, test_main_database_rights, test_recovery_keys, test_retention
 from checks.li import test_replication as test_li
 from checks.media import test_antivirus, test_storage, test_workers
-from checks.platform import test_clocks, test_monitoring, test_operators, test_references, test_workloads
+from checks.platform import (
+    test_clocks,
+    test_monitoring,
+    test_objects,
+    test_operators,
+    test_references,
+    test_selectors,
+    test_volumes,
+    test_workloads,
+)
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends, test_public
@@ -31,6 +42,8 @@ from checks.workers import (
 from postflight.check import meta_of
 from postflight.credential import NONE
 from postflight.probes.background import BackgroundUpdates
+from postflight.probes.custom_schemas import CustomSchemas
+from postflight.probes.looks import Looks
 from postflight.probes.federation_counters import Sent
 from postflight.probes.inside import InsideView
 from postflight.probes.li import Said
@@ -52,6 +65,8 @@ from tests.unit import (
     fronting,
     looking,
     monitoring,
+    guarded,
+    listening,
     processes,
     recorded,
     relaying,
@@ -66,6 +81,8 @@ from tests.unit.recorded import Json, item
 
 MODULES = (
     test_leftovers,
+    test_ways_in,
+    test_synapse_main,
     test_candidates,
     test_matrixrtc,
     test_turn,
@@ -86,8 +103,11 @@ MODULES = (
     test_retention,
     test_storage,
     test_workers,
+    test_objects,
     test_operators,
     test_references,
+    test_selectors,
+    test_volumes,
     test_workloads,
     test_endpoint,
     test_memory,
@@ -119,7 +139,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     model = recorded.model() if lab is recorded.healthy() and files is None else lab.deployment(files=files)
     stored = storing.with_storage(model)
     return {
-        "snapshot": lab.snapshot,
+        "snapshot": guarded.snapshot(lab.snapshot),
         "secrets": lab.secrets,
         "deployment": relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
@@ -179,10 +199,18 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "front_door_requests": routing.front_door(stored) if model.proxies else (),
         "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
-        "pod_looks": looking.looks(relaying.with_turn(calling.with_calls(model))),
         "node_clocks": looking.nodes(),
         "placeholder_logins": (),
         "scraped_metrics": monitoring.scraped(model, lab.snapshot),
+        "custom_schemas": CustomSchemas(),
+        "ingress_controllers": (),
+        "pod_looks": Looks(
+            {
+                **looking.looks(relaying.with_turn(calling.with_calls(model))).seen,
+                **listening.looks(model, lab.snapshot).seen,
+            },
+            {},
+        ),
     }
 
 

@@ -37,6 +37,7 @@ ORDER = (
     "test_kinds",
     "test_defects",
     "test_deleted",
+    "test_two_nodes",
     "test_older_synapse",
     "test_renamed",
 )
