@@ -46,6 +46,9 @@ HTTP_ROUTE = Kind("HTTPRoute", "httproutes", "gateway.networking.k8s.io", custom
 POLICY = Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io")
 BUDGET = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy")
 POSTGRES_CLUSTER = Kind("Cluster", "clusters", "postgresql.cnpg.io", custom=True)
+BACKUP = Kind("Backup", "backups", "postgresql.cnpg.io", custom=True)
+SCHEDULED_BACKUP = Kind("ScheduledBackup", "scheduledbackups", "postgresql.cnpg.io", custom=True)
+CERTIFICATE = Kind("Certificate", "certificates", "cert-manager.io", custom=True)
 
 #: The kinds whose objects carry a pod template.
 WORKLOADS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB)
@@ -68,6 +71,9 @@ LISTED = (
     LEASE,
     POSTGRES_CLUSTER,
     *WORKLOADS,
+    BACKUP,
+    SCHEDULED_BACKUP,
+    CERTIFICATE,
 )
 
 #: What people write to configure a deployment, and what a sign-off takes the hash of.
@@ -85,4 +91,6 @@ CONFIGURATION = (
     POLICY,
     BUDGET,
     POSTGRES_CLUSTER,
+    SCHEDULED_BACKUP,
+    CERTIFICATE,
 )
