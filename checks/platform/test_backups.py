@@ -78,9 +78,7 @@ def _not_operated(cluster: PostgresCluster, judge: Judge) -> None:
     )
 
 
-def _bucket(
-    plan: BackupPlan, seen: Mapping[str, BucketSeen] | NotTried, redactor: Redactor, judge: Judge
-) -> bool:
+def _bucket(plan: BackupPlan, seen: Mapping[str, BucketSeen] | NotTried, redactor: Redactor, judge: Judge) -> bool:
     """What the bucket has; tells whether it refuses the key pair, or is not there."""
     cluster, store = plan.cluster, plan.archive
     if store is None:
@@ -134,7 +132,9 @@ def _content(plan: BackupPlan, found: BucketSeen, judge: Judge) -> None:
     where = f"{store.bucket}/{plan.folder}"
     for listing in (found.base, found.needed):
         if listing is not NOTHING and not listing.seen:
-            judge.unknown(cluster.id, f"what is under {where} was not seen whole: {listing.said}", needs=store.workloads)
+            judge.unknown(
+                cluster.id, f"what is under {where} was not seen whole: {listing.said}", needs=store.workloads
+            )
             return
     names = {key.partition(".")[0] for key, size in found.base.sizes.items() if size}
     if not {"backup", "data"} <= names:
@@ -172,7 +172,9 @@ def _archiving(
     cluster = plan.cluster
     condition = plan.conditions.get(ARCHIVING) or {}
     if isinstance(instances, NotTried):
-        judge.unproven(cluster.id, f"what the primary of {cluster.name} says of its archive was not seen: {instances.reason}")
+        judge.unproven(
+            cluster.id, f"what the primary of {cluster.name} says of its archive was not seen: {instances.reason}"
+        )
         facts: Mapping[str, Any] = {}
     else:
         asked = [each.facts for each in instances.get(cluster.id, ()) if each.facts and not each.facts["in_recovery"]]
@@ -252,7 +254,11 @@ def _backups(plan: BackupPlan, now: datetime, refused: bool, judge: Judge) -> No
     cluster, newest = plan.cluster, plan.newest
     last = plan.backups[-1] if plan.backups else None
     if newest is None:
-        why = f"; the last, {last.name}, is {last.phase or 'not begun'}{f': {last.error}' if last.error else ''}" if last else ""
+        why = (
+            f"; the last, {last.name}, is {last.phase or 'not begun'}{f': {last.error}' if last.error else ''}"
+            if last
+            else ""
+        )
         if plan.running:
             judge.warn(cluster.id, f"PostgreSQL {cluster.name} has no backup yet: its first is being taken{why}")
         # Without the bucket there can be none.

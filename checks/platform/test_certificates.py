@@ -61,7 +61,9 @@ def test_every_certificate_that_is_served_is_the_one_that_was_issued_and_is_vali
         getattr(judge, finding.say)(finding.subject, finding.headline, **{**finding.details, "observed": observed})
     for host, why in seen.unasked:
         if host not in seen.public:
-            judge.unknown(f"certificate of {host}", f"which certificate {host} shows was not seen: {why}", needs=seen.shut)
+            judge.unknown(
+                f"certificate of {host}", f"which certificate {host} shows was not seen: {why}", needs=seen.shut
+            )
     for cluster in deployment.postgres:
         if cluster.operator and not any(each.cluster and each.cluster.id == cluster.id for each in seen.shown):
             line = f"which certificate PostgreSQL {cluster.name} shows was not seen: no instance that is ready answered"
@@ -155,7 +157,10 @@ def _dates(each: Shown, seen: Certificates, subject: str, name: str) -> Iterator
     begins, ends, now = shown.begins, shown.ends, shown.seen
     if begins is None or ends is None or now is None:
         return
-    renew: Details = {**details, "remedy": f"renew {source or 'it'}; look at what should have (cert-manager, an operator)"}
+    renew: Details = {
+        **details,
+        "remedy": f"renew {source or 'it'}; look at what should have (cert-manager, an operator)",
+    }
     if ends <= now:
         yield _Finding("wrong", subject, f"the certificate of {name} has expired, on {_moment(ends)}", renew)
     elif begins > now:

@@ -71,7 +71,8 @@ def take(
     """
     objects: dict[Key, tuple[Object, ...]] = {}
     unseen: dict[Key, str] = {}
-    known = {kind: spawn(partial(_is_served, api, kind)) for kind in kinds if kind.custom}
+    groups = dict.fromkeys((kind.group, kind.version) for kind in kinds if kind.custom)
+    known = {each: spawn(partial(_served, api, *each)) for each in groups}
     wide = in_threads([_lister(api, kind, "") for kind in WIDE], Limit.REQUEST * 3)
     controllers: list[Object] = []
     for kind, outcome in zip(WIDE, wide, strict=True):
@@ -87,7 +88,8 @@ def take(
     wanted = [
         (kind, namespace) for namespace in namespaces for kind in kinds if kind not in WIDE or (kind, "") in unseen
     ]
-    served = frozenset(kind for kind, answer in known.items() if answer.result(Limit.REQUEST * 3))
+    plurals = {each: answer.result(Limit.REQUEST * 3) for each, answer in known.items()}
+    served = frozenset(kind for kind in kinds if kind.custom and kind.plural in plurals[(kind.group, kind.version)])
     wanted = [(kind, ns) for kind, ns in wanted if not kind.custom or kind in served]
     works = [_lister(api, kind, namespace) for kind, namespace in wanted]
     works += [_exists(api, namespace) for namespace in requested]
@@ -144,15 +146,15 @@ def _exists(api: Api, namespace: str) -> Callable[[], list[Object]]:
     return look
 
 
-def _is_served(api: Api, kind: Kind) -> bool:
-    """Whether the API server knows a custom kind; every authenticated user may ask that."""
+def _served(api: Api, group: str, version: str) -> frozenset[str]:
+    """The plural names of the custom kinds of a group that the API server knows; every authenticated user may ask that."""
     try:
-        answer = api.get(f"/apis/{kind.group}/{kind.version}")
+        answer = api.get(f"/apis/{group}/{version}")
     except ApiError as error:
         if error.status != 404:
             raise
-        return False
-    return any(each.get("name") == kind.plural for each in answer.get("resources") or ())
+        return frozenset()
+    return frozenset(str(each.get("name")) for each in answer.get("resources") or ())
 
 
 def _scope(

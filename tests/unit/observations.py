@@ -14,7 +14,7 @@ from checks.federation import test_exactly_once
 from checks.li import test_front_door, test_identity, test_main_database_rights, test_recovery_keys, test_retention
 from checks.li import test_replication as test_li
 from checks.media import test_antivirus, test_storage, test_workers
-from checks.platform import test_operators, test_references, test_workloads
+from checks.platform import test_backups, test_certificates, test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends, test_public
@@ -46,6 +46,7 @@ from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
 from tests.unit import (
+    backing,
     calling,
     front,
     fronting,
@@ -54,6 +55,7 @@ from tests.unit import (
     relaying,
     routing,
     scanning,
+    showing,
     stores,
     storing,
     vaulting,
@@ -98,6 +100,8 @@ MODULES = (
     test_signing_key,
     test_event_persisters,
     test_stream_writers,
+    test_certificates,
+    test_backups,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -110,10 +114,11 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     """Everything that a check may ask for, as of a lab where every probe finds what it should."""
     lab = lab or recorded.healthy()
     model = recorded.model() if lab is recorded.healthy() and files is None else lab.deployment(files=files)
-    stored = storing.with_storage(model)
+    stored = backing.with_backups(storing.with_storage(model))
+    snapshot, secrets = backing.snapshot(lab.snapshot), backing.secrets(lab.secrets)
     return {
-        "snapshot": lab.snapshot,
-        "secrets": lab.secrets,
+        "snapshot": snapshot,
+        "secrets": secrets,
         "deployment": relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
         "known_updates": {},
@@ -172,6 +177,8 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "front_door_requests": routing.front_door(stored) if model.proxies else (),
         "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
+        "shown_certificates": showing.whole(model),
+        "backup_buckets": backing.buckets(stored, snapshot, secrets),
     }
 
 
