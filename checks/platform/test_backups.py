@@ -20,7 +20,7 @@ from postflight.verdict.status import Severity
 #: For a round to come to its end, or for one that was missed to be made up for.
 GRACE = timedelta(hours=6)
 #: After PostgreSQL has failed three times it waits a minute (pgarch.c, 15): so long may an object store have been away.
-TRIED_AGAIN = timedelta(minutes=5)
+TRIED_AGAIN, MOMENT = timedelta(minutes=5), 15
 ARCHIVING = "ContinuousArchiving"
 
 
@@ -58,8 +58,10 @@ def test_every_postgresql_has_a_recent_backup_and_archives_the_log_that_belongs_
             )
             continue
         judge.saw(cluster.id)
-        refused = _bucket(plan, backup_buckets, redactor, judge)
-        _archiving(plan, database_instances, refused, snapshot.taken, judge)
+        archiver = _archiver(cluster, database_instances)
+        refused = _bucket(plan, backup_buckets, str((archiver or {}).get("open") or ""), redactor, judge)
+        if not refused:
+            _archiving(plan, database_instances, archiver, snapshot.taken, judge)
         _schedules(plan, judge)
         _backups(plan, snapshot.taken, refused, judge)
     if not deployment.postgres:
@@ -78,8 +80,24 @@ def _not_operated(cluster: PostgresCluster, judge: Judge) -> None:
     )
 
 
-def _bucket(plan: BackupPlan, seen: Mapping[str, BucketSeen] | NotTried, redactor: Redactor, judge: Judge) -> bool:
-    """What the bucket has; tells whether it refuses the key pair, or is not there."""
+def _archiver(
+    cluster: PostgresCluster, instances: Mapping[str, tuple[DatabaseInstance, ...]] | NotTried
+) -> Mapping[str, Any] | None:
+    """What the primary counts of its archive (pg_stat_archiver); None where it did not say."""
+    asked = () if isinstance(instances, NotTried) else instances.get(cluster.id, ())
+    facts = next((each.facts for each in asked if each.facts and not each.facts["in_recovery"]), None)
+    return None if facts is None else facts.get("archiver") or {}
+
+
+def _bucket(
+    plan: BackupPlan,
+    seen: Mapping[str, BucketSeen] | NotTried,
+    unclosed: str,
+    redactor: Redactor,
+    judge: Judge,
+) -> bool:
+    """What the bucket has; tells whether it refuses the key pair, or is not there. ``unclosed`` is the file of the
+    write-ahead log that the primary writes into, which is archived when it is full or old."""
     cluster, store = plan.cluster, plan.archive
     if store is None:
         if plan.elsewhere:
@@ -110,7 +128,7 @@ def _bucket(plan: BackupPlan, seen: Mapping[str, BucketSeen] | NotTried, redacto
         line = f"bucket {store.bucket} at {store.where}, where {cluster.name} is backed up, does not answer: {said}"
         judge.unavailable(cluster.id, line, needs=(*store.workloads, *(pod.id for pod, _ in store.endpoint.pods)))
     else:
-        _content(plan, found, judge)
+        _content(plan, found, unclosed, judge)
     return False
 
 
@@ -125,7 +143,7 @@ def _cause(plan: BackupPlan, code: str, redactor: Redactor) -> str:
     return f"the key pair is of {keys.origin}"
 
 
-def _content(plan: BackupPlan, found: BucketSeen, judge: Judge) -> None:
+def _content(plan: BackupPlan, found: BucketSeen, unclosed: str, judge: Judge) -> None:
     cluster, store, newest = plan.cluster, plan.archive, plan.newest
     if store is None or newest is None or not newest.id:
         return
@@ -147,6 +165,8 @@ def _content(plan: BackupPlan, found: BucketSeen, judge: Judge) -> None:
         )
         return
     wanted = segments(newest.begin_wal, newest.end_wal, plan.segment)
+    if unclosed:
+        wanted = tuple(each for each in wanted if each < unclosed)
     held = found.needed.wals()
     # A list that was cut off says nothing of what comes after its end.
     lost = [each for each in wanted if each not in held and (found.needed.whole or each < max(held, default=""))]
@@ -164,42 +184,34 @@ def _content(plan: BackupPlan, found: BucketSeen, judge: Judge) -> None:
 def _archiving(
     plan: BackupPlan,
     instances: Mapping[str, tuple[DatabaseInstance, ...]] | NotTried,
-    refused: bool,
+    archiver: Mapping[str, Any] | None,
     now: datetime,
     judge: Judge,
 ) -> None:
     """By the primary's own count where it was asked, else by the condition that the operator keeps."""
-    cluster = plan.cluster
+    cluster, facts = plan.cluster, archiver or {}
     condition = plan.conditions.get(ARCHIVING) or {}
     if isinstance(instances, NotTried):
-        judge.unproven(
-            cluster.id, f"what the primary of {cluster.name} says of its archive was not seen: {instances.reason}"
-        )
-        facts: Mapping[str, Any] = {}
-    else:
-        asked = [each.facts for each in instances.get(cluster.id, ()) if each.facts and not each.facts["in_recovery"]]
-        if not asked and not refused:
-            line = f"whether {cluster.name} archives its write-ahead log was not seen: its primary did not say"
-            judge.unknown(cluster.id, line, needs=(cluster.id, *(pod.id for pod in cluster.pods)))
-        facts = (asked[0].get("archiver") if asked else None) or {}
-    # What the bucket refuses is told already, and is the cause.
-    if refused:
-        return
+        line = f"what the primary of {cluster.name} says of its archive was not seen: {instances.reason}"
+        judge.unproven(cluster.id, line)
+    elif archiver is None:
+        line = f"whether {cluster.name} archives its write-ahead log was not seen: its primary did not say"
+        judge.unknown(cluster.id, line, needs=(cluster.id, *(pod.id for pod in cluster.pods)))
     archived, failed = _time(facts.get("archived_at")), _time(facts.get("failed_at"))
     if failed and (archived is None or archived < failed):
-        since = archived or failed
         observed = f"{facts.get('failed')} tries failed, the last, of {facts.get('last_failed')}, at {failed:%Y-%m-%d %H:%M:%SZ};"
         observed += f" last archived: {facts.get('last_archived') or 'nothing'}"
         line = f"PostgreSQL {cluster.name} cannot archive its write-ahead log"
         said = str(condition.get("message") or "") if condition.get("status") == "False" else ""
         seen = _time(facts.get("now")) or now
+        short = seen - archived < 3 * TRIED_AGAIN if archived else int(facts.get("failed") or 0) <= MOMENT
         # The bucket takes the key pair now: it may have been away for a moment.
-        if plan.archive and seen - failed < TRIED_AGAIN and seen - since < 3 * TRIED_AGAIN:
+        if plan.archive and short and seen - failed < TRIED_AGAIN:
             judge.warn(cluster.id, f"{line}, as of its last try a moment ago", observed=observed, cause=said)
         else:
             judge.wrong(
                 cluster.id,
-                f"{line} since {since:%Y-%m-%d %H:%M:%SZ}",
+                line + (f" since {archived:%Y-%m-%d %H:%M:%SZ}" if archived else ", and never has"),
                 observed=observed,
                 expected="each file of the write-ahead log is archived",
                 cause=said,

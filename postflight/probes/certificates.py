@@ -142,6 +142,7 @@ def issued_to_hosts(snapshot: Snapshot, secrets: SecretStore) -> dict[str, tuple
 def issued_by(secrets: SecretStore, namespace: str, name: str, named_by: str) -> Issued:
     """The leaf in a Secret of type kubernetes.io/tls."""
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     if why := secrets.unseen.get((namespace, name)):
@@ -157,7 +158,7 @@ def issued_by(secrets: SecretStore, namespace: str, name: str, named_by: str) ->
     try:
         private = serialization.load_pem_private_key(key.reveal().encode() if key else b"", None)
         fits = private.public_key() == leaf.public_key()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         fits = False
     return Issued(namespace, name, named_by, shown, fits)
 

@@ -108,6 +108,12 @@ class TestBucket:
         )
         assert found.observed.startswith("1 of 3 files")
 
+    @pytest.mark.parametrize(("unclosed", "count"), [(backing.LAST, 0), ("000000010000000000000009", 1)])
+    def test_a_file_that_is_still_written_to_cannot_be_there_yet(self, unclosed: str, count: int) -> None:
+        sizes = {key: size for key, size in WALS.sizes.items() if key[-5:-3] in ("06", "07", "09")}
+        pen = judged(archiver=says(open=unclosed), wals=Listing(Stored(200), sizes))
+        assert len(pen.failures) == count
+
     def test_a_list_that_was_cut_off_says_nothing_of_what_comes_after(self) -> None:
         sizes = {key: size for key, size in WALS.sizes.items() if key.endswith("06.gz")}
         assert judged(wals=Listing(Stored(200), sizes, whole=False)).failures == []
@@ -132,6 +138,10 @@ class TestArchiving:
     def test_a_store_that_was_away_for_a_moment(self) -> None:
         found = only(judged(archiver=says(archived_at=4, failed_at=1, failed=3)), Status.WARNED)
         assert found.headline.endswith("as of its last try a moment ago")
+
+    @pytest.mark.parametrize(("failed", "status"), [(3, Status.WARNED), (60, Status.FAILED)])
+    def test_it_never_worked(self, failed: int, status: Status) -> None:
+        assert only(judged(archiver=says(failed_at=1, failed=failed)), status)
 
     def test_by_the_operators_word_where_nobody_may_ask_the_primary(self) -> None:
         failing = {"type": "ContinuousArchiving", "status": "False", "message": "exit status 4"}
