@@ -194,8 +194,8 @@ class ProbeUserSettings:
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """``hosts`` are object stores outside the cluster, by the host names that Synapse's configuration has, that may
-    be asked with the key pair that Synapse has."""
+    """``hosts`` are object stores outside the cluster, by the host names that Synapse's configuration or a Cluster of
+    PostgreSQL has, that may be asked with the key pair that these have."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 

@@ -51,6 +51,8 @@ POD_MONITOR = Kind("PodMonitor", "podmonitors", "monitoring.coreos.com", custom=
 PROMETHEUS_RULE = Kind("PrometheusRule", "prometheusrules", "monitoring.coreos.com", custom=True)
 SCHEDULED_BACKUP = Kind("ScheduledBackup", "scheduledbackups", "postgresql.cnpg.io", custom=True)
 TENANT = Kind("Tenant", "tenants", "minio.min.io", "v2", custom=True)
+BACKUP = Kind("Backup", "backups", "postgresql.cnpg.io", custom=True)
+CERTIFICATE = Kind("Certificate", "certificates", "cert-manager.io", custom=True)
 
 #: The kinds whose objects carry a pod template.
 WORKLOADS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB)
@@ -79,6 +81,8 @@ LISTED = (
     SERVICE_MONITOR,
     POD_MONITOR,
     PROMETHEUS_RULE,
+    BACKUP,
+    CERTIFICATE,
     *WORKLOADS,
 )
 
@@ -97,4 +101,6 @@ CONFIGURATION = (
     POLICY,
     BUDGET,
     POSTGRES_CLUSTER,
+    SCHEDULED_BACKUP,
+    CERTIFICATE,
 )

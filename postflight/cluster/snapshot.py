@@ -71,7 +71,7 @@ def take(
     """
     objects: dict[Key, tuple[Object, ...]] = {}
     unseen: dict[Key, str] = {}
-    groups = {(kind.group, kind.version) for kind in kinds if kind.custom}
+    groups = dict.fromkeys((kind.group, kind.version) for kind in kinds if kind.custom)
     known = {each: spawn(partial(_served, api, *each)) for each in groups}
     wide = in_threads([_lister(api, kind, "") for kind in WIDE], Limit.REQUEST * 3)
     controllers: list[Object] = []
@@ -88,8 +88,8 @@ def take(
     wanted = [
         (kind, namespace) for namespace in namespaces for kind in kinds if kind not in WIDE or (kind, "") in unseen
     ]
-    there = {each: answer.result(Limit.REQUEST * 3) for each, answer in known.items()}
-    served = frozenset(kind for kind in kinds if kind.custom and kind.plural in there[(kind.group, kind.version)])
+    plurals = {each: answer.result(Limit.REQUEST * 3) for each, answer in known.items()}
+    served = frozenset(kind for kind in kinds if kind.custom and kind.plural in plurals[(kind.group, kind.version)])
     wanted = [(kind, ns) for kind, ns in wanted if not kind.custom or kind in served]
     works = [_lister(api, kind, namespace) for kind, namespace in wanted]
     works += [_exists(api, namespace) for namespace in requested]

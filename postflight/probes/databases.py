@@ -229,6 +229,9 @@ select json_build_object(
  'lsn', case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end,
  'wal_bytes', (select sum(size) from pg_ls_waldir()),
  'wal_ceiling', pg_size_bytes(current_setting('max_wal_size')),
+ 'archiver', (select json_build_object('last_archived', last_archived_wal, 'archived_at', last_archived_time,
+   'last_failed', last_failed_wal, 'failed_at', last_failed_time, 'failed', failed_count, 'now', now(),
+   'open', case when pg_is_in_recovery() then null else pg_walfile_name(pg_current_wal_lsn()) end) from pg_stat_archiver),
  'subscriptions', (select coalesce(json_agg(subslotname), '[]') from pg_subscription),
  'slots', (select coalesce(json_agg(json_build_object('name', slot_name, 'type', slot_type, 'active', active,
    'wal_status', wal_status, 'behind', case when pg_is_in_recovery() then null else

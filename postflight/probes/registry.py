@@ -60,6 +60,8 @@ MODULES = (
     "monitors",
     "placeholder_logins",
     "custom_schemas",
+    "certificates",
+    "backup_buckets",
 )
 
 

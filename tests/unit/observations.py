@@ -17,6 +17,8 @@ from checks.li import test_front_door, test_identity, test_main_database_rights,
 from checks.li import test_replication as test_li
 from checks.media import test_antivirus, test_storage, test_workers
 from checks.platform import (
+    test_backups,
+    test_certificates,
     test_clocks,
     test_monitoring,
     test_objects,
@@ -43,12 +45,12 @@ from postflight.check import meta_of
 from postflight.credential import NONE
 from postflight.probes.background import BackgroundUpdates
 from postflight.probes.custom_schemas import CustomSchemas
-from postflight.probes.looks import Looks
 from postflight.probes.federation_counters import Sent
 from postflight.probes.inside import InsideView
 from postflight.probes.li import Said
 from postflight.probes.li_front import LiFront
 from postflight.probes.li_import import Imported
+from postflight.probes.looks import Looks
 from postflight.probes.metrics import Count
 from postflight.probes.persister_rooms import PersistedEvents
 from postflight.probes.probe import BarredBy, NotTried
@@ -60,18 +62,20 @@ from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
 from tests.unit import (
+    backing,
     calling,
     front,
     fronting,
-    looking,
-    monitoring,
     guarded,
     listening,
+    looking,
+    monitoring,
     processes,
     recorded,
     relaying,
     routing,
     scanning,
+    showing,
     stores,
     storing,
     vaulting,
@@ -125,6 +129,8 @@ MODULES = (
     test_coverage,
     test_monitoring,
     test_placeholders,
+    test_certificates,
+    test_backups,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -137,10 +143,11 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     """Everything that a check may ask for, as of a lab where every probe finds what it should."""
     lab = lab or recorded.healthy()
     model = recorded.model() if lab is recorded.healthy() and files is None else lab.deployment(files=files)
-    stored = storing.with_storage(model)
+    stored = backing.with_backups(storing.with_storage(model))
+    snapshot, secrets = backing.snapshot(lab.snapshot), backing.secrets(lab.secrets)
     return {
-        "snapshot": guarded.snapshot(lab.snapshot),
-        "secrets": lab.secrets,
+        "snapshot": guarded.snapshot(snapshot),
+        "secrets": secrets,
         "deployment": relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
         "known_updates": {},
@@ -211,6 +218,8 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
             },
             {},
         ),
+        "shown_certificates": showing.whole(model),
+        "backup_buckets": backing.buckets(stored, snapshot, secrets),
     }
 
 

@@ -41,6 +41,7 @@ THROUGH_TUNNELS = {
     "clients.element_config",
     "li.front_door",
     "platform.monitoring",
+    "platform.certificates",
 }
 FEDERATION = "federation.exactly_once"
 #: What is lacking, and the checks that must not be green without it.
@@ -57,7 +58,7 @@ LACKING = {
     "horizontalpodautoscalers": {"database.connections", "workers.stream_writers"},
     "ingresses": {
         *("li.identity", "clients.closed_doors", "clients.journey", "routing.backends", "routing.public"),
-        *("clients.element_config", "li.front_door", "media.antivirus"),
+        *("clients.element_config", "li.front_door", "media.antivirus", "platform.certificates"),
     },
     "pods/exec": {"database.replication"},
     "pods/portforward": THROUGH_TUNNELS,
