@@ -106,3 +106,5 @@ class Limit:
     """The same, until that process has written it: every 5 s."""
     PROGRESS: Final = 5.0
     """Between two looks at something that must move."""
+    AUTOSCALING: Final = 26.0
+    """A probe of the autoscalers, a first look of theirs at a target included: they look every 15 s (Kubernetes 1.34)."""

@@ -46,6 +46,7 @@ HTTP_ROUTE = Kind("HTTPRoute", "httproutes", "gateway.networking.k8s.io", custom
 POLICY = Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io")
 BUDGET = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy")
 POSTGRES_CLUSTER = Kind("Cluster", "clusters", "postgresql.cnpg.io", custom=True)
+TENANT = Kind("Tenant", "tenants", "minio.min.io", "v2", custom=True)
 
 #: The kinds whose objects carry a pod template.
 WORKLOADS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB)
@@ -67,6 +68,8 @@ LISTED = (
     INGRESS,
     LEASE,
     POSTGRES_CLUSTER,
+    BUDGET,
+    TENANT,
     *WORKLOADS,
 )
 
@@ -85,4 +88,5 @@ CONFIGURATION = (
     POLICY,
     BUDGET,
     POSTGRES_CLUSTER,
+    TENANT,
 )
