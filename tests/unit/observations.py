@@ -8,6 +8,8 @@ from typing import Any
 
 from checks import test_leftovers
 from checks.calls import test_candidates, test_matrixrtc, test_turn
+from checks.autoscaling import test_workers as test_autoscaling
+from checks.availability import test_budgets
 from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once
@@ -18,6 +20,7 @@ from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends, test_public
+from checks.storage import test_quorum
 from checks.workers import (
     test_background,
     test_configuration,
@@ -46,6 +49,8 @@ from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
 from tests.unit import (
+    autoscaling,
+    budgeting,
     calling,
     front,
     fronting,
@@ -98,6 +103,9 @@ MODULES = (
     test_signing_key,
     test_event_persisters,
     test_stream_writers,
+    test_quorum,
+    test_budgets,
+    test_autoscaling,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -112,9 +120,9 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     model = recorded.model() if lab is recorded.healthy() and files is None else lab.deployment(files=files)
     stored = storing.with_storage(model)
     return {
-        "snapshot": lab.snapshot,
+        "snapshot": budgeting.with_budgets(lab.snapshot),
         "secrets": lab.secrets,
-        "deployment": relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored))),
+        "deployment": budgeting.with_servers(relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored)))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
         "known_updates": {},
         "calls_discovery": calling.discovery(model),
@@ -172,6 +180,8 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "front_door_requests": routing.front_door(stored) if model.proxies else (),
         "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
+        "store_health": budgeting.health(),
+        "autoscalers": autoscaling.seen(lab.snapshot),
     }
 
 
