@@ -4,7 +4,7 @@ from typing import Any
 
 from postflight.check import check
 from postflight.cluster.api import Object
-from postflight.cluster.kinds import AUTOSCALER, POD
+from postflight.cluster.kinds import AUTOSCALER, DEPLOYMENT, POD, STATEFUL_SET
 from postflight.cluster.references import template_of
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.model import Deployment
@@ -32,6 +32,7 @@ TOLERANCE = 1.1
 #: Turns between growing and shrinking within an hour.
 FLAPS = 3
 MIB = 2**20
+MAKERS = {each.name: each for each in (DEPLOYMENT, STATEFUL_SET)}
 
 
 @check(
@@ -106,19 +107,11 @@ def _containers(snapshot: Snapshot, workload: Workload) -> Sequence[Mapping[str,
     raws = (snapshot.get(POD, each.namespace, each.name) for each in workload.pods)
     spec = next((each["spec"] for each in raws if each), None)
     if spec is None:
-        made = (each for each in snapshot.controllers or _controllers(snapshot) if _is(each, workload))
-        spec = next((template_of(each) for each in made), {})
+        kind = MAKERS.get(workload.kind)
+        made = snapshot.get(kind, workload.namespace, workload.name) if kind else None
+        spec = template_of(made) if made else {}
     sidecars = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
     return (*(spec.get("containers") or ()), *sidecars)
-
-
-def _controllers(snapshot: Snapshot) -> Iterator[Object]:
-    yield from (each for found in snapshot.objects.values() for each in found)
-
-
-def _is(raw: Object, workload: Workload) -> bool:
-    meta = raw["metadata"]
-    return (raw["kind"], meta["namespace"], meta["name"]) == (workload.kind, workload.namespace, workload.name)
 
 
 def _metrics(raw: Object) -> Iterator[tuple[str, Mapping[str, Any], str]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from postflight.cluster.kinds import BUDGET
+from postflight.cluster.kinds import BUDGET, DEPLOYMENT, TENANT
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Pod
@@ -30,12 +30,31 @@ def budget(name: str, labels: Mapping[str, str], expected: int, kept: int, **res
     return made
 
 
-def with_budgets(snapshot: Snapshot, *others: Json, without: str = "") -> Snapshot:
+def with_budgets(snapshot: Snapshot, *others: Json) -> Snapshot:
     """The snapshot with the lab's budgets; others take the place of those of their names."""
-    names = {each["metadata"]["name"] for each in others} | {without}
+    names = {each["metadata"]["name"] for each in others}
     usual = [budget("redis-pdb", REDIS, 3, 2), budget("matrix-minio-pdb", MINIO, 4, 3)]
     found = (*(each for each in usual if each["metadata"]["name"] not in names), *others)
     return replace(snapshot, objects={**snapshot.objects, (BUDGET, "matrix"): found})
+
+
+def with_tenant(snapshot: Snapshot, *, available: int = 1, served: bool = True, **status: Any) -> Snapshot:
+    """The snapshot with MinIO's operator, and its Tenant as it writes it."""
+    pools = [{"ssName": f"{NAME}-pool-0", "state": "PoolInitialized"}]
+    made = thing(TENANT, NAME, status={"currentState": "Initialized", "pools": pools} | status)
+    template = {"spec": {"containers": [{"name": "operator", "image": "quay.io/minio/operator:v7.1.1"}]}}
+    operator = {
+        "kind": DEPLOYMENT.name,
+        "metadata": {"name": "minio-operator", "namespace": "minio-operator"},
+        "spec": {"replicas": available, "template": template},
+        "status": {"availableReplicas": available},
+    }
+    return replace(
+        snapshot,
+        objects={**snapshot.objects, (TENANT, "matrix"): (made,) if served else ()},
+        served=snapshot.served | ({TENANT} if served else frozenset()),
+        controllers=(*snapshot.controllers, operator),
+    )
 
 
 def server(number: int) -> Pod:

@@ -120,7 +120,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     model = recorded.model() if lab is recorded.healthy() and files is None else lab.deployment(files=files)
     stored = storing.with_storage(model)
     return {
-        "snapshot": budgeting.with_budgets(lab.snapshot),
+        "snapshot": budgeting.with_tenant(budgeting.with_budgets(lab.snapshot)),
         "secrets": lab.secrets,
         "deployment": budgeting.with_servers(relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored)))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
