@@ -31,6 +31,8 @@ OVERLAY = DEPLOYMENT / "overlays/lab"
 RELEASES = DEPLOYMENT / "releases"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+# The API groups of the operators.
+OPERATED = ("cnpg.io", "min.io")
 # What is tried again: the operator's kinds and webhook are there some seconds after the operator was applied.
 NOT_YET = ("webhook", "no matches for kind", "ensure CRDs are installed first", "resource mapping not found")
 
@@ -62,11 +64,11 @@ def place(name: str) -> Path:
 
 
 def apply(cluster: Cluster, objects: Iterable[Object], timeout: float = 120) -> None:
-    """Makes the cluster's objects what `objects` say. Only what needs the PostgreSQL operator waits for it."""
+    """Makes the cluster's objects what `objects` say. Only what an operator's kinds are needed for waits for those."""
     mine: list[Object] = []
     operators: list[Object] = []
     for o in objects:
-        (operators if group(o).endswith("cnpg.io") else mine).append(o)
+        (operators if group(o).endswith(OPERATED) else mine).append(o)
     if mine:
         _apply(cluster, mine)
     deadline = time.monotonic() + timeout
