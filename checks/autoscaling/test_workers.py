@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -64,9 +65,9 @@ def test_the_autoscalers_get_their_metrics_and_can_scale(
         if workload is None:
             continue
         containers = _containers(snapshot, workload)
-        if not _requests(id, raw, workload, containers, judge) and not holds(raw, ACTIVE):
-            if _arrive(id, raw, workload, autoscalers.metered.get(namespace), snapshot.taken, judge):
-                unmetered.append(id)
+        counts, metered = _requests(id, raw, workload, containers, judge), autoscalers.metered.get(namespace)
+        if counts and not holds(raw, ACTIVE) and not _arrive(id, raw, workload, metered, snapshot.taken, judge):
+            unmetered.append(id)
         _memory(id, raw, workload, containers, judge)
         _flapping(id, raw, autoscalers.sizes.get(id, ()), judge)
     if unmetered:
@@ -122,10 +123,8 @@ def _metrics(raw: Object) -> Iterator[tuple[str, Mapping[str, Any], str]]:
             yield str(own.get("name")), own.get("target") or {}, str(own.get("container") or "")
 
 
-def _requests(
-    id: str, raw: Object, workload: Workload, containers: Sequence[Mapping[str, Any]], judge: Judge
-) -> bool:
-    """Whether it cannot compute what share of a request is in use, for want of one."""
+def _requests(id: str, raw: Object, workload: Workload, containers: Sequence[Mapping[str, Any]], judge: Judge) -> bool:
+    """Whether it can compute what share of a request is in use; else judge it."""
     for resource, target, only in _metrics(raw):
         if target.get("type") != "Utilization":
             continue
@@ -142,27 +141,25 @@ def _requests(
                 cause=f"no resources.requests.{resource} in {workload.name}",
                 remedy=f"set resources.requests.{resource} in every container of {workload.name}",
             )
-            return True
-    return False
+            return False
+    return True
 
 
-def _arrive(
-    id: str, raw: Object, workload: Workload, metered: Metered | None, now: datetime, judge: Judge
-) -> bool:
-    """Judge one that is not active though it could count. Returns whether that is because no metrics are served at all."""
+def _arrive(id: str, raw: Object, workload: Workload, metered: Metered | None, now: datetime, judge: Judge) -> bool:
+    """Judge one that is not active though it could count. Returns False where no metrics are served at all."""
     active = condition(raw, ACTIVE)
     name, message = raw["metadata"]["name"], f"{active.get('reason')}: {active.get('message')}"
     if not bounds(raw)[0] and active.get("reason") == "ScalingDisabled":
-        return False
+        return True
     if metered and metered.unasked:
         judge.unknown(id, f"why autoscaler {name} has no metrics was not seen: {metered.problem} ({message})")
-        return False
-    if metered and (metered.problem or not metered.pods):
         return True
+    if metered and (metered.problem or not metered.pods):
+        return False
     settled = [each for each in workload.pods if each.ready and _age(each, now) > FIRST_SAMPLES]
     if metered and not settled:
         # A pod that is not up, or not for long, has no metrics anywhere; that of others arrive was seen.
-        return False
+        return True
     judge.wrong(
         id,
         f"autoscaler {name} does not scale: {message}",
@@ -170,7 +167,7 @@ def _arrive(
         expected="ScalingActive: it computes a size from its metrics",
         remedy=f"kubectl -n {raw['metadata']['namespace']} describe hpa {name}",
     )
-    return False
+    return True
 
 
 def _age(pod: Pod, now: datetime) -> timedelta:
@@ -194,9 +191,7 @@ def _no_metrics(autoscalers: Autoscalers, unmetered: Sequence[str], judge: Judge
     )
 
 
-def _memory(
-    id: str, raw: Object, workload: Workload, containers: Sequence[Mapping[str, Any]], judge: Judge
-) -> None:
+def _memory(id: str, raw: Object, workload: Workload, containers: Sequence[Mapping[str, Any]], judge: Judge) -> None:
     """It must grow before the kernel kills: a pod over its limit is ended, not scaled."""
     for resource, target, only in _metrics(raw):
         among = [each for each in containers if only in ("", each["name"])]
@@ -229,8 +224,8 @@ def _of(container: Mapping[str, Any], which: str) -> int | None:
 
 
 def _flapping(id: str, raw: Object, sizes: Sequence[int], judge: Judge) -> None:
-    steps = [b - a for a, b in zip(sizes, sizes[1:], strict=False) if a != b]
-    turns = sum((a > 0) != (b > 0) for a, b in zip(steps, steps[1:], strict=False))
+    steps = [b - a for a, b in itertools.pairwise(sizes) if a != b]
+    turns = sum((a > 0) != (b > 0) for a, b in itertools.pairwise(steps))
     if turns >= FLAPS:
         judge.warn(
             id,

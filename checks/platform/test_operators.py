@@ -85,7 +85,9 @@ def _minio(snapshot: Snapshot, deployment: Deployment, judge: Judge) -> str:
                 remedy="install MinIO's operator, then apply the Tenant",
             )
         return ""
-    _operator(snapshot, "MinIO", _is_minio_operator, [name for _, name in tenants] or [each.name for each in made], judge)
+    _operator(
+        snapshot, "MinIO", _is_minio_operator, [name for _, name in tenants] or [each.name for each in made], judge
+    )
     for each in made:
         if (each.namespace, each.name) not in tenants:
             judge.wrong(
@@ -95,7 +97,9 @@ def _minio(snapshot: Snapshot, deployment: Deployment, judge: Judge) -> str:
                 remedy=f"apply Tenant {each.name} again",
             )
     for (namespace, name), raw in tenants.items():
-        _tenant(namespace, name, raw, [each for each in made if (each.namespace, each.name) == (namespace, name)], judge)
+        _tenant(
+            namespace, name, raw, [each for each in made if (each.namespace, each.name) == (namespace, name)], judge
+        )
     return ""
 
 

@@ -86,8 +86,12 @@ def _no_quorum(
         + (f" ({first.state})" if first.state else ""),
         observed=_heard(group, said) + _tenant(group, whole=False),
         expected=f"every server sees {quorum or 'enough'} drives or more",
-        cause=f"{lost} servers are lost: {_leaves(group, first)}" if lost > 0 else "servers do not see each other's drives",
-        remedy=f"bring back {lost} servers" if lost > 0 else "look for what keeps the servers apart: names, policies, nodes",
+        cause=f"{lost} servers are lost: {_leaves(group, first)}"
+        if lost > 0
+        else "servers do not see each other's drives",
+        remedy=f"bring back {lost} servers"
+        if lost > 0
+        else "look for what keeps the servers apart: names, policies, nodes",
         needs=(group.id, *group.workloads, *map(missing_id, group.workloads), *down),
         stops=(group.id, *group.buckets),
     )
@@ -191,7 +195,7 @@ def _does(left: int, reads: int, writes: int) -> str:
 def _heard(group: StoreServers, said: Sequence[ServerHealth]) -> str:
     """What each server answered; those without a pod are told by the number."""
     words = [
-        each.problem and f"{each.pod.name}: {each.problem}"
+        (each.problem and f"{each.pod.name}: {each.problem}")
         or f"{each.pod.name}: writes {_yes(each.writes)}, reads {_yes(each.reads)}, may be spared {_yes(each.spared)}"
         for each in said
     ]

@@ -6,6 +6,7 @@ names.go (its label, the name of a pool's StatefulSet).
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -124,4 +125,4 @@ def _arguments(place: Place) -> list[str]:
 def _joined(words: Sequence[str]) -> Iterator[str]:
     """Each word, and each flag with the word after it."""
     yield from words
-    yield from (f"{one} {other}" for one, other in zip(words, words[1:], strict=False))
+    yield from (f"{one} {other}" for one, other in itertools.pairwise(words))

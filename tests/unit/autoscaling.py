@@ -13,13 +13,18 @@ from tests.unit.worlds import Json
 
 
 def seen(
-    snapshot: Snapshot, change: Callable[[Json], object] | None = None, name: str = "synapse-generic-worker", **rest: Any
+    snapshot: Snapshot,
+    change: Callable[[Json], object] | None = None,
+    name: str = "synapse-generic-worker",
+    **rest: Any,
 ) -> Autoscalers:
     """All of them able and active; ``change`` is made to the one of that name."""
     found: dict[str, Json] = {}
     for each in snapshot.all(AUTOSCALER):
         raw: Json = copy.deepcopy(dict(each))
-        conditions = [{"type": which, "status": "True", "reason": "Valid", "message": "fine"} for which in (ABLE, ACTIVE)]
+        conditions = [
+            {"type": which, "status": "True", "reason": "Valid", "message": "fine"} for which in (ABLE, ACTIVE)
+        ]
         raw["status"] = {"currentReplicas": 2, "conditions": conditions}
         raw["spec"]["minReplicas"] = 2
         if change and raw["metadata"]["name"] == name:

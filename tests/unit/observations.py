@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checks import test_leftovers
-from checks.calls import test_candidates, test_matrixrtc, test_turn
 from checks.autoscaling import test_workers as test_autoscaling
 from checks.availability import test_budgets
+from checks.calls import test_candidates, test_matrixrtc, test_turn
 from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
 from checks.federation import test_exactly_once

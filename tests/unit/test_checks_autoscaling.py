@@ -164,7 +164,9 @@ class TestSize:
         def change(raw: Json) -> None:
             raw["spec"]["behavior"] = {"scaleUp": {"selectPolicy": "Disabled"}}
 
-        assert only(judged(change), Status.WARNED).headline.startswith("autoscaler synapse-generic-worker may not scale")
+        assert only(judged(change), Status.WARNED).headline.startswith(
+            "autoscaler synapse-generic-worker may not scale"
+        )
 
 
 @pytest.mark.parametrize(("sizes", "flaps"), [((2, 4, 2, 4, 2), True), ((2, 4, 6, 8, 4, 2), False)])
