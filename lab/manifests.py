@@ -31,7 +31,6 @@ OVERLAY = DEPLOYMENT / "overlays/lab"
 RELEASES = DEPLOYMENT / "releases"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# The groups of kinds that somebody has to bring first.
 # What is tried again: the operator's kinds and webhook are there some seconds after the operator was applied.
 NOT_YET = ("webhook", "no matches for kind", "ensure CRDs are installed first", "resource mapping not found")
 

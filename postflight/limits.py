@@ -108,3 +108,5 @@ class Limit:
     """Between two looks at something that must move."""
     AGAIN: Final = 10.0
     """A second look, in quiet, of a probe that met silence while all looked at once."""
+    AUTOSCALING: Final = 26.0
+    """A probe of the autoscalers, a first look of theirs at a target included: they look every 15 s (Kubernetes 1.34)."""

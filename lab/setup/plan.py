@@ -73,6 +73,16 @@ def steps(home: Home) -> list[Step]:
             ("livekit",),
             200,
         ),
+        # After Kubernetes, of which it is made for the most part.
+        Step(
+            "metrics",
+            "metrics-server",
+            golang.metrics,
+            _content(golang.METRICS_MODULE / "go.mod", golang.METRICS_MODULE / "go.sum"),
+            (home.bin / golang.METRICS,),
+            ("programs",),
+            30,
+        ),
         Step(
             "debian",
             "Debian for the image",

@@ -62,6 +62,8 @@ MODULES = (
     "custom_schemas",
     "certificates",
     "backup_buckets",
+    "store_health",
+    "autoscalers",
 )
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checks import test_coverage, test_leftovers
+from checks.autoscaling import test_workers as test_autoscaling
+from checks.availability import test_budgets, test_synapse_main
 from checks.availability import test_front_door as test_ways_in
-from checks.availability import test_synapse_main
 from checks.calls import test_candidates, test_matrixrtc, test_turn
 from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
@@ -32,6 +33,7 @@ from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends, test_public
 from checks.security import test_placeholders
+from checks.storage import test_quorum
 from checks.workers import (
     test_background,
     test_configuration,
@@ -62,11 +64,12 @@ from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
 from tests.unit import (
+    autoscaling,
     backing,
+    budgeting,
     calling,
     front,
     fronting,
-    guarded,
     listening,
     looking,
     monitoring,
@@ -131,6 +134,9 @@ MODULES = (
     test_placeholders,
     test_certificates,
     test_backups,
+    test_quorum,
+    test_budgets,
+    test_autoscaling,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -146,9 +152,9 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     stored = backing.with_backups(storing.with_storage(model))
     snapshot, secrets = backing.snapshot(lab.snapshot), backing.secrets(lab.secrets)
     return {
-        "snapshot": guarded.snapshot(snapshot),
+        "snapshot": budgeting.with_tenant(budgeting.with_budgets(snapshot)),
         "secrets": secrets,
-        "deployment": relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored))),
+        "deployment": budgeting.with_servers(relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored)))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
         "known_updates": {},
         "calls_discovery": calling.discovery(model),
@@ -220,6 +226,8 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         ),
         "shown_certificates": showing.whole(model),
         "backup_buckets": backing.buckets(stored, snapshot, secrets),
+        "store_health": budgeting.health(),
+        "autoscalers": autoscaling.seen(lab.snapshot),
     }
 
 

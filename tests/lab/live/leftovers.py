@@ -48,7 +48,7 @@ def files(cluster: Cluster, namespace: str = "matrix") -> list[str]:
     """What is in the object store, and in the media processes' own stores: nobody but a run uploads to a lab. A process that
     does not run took nothing, and cannot be asked."""
     asked = (
-        ("app.kubernetes.io/name=minio", "find /data -name xl.meta -not -path '*/.minio.sys/*'"),
+        ("app.kubernetes.io/name=minio", "find /export0 /export1 -name xl.meta -not -path '*/.minio.sys/*'"),
         ("app.kubernetes.io/component=media-repository", "if [ -d /data/media ]; then find /data/media -type f; fi"),
     )
     found: list[str] = []

@@ -42,6 +42,7 @@ THROUGH_TUNNELS = {
     "li.front_door",
     "platform.monitoring",
     "platform.certificates",
+    "storage.quorum",
 }
 FEDERATION = "federation.exactly_once"
 #: What is lacking, and the checks that must not be green without it.
@@ -55,7 +56,9 @@ LACKING = {
     "persistentvolumeclaims": {"platform.workloads"},
     "clusters": {"platform.operators", "database.replication"},
     "pods/log": {"workers.logs"},
-    "horizontalpodautoscalers": {"database.connections", "workers.stream_writers"},
+    "horizontalpodautoscalers": {"database.connections", "workers.stream_writers", "autoscaling.workers"},
+    "poddisruptionbudgets": {"availability.budgets", "storage.quorum"},
+    "tenants": {"platform.operators"},
     "ingresses": {
         *("li.identity", "clients.closed_doors", "clients.journey", "routing.backends", "routing.public"),
         *("clients.element_config", "li.front_door", "media.antivirus", "platform.certificates"),
