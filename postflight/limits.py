@@ -106,3 +106,5 @@ class Limit:
     """The same, until that process has written it: every 5 s."""
     PROGRESS: Final = 5.0
     """Between two looks at something that must move."""
+    SHUT: Final = 1.5
+    """One connection that is to be dropped on its way: within a cluster, what is let through is made in milliseconds."""

@@ -68,6 +68,7 @@ LISTED = (
     LEASE,
     POSTGRES_CLUSTER,
     *WORKLOADS,
+    POLICY,
 )
 
 #: What people write to configure a deployment, and what a sign-off takes the hash of.

@@ -55,6 +55,8 @@ MODULES = (
     "li_front",
     "pages",
     "element_addresses",
+    "network",
+    "replication_listeners",
 )
 
 

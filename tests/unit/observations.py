@@ -18,6 +18,7 @@ from checks.platform import test_operators, test_references, test_workloads
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends, test_public
+from checks.security import test_network_policy, test_replication_listener
 from checks.workers import (
     test_background,
     test_configuration,
@@ -49,6 +50,7 @@ from tests.unit import (
     calling,
     front,
     fronting,
+    networking,
     processes,
     recorded,
     relaying,
@@ -98,6 +100,8 @@ MODULES = (
     test_signing_key,
     test_event_persisters,
     test_stream_writers,
+    test_network_policy,
+    test_replication_listener,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -112,7 +116,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     model = recorded.model() if lab is recorded.healthy() and files is None else lab.deployment(files=files)
     stored = storing.with_storage(model)
     return {
-        "snapshot": lab.snapshot,
+        "snapshot": networking.with_policies(lab.snapshot),
         "secrets": lab.secrets,
         "deployment": relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
@@ -172,6 +176,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "front_door_requests": routing.front_door(stored) if model.proxies else (),
         "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
+        **networking.observations(model, networking.with_policies(lab.snapshot)),
     }
 
 
