@@ -386,4 +386,4 @@ def _limits(
 
 
 def _names(policies: Sequence[str] | None) -> str:
-    return f"NetworkPolicy {several(policies)}" if policies else "no policy"
+    return f"NetworkPolicy {several(policies, 4)}" if policies else "no policy"
