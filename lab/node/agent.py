@@ -77,7 +77,8 @@ class Agent:
     def run(self) -> NoReturn:
         """Policies in this thread, volumes in another."""
         threading.Thread(target=self._provide_volumes, name="volumes", daemon=True).start()
-        loaded, known = "", None
+        loaded = ""
+        known: policy.World | None = None
         while True:
             self._filter.wait()
             time.sleep(0.01)  # changes come in flocks

@@ -84,7 +84,7 @@ class _About:
 def _own(deployment: Deployment) -> Iterator[tuple[Door, _About]]:
     for process in replicating(deployment):
         port = port_of(process, "replication")
-        if process.pod and process.runs and port:
+        if process.pod and process.is_up and port:
             yield Door(process.pod, port), _About(f"port {port} of {process.name}", True, process, (process.pod,))
 
 
