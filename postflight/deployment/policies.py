@@ -67,8 +67,8 @@ class Rules:
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """``allowed`` is None where it hangs on labels that are not known. ``shut_by`` are the policies that isolate the end
-    which lets nothing through, ``direction`` says which end that is; ``open_by`` those that let it in at its target
-    (none: no policy selects the target)."""
+    which lets nothing through, ``direction`` says which end that is; ``open_by`` those that let it in at its target, else out
+    at its source (none: no policy isolates them)."""
 
     allowed: bool | None
     direction: str = ""
@@ -156,7 +156,8 @@ def _rule(rules: Rules, source: Stand, target: Stand, port: int, protocol: str, 
     leaving = _end(rules, EGRESS, source, target, target, port, protocol, guess=guess)
     if not leaving.allowed:
         return leaving
-    return _end(rules, INGRESS, target, source, target, port, protocol, guess=guess)
+    arriving = _end(rules, INGRESS, target, source, target, port, protocol, guess=guess)
+    return leaving if arriving.allowed and not arriving.open_by else arriving
 
 
 def _end(
