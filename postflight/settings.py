@@ -357,7 +357,7 @@ class Settings:
     li: LiSettings = LiSettings()
     calls: CallsSettings = CallsSettings()
     key_vault: KeyVaultSettings = KeyVaultSettings()
-    network: NetworkSettings = NetworkSettings()
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ from postflight.deployment.flows import replicating
 from postflight.deployment.listeners import port_of
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess, names_of
-from postflight.deployment.routes import leads_to, outward, target_of
+from postflight.deployment.routes import leads_to, outward, selects, target_of
 from postflight.probes.network import ForeignWays
 from postflight.probes.probe import NotTried
 from postflight.probes.replication_listeners import ReplicationDoor
@@ -120,12 +120,14 @@ def _elsewhere(door: ReplicationDoor, judge: Judge) -> None:
         judge.saw(subject)
 
 
-def _published(
-    deployment: Deployment, snapshot: Snapshot, listening: tuple[SynapseProcess, ...], judge: Judge
-) -> None:
+def _published(deployment: Deployment, snapshot: Snapshot, listening: tuple[SynapseProcess, ...], judge: Judge) -> None:
     """A Service that has pods at addresses outside, on that port."""
     for service, how in outward(snapshot):
-        led = [each for each in listening if (port := _port(each)) and each.pod and leads_to(snapshot, service, each.pod, port)]
+        led = [
+            each
+            for each in listening
+            if (port := _port(each)) and each.pod and leads_to(snapshot, service, each.pod, port)
+        ]
         if led:
             name = service["metadata"]["name"]
             judge.wrong(
@@ -140,7 +142,9 @@ def _published(
 
 def _ports(service: Mapping[str, Any]) -> str:
     listed = service["spec"].get("ports") or ()
-    return ", ".join(f"{each['port']} (node port {each['nodePort']})" if "nodePort" in each else f"{each['port']}" for each in listed)
+    return ", ".join(
+        f"{each['port']} (node port {each['nodePort']})" if "nodePort" in each else f"{each['port']}" for each in listed
+    )
 
 
 def _port(process: SynapseProcess) -> int | None:
@@ -152,17 +156,22 @@ def _led(deployment: Deployment, snapshot: Snapshot, listening: tuple[SynapsePro
     for path in addresses.led(deployment, snapshot):
         service = snapshot.get(SERVICE, path.ingress["metadata"]["namespace"], path.service)
         for backend in _backends(path.ingress, path.service) if service else ():
-            for process in listening:
-                pod = process.pod
-                if pod and service and leads_to(snapshot, service, pod, _port(process) or 0):
-                    if target_of(snapshot, service, backend, pod) == _port(process):
-                        judge.wrong(
-                            path.id,
-                            f"Ingress {path.name} leads {path.host or 'every host'} to the replication listener of {process.name}",
-                            observed=f"its backend is port {backend.get('number') or backend.get('name')} of Service {path.service}",
-                            expected="no route to replication",
-                            remedy=f"take the path out of Ingress {path.name}",
-                        )
+            led = [
+                each
+                for each in listening
+                if each.pod
+                and service
+                and selects(service, each.pod)
+                and target_of(snapshot, service, backend, each.pod) == _port(each)
+            ]
+            if led:
+                judge.wrong(
+                    path.id,
+                    f"Ingress {path.name} leads {path.host or 'every host'} to the replication listener of {names_of(led)}",
+                    observed=f"its backend is port {backend.get('number') or backend.get('name')} of Service {path.service}",
+                    expected="no route to replication",
+                    remedy=f"take the path out of Ingress {path.name}",
+                )
 
 
 def _backends(ingress: Mapping[str, Any], service: str) -> list[Mapping[str, Any]]:
@@ -178,10 +187,14 @@ def _reached(listening: tuple[SynapseProcess, ...], foreign: ForeignWays | NotTr
     """By a pod that is none of the deployment's."""
     ids = {each.id: each for each in listening}
     if isinstance(foreign, NotTried):
-        judge.unproven("foreign pods", f"whether a foreign pod reaches the replication listeners was not seen: {foreign.reason}")
+        judge.unproven(
+            "foreign pods", f"whether a foreign pod reaches the replication listeners was not seen: {foreign.reason}"
+        )
         return
     if foreign.problem and not foreign.tried:
-        judge.unknown("foreign pods", f"whether a foreign pod reaches the replication listeners is not known: {foreign.problem}")
+        judge.unknown(
+            "foreign pods", f"whether a foreign pod reaches the replication listeners is not known: {foreign.problem}"
+        )
         return
     tries = [(prize, each) for prize, each in foreign.tried if prize.part in ids]
     open_ = [ids[prize.part] for prize, each in tries if each.met is Met.OPEN]

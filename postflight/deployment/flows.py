@@ -208,7 +208,9 @@ def _of_synapse(draft: _Draft) -> None:
         for instance, at in addresses_of(process.config or {}).items():
             if instance != process.instance:
                 endpoint = draft.resolved(at.host, at.port, process.namespace)
-                draft.to(process.workload, endpoint, f"the replication listener of {instance}", _called(draft, instance))
+                draft.to(
+                    process.workload, endpoint, f"the replication listener of {instance}", _called(draft, instance)
+                )
 
 
 def _called(draft: _Draft, instance: str) -> str:
@@ -288,7 +290,9 @@ def _within_postgres(draft: _Draft) -> None:
             key = f"operator/{operator.namespace}/{operator.name}"
             draft.classes[key] = Class(key, operator.name, (operator,), (cluster.id,))
             for pod, stand in ready:
-                draft.add(key, stand.addresses[0], STATUS, [(stand, STATUS)], f"instance manager of {pod.name}", cluster.id)
+                draft.add(
+                    key, stand.addresses[0], STATUS, [(stand, STATUS)], f"instance manager of {pod.name}", cluster.id
+                )
 
 
 def _is_operator(stand: Stand) -> bool:

@@ -100,7 +100,11 @@ def outward(rules: Rules, source: Stand) -> tuple[str, ...] | None:
     """What lets a pod out to addresses of the internet: names of policies; none where nothing does. None: no policy
     isolates it."""
     mine = rules.selecting(source, EGRESS)
-    return tuple(each["metadata"]["name"] for each in mine if any(map(_is_outward, _rules(each, EGRESS)))) if mine else None
+    return (
+        tuple(each["metadata"]["name"] for each in mine if any(map(_is_outward, _rules(each, EGRESS))))
+        if mine
+        else None
+    )
 
 
 def _is_outward(rule: Mapping[str, Any]) -> bool:

@@ -74,10 +74,10 @@ def answered(name, limit):
                 sock.send(question)
                 if sock.recv(512)[:2] == question[:2]:
                     return "connected"
-            except socket.timeout:
-                continue
             except ConnectionRefusedError:
                 return "refused"
+            except OSError:
+                continue
     raise OSError(f"{' and '.join(servers) or 'no name server'} timed out")
 
 

@@ -23,7 +23,9 @@ from postflight.probes.tries import API_PORT, API_SERVER, NAME_PORT, NAME_SERVIC
 from tests.unit.recorded import Json
 
 POLICIES = Path(__file__).parents[2] / "lab/deployment/base/network-policies"
-NAMES = {each: {"kubernetes.io/metadata.name": each} for each in ("matrix", "kube-system", "cnpg-system", "ingress-nginx")}
+NAMES = {
+    each: {"kubernetes.io/metadata.name": each} for each in ("matrix", "kube-system", "cnpg-system", "ingress-nginx")
+}
 NAME_SERVER = Stand("coredns-1", "kube-system", {"k8s-app": "kube-dns"}, ("10.244.0.2",))
 API = (Stand("the API server", addresses=("10.10.0.2",)), 6443)
 NO_SECRET = Said("pod", 500, '{"errcode": "M_UNKNOWN", "error": "Internal server error"}')
@@ -80,7 +82,8 @@ def doors(model: Deployment) -> tuple[ReplicationDoor, ...]:
         if port := port_of(each, "replication"):
             found.append(ReplicationDoor(f"port {port} of {each.name}", True, NO_SECRET, each, at))
         found += [
-            ReplicationDoor(f"port {port} of {each.name}", False, UNRECOGNIZED, each, at) for port, _ in public_doors(each)
+            ReplicationDoor(f"port {port} of {each.name}", False, UNRECOGNIZED, each, at)
+            for port, _ in public_doors(each)
         ]
     for proxy in model.proxies:
         found.append(ReplicationDoor(f"port 8008 of {proxy.name}", False, UNRECOGNIZED, None, proxy.pods[:1]))

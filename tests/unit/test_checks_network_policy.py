@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -41,7 +41,9 @@ def said(policies: list[Json] | None = None, model: Any = MODEL, **others: Any) 
     """What the check says where these policies stand, and what was tried is as ``others`` say, else as in a healthy lab."""
     these = networking.policies() if policies is None else tuple(policies)
     snapshot = networking.with_policies(LAB, *these)
-    return ask(CHECK, **{"snapshot": snapshot, "network_rules": networking.rules(*these), "deployment": model, **others})
+    return ask(
+        CHECK, **{"snapshot": snapshot, "network_rules": networking.rules(*these), "deployment": model, **others}
+    )
 
 
 def without(*names: str) -> dict[str, None]:
@@ -81,7 +83,11 @@ class TestWhatIsOpen:
         assert found.observed.startswith("connected to matrix-postgresql-1:5432")
 
     def test_no_policy_before_a_pod(self) -> None:
-        rest = {"podSelector": {"matchExpressions": [{"key": "app.kubernetes.io/name", "operator": "NotIn", "values": ["key-vault"]}]}}
+        rest = {
+            "podSelector": {
+                "matchExpressions": [{"key": "app.kubernetes.io/name", "operator": "NotIn", "values": ["key-vault"]}]
+            }
+        }
         these = changed(default_deny_all=None, key_vault_isolation=None, allow_from_watchers=rest)
         vault = MODEL.vaults[0].endpoint.pods[0][0].name
         found = only(said(these, foreign_ways=foreign(Met.OPEN, vault)))
@@ -89,7 +95,9 @@ class TestWhatIsOpen:
         assert found.cause == "no policy selects these pods for Ingress"
 
     def test_other_namespaces_alone_are_judged_by_evaluation(self) -> None:
-        strangers = {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["matrix"]}]}
+        strangers = {
+            "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["matrix"]}]
+        }
         wide = [{"from": [{"namespaceSelector": strangers}]}]
         found = only(said(changed(key_vault_isolation={"ingress": wide})))
         assert found.headline.startswith("a pod of any other namespace reaches key vault key-vault")
@@ -97,7 +105,10 @@ class TestWhatIsOpen:
 
     def test_no_policy_at_all(self) -> None:
         snapshot = replace(LAB, objects=dict(LAB.objects))
-        others = {"snapshot": snapshot, "network_rules": replace(networking.rules(), rules=replace(networking.rules().rules, policies=()))}
+        others = {
+            "snapshot": snapshot,
+            "network_rules": replace(networking.rules(), rules=replace(networking.rules().rules, policies=())),
+        }
         others |= {"foreign_ways": foreign(Met.OPEN), "pod_ways": PodWays()}
         found = only(ask(CHECK, **others))
         assert found.headline.startswith("no NetworkPolicy stands in namespace matrix")
@@ -125,7 +136,9 @@ class TestLi:
         intercept = LawfulIntercept("li/matrix", "matrix", (second,), (main,), None, None, (), (), (), ())
         return said(policies, replace(MODEL, li=intercept), **others)
 
-    SHUT = {"federation_egress": {"podSelector": {"matchLabels": {"app.kubernetes.io/component": "federation-sender"}}}}
+    SHUT: ClassVar[Json] = {
+        "federation_egress": {"podSelector": {"matchLabels": {"app.kubernetes.io/component": "federation-sender"}}}
+    }
 
     def test_shut_by_its_policies_which_are_seen_to_be_in_force(self) -> None:
         assert self.li(changed(**self.SHUT)).failures == []
@@ -206,7 +219,13 @@ class TestWhatIsShut:
     def test_silence_that_policies_do_not_explain_is_not_theirs(self) -> None:
         main = next(each for each in MODEL.synapse if each.is_main)
         use = next(each for each in MODEL.database_uses if each.client == main.id)
-        assert said(pod_ways=met(main.workload, use.login.host, use.login.port, Met.SHUT), inside_connections=InsideView((), {})).failures == []
+        assert (
+            said(
+                pod_ways=met(main.workload, use.login.host, use.login.port, Met.SHUT),
+                inside_connections=InsideView((), {}),
+            ).failures
+            == []
+        )
 
     def test_other_homeservers(self) -> None:
         found = only(said(changed(federation_egress=None)))
@@ -224,7 +243,9 @@ class TestPlugIn:
 
     def test_one_that_enforces_some(self) -> None:
         found = only(said(foreign_ways=foreign(Met.OPEN, "redis-0")))
-        assert found.headline.startswith("NetworkPolicies are not enforced everywhere: a foreign pod connects to redis-0:")
+        assert found.headline.startswith(
+            "NetworkPolicies are not enforced everywhere: a foreign pod connects to redis-0:"
+        )
 
     def test_where_nothing_was_tried_it_is_unproven(self) -> None:
         pen = said(inside_connections=NOT_ALLOWED, pod_ways=NOT_ALLOWED, foreign_ways=READ_ONLY)

@@ -23,7 +23,11 @@ from tests.unit.recorded import Json, items
 CHECK = "security.replication_listener"
 LAB = recorded.healthy().snapshot
 UPDATES = Said("pod", 200, '{"updates": [], "upto_token": 1, "limited": false}')
-SELECTOR = {"app.kubernetes.io/name": "synapse", "app.kubernetes.io/instance": "main", "app.kubernetes.io/component": "homeserver"}
+SELECTOR = {
+    "app.kubernetes.io/name": "synapse",
+    "app.kubernetes.io/instance": "main",
+    "app.kubernetes.io/component": "homeserver",
+}
 
 
 def said(answer: Said, *, own: bool = True, pod: str = "synapse-main-0", **others: Any) -> Judge:
@@ -99,7 +103,11 @@ class TestPublished:
         service: Json = {
             "kind": "Service",
             "metadata": {"name": "out", "namespace": "matrix"},
-            "spec": {"type": "NodePort", "selector": SELECTOR, "ports": [{"port": 1, "targetPort": 9093, "nodePort": 30093}]},
+            "spec": {
+                "type": "NodePort",
+                "selector": SELECTOR,
+                "ports": [{"port": 1, "targetPort": 9093, "nodePort": 30093}],
+            },
         }
         lab = recorded.changed(lambda raw: items(raw, "Service").append(service))
         found = only(ask(CHECK, lab, snapshot=networking.with_policies(lab.snapshot)))
@@ -110,7 +118,10 @@ class TestPublished:
 
     def test_by_an_ingress(self) -> None:
         def lead(raw: Json) -> None:
-            path = {"path": "/_synapse/replication", "backend": {"service": {"name": "synapse-main", "port": {"number": 9093}}}}
+            path = {
+                "path": "/_synapse/replication",
+                "backend": {"service": {"name": "synapse-main", "port": {"number": 9093}}},
+            }
             rules = [{"host": "matrix.lab.test", "http": {"paths": [path]}}]
             at = {"name": "open", "namespace": "matrix"}
             found = [each for each in raw["objects"] if each["kind"] == "Ingress"]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from postflight.deployment.policies import Rules, Stand, admits, made_by, matches, outward, rule_on, stand_of, types_of
+from tests.unit.policing import some_policy
 
 Json = dict[str, Any]
 WEB = Stand("web-1", "shop", {"app": "web", "tier": "front"}, ("10.1.0.1",), (("http", "TCP", 8080),))
@@ -50,7 +51,9 @@ class TestIsolation:
         assert rule_on(rules(into_db), WEB, OTHER_WEB, 1).allowed
 
     def test_both_ends_must_allow(self) -> None:
-        out = policy("out", podSelector=app("web"), policyTypes=["Egress"], egress=[{"to": [{"podSelector": app("db")}]}])
+        out = policy(
+            "out", podSelector=app("web"), policyTypes=["Egress"], egress=[{"to": [{"podSelector": app("db")}]}]
+        )
         into = policy("in", podSelector=app("db"), ingress=[{"from": [{"podSelector": app("web")}]}])
         assert rule_on(rules(DENY, out, into), WEB, DB, 5432).allowed
         assert rule_on(rules(DENY, into), WEB, DB, 5432).direction == "Egress"
@@ -116,7 +119,9 @@ class TestPeers:
         assert admits(rules(policy(ingress=[])), WEB, DB, 1).allowed is False
 
     def test_what_hangs_on_labels_that_are_not_known_is_not_known(self) -> None:
-        by_team = policy(podSelector=app("db"), ingress=[{"from": [{"namespaceSelector": {"matchLabels": {"team": "b"}}}]}])
+        by_team = policy(
+            podSelector=app("db"), ingress=[{"from": [{"namespaceSelector": {"matchLabels": {"team": "b"}}}]}]
+        )
         assert admits(rules(by_team, namespaces={}), FAR, DB, 5432).allowed is None
         assert rule_on(rules(by_team, namespaces={}), FAR, DB, 5432).allowed is None
         name = {"matchLabels": {"kubernetes.io/metadata.name": "other"}}
@@ -221,8 +226,8 @@ class TestProperties:
     def test_as_the_documents_say(self, seed: int) -> None:
         dice = random.Random(seed)
         stands = [_stand(dice, number) for number in range(6)]
-        given = rules(*(_policy(dice, number) for number in range(dice.randint(0, 5))))
-        more = replace(given, policies=(*given.policies, _policy(dice, 9)))
+        given = rules(*(some_policy(dice, number) for number in range(dice.randint(0, 5))))
+        more = replace(given, policies=(*given.policies, some_policy(dice, 9)))
         for source in stands:
             for target in stands:
                 for port, protocol in ((80, "TCP"), (443, "TCP"), (53, "UDP")):
@@ -231,52 +236,27 @@ class TestProperties:
                     assert bool(found.shut_by) is (found.allowed is False)
                     if source is target:
                         assert found.allowed
-                    isolated = {each["metadata"]["name"] for end in (("Egress", source), ("Ingress", target)) for each in given.selecting(end[1], end[0])}
+                    isolated = {
+                        each["metadata"]["name"]
+                        for end in (("Egress", source), ("Ingress", target))
+                        for each in given.selecting(end[1], end[0])
+                    }
                     if not isolated:
                         assert found.allowed
                     # One more policy shuts only what it isolates anew: where an end was isolated already, it may only open.
                     ends = (("Egress", source), ("Ingress", target))
-                    if found.allowed and all(given.selecting(end, way) or not more.selecting(end, way) for way, end in ends):
+                    if found.allowed and all(
+                        given.selecting(end, way) or not more.selecting(end, way) for way, end in ends
+                    ):
                         assert rule_on(more, source, target, port, protocol).allowed
 
 
 def _stand(dice: random.Random, number: int) -> Stand:
     labels = {key: dice.choice("xy") for key in "ab" if dice.random() < 0.7}
     ports = (("web", "TCP", dice.choice((80, 443))), ("dns", "UDP", 53))
-    return Stand(f"s{number}", dice.choice(("shop", "other")), labels, (f"10.1.{number % 2}.{number}",), ports, number == 5)
-
-
-def _selector(dice: random.Random) -> Json:
-    if dice.random() < 0.4:
-        return {}
-    key, values = dice.choice("ab"), [dice.choice("xy")]
-    operator = dice.choice(("In", "NotIn", "Exists", "DoesNotExist"))
-    if dice.random() < 0.4:
-        return {"matchLabels": {key: values[0]}}
-    return {"matchExpressions": [{"key": key, "operator": operator, **({"values": values} if "In" in operator else {})}]}
-
-
-def _peer(dice: random.Random) -> Json:
-    kind = dice.randrange(4)
-    team = {"namespaceSelector": {"matchLabels": {"team": dice.choice("ab")}}}
-    block = {"cidr": dice.choice(("10.1.0.0/16", "10.1.0.0/24", "0.0.0.0/0")), "except": ["10.1.0.2/32"]}
-    return ({"podSelector": _selector(dice)}, team, team | {"podSelector": _selector(dice)}, {"ipBlock": block})[kind]
-
-
-def _rule(dice: random.Random, peers: str) -> Json:
-    ports = [{"port": 80}, {"port": "web"}, {"port": 53, "protocol": "UDP"}, {"port": 400, "endPort": 500}, {"protocol": "UDP"}]
-    return {
-        **({peers: [_peer(dice) for _ in range(dice.randint(1, 2))]} if dice.random() < 0.8 else {}),
-        **({"ports": dice.sample(ports, dice.randint(1, 2))} if dice.random() < 0.7 else {}),
-    }
-
-
-def _policy(dice: random.Random, number: int) -> Json:
-    types = dice.choice((["Ingress"], ["Egress"], ["Ingress", "Egress"]))
-    spec: Json = {"podSelector": _selector(dice), "policyTypes": types}
-    spec["ingress"] = [_rule(dice, "from") for _ in range(dice.randint(0, 2))]
-    spec["egress"] = [_rule(dice, "to") for _ in range(dice.randint(0, 2))]
-    return policy(f"p{number}", dice.choice(("shop", "other")), **spec)
+    return Stand(
+        f"s{number}", dice.choice(("shop", "other")), labels, (f"10.1.{number % 2}.{number}",), ports, number == 5
+    )
 
 
 def _plain(given: Rules, source: Stand, target: Stand, port: int, protocol: str) -> bool:
@@ -314,7 +294,9 @@ def _takes(peer: Json, namespace: str, other: Stand) -> bool:
     if other.host_network:
         return False
     teams = peer.get("namespaceSelector")
-    ours = NAMESPACES[other.namespace]["team"] == teams["matchLabels"]["team"] if teams else other.namespace == namespace
+    ours = (
+        NAMESPACES[other.namespace]["team"] == teams["matchLabels"]["team"] if teams else other.namespace == namespace
+    )
     return ours and matches(peer.get("podSelector", {}), other.labels)
 
 
