@@ -110,3 +110,5 @@ class Limit:
     """A second look, in quiet, of a probe that met silence while all looked at once."""
     AUTOSCALING: Final = 26.0
     """A probe of the autoscalers, a first look of theirs at a target included: they look every 15 s (Kubernetes 1.34)."""
+    SHUT: Final = 1.5
+    """One connection that is to be dropped on its way: within a cluster, what is let through is made in milliseconds."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from postflight import strictyaml
+from postflight.network_settings import NetworkSettings
 from postflight.strictyaml import STRICT, nearest
 
 SettingsError = strictyaml.FileError
@@ -358,6 +359,7 @@ class Settings:
     li: LiSettings = LiSettings()
     calls: CallsSettings = CallsSettings()
     key_vault: KeyVaultSettings = KeyVaultSettings()
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

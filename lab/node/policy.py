@@ -24,9 +24,12 @@ class Pod:
 
     @classmethod
     def of(cls, pod: Mapping[str, Any], addresses: Iterable[str]) -> "Pod | None":
-        """None for a pod that no policy touches: ended, on the host's network, without an address."""
+        """None for a pod that no policy touches: ended, on the host's network, without an address.
+
+        CNI gives out a loopback address too, the same one in each pod: two of them in one table are an error to nft.
+        """
         spec, status, meta = pod["spec"], pod.get("status") or {}, pod["metadata"]
-        usable = tuple(address for address in addresses if ":" not in address)
+        usable = tuple(dict.fromkeys(a for a in addresses if ":" not in a and not a.startswith("127.")))
         if spec.get("hostNetwork") or status.get("phase", "Pending") not in _ALIVE or not usable:
             return None
         ports = tuple(

@@ -64,6 +64,8 @@ MODULES = (
     "backup_buckets",
     "store_health",
     "autoscalers",
+    "network",
+    "replication_listeners",
 )
 
 

@@ -108,3 +108,18 @@ def test_pods_without_filter() -> None:
     assert Pod.of(pod, []) is None
     assert Pod.of({**pod, "status": {"phase": "Succeeded"}}, ["10.0.0.1"]) is None
     assert Pod.of({**pod, "spec": {"containers": [], "hostNetwork": True}}, ["10.0.0.1"]) is None
+
+
+def test_the_loopback_address_that_each_pod_has_is_none_of_its_own() -> None:
+    spec = {"containers": [], "nodeName": "node1"}
+    raw = {"metadata": {"namespace": "shop", "labels": {}}, "spec": spec, "status": {"phase": "Running"}}
+    pods = [Pod.of(raw, ["127.0.0.1", address]) for address in ("10.244.0.8", "10.244.0.9")]
+    assert [each.addresses for each in pods if each] == [("10.244.0.8",), ("10.244.0.9",)]
+    deny = policy({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
+    assert "127." not in ruleset(World([each for each in pods if each], {}, [deny]), "node1")
+    assert Pod.of(raw, ["127.0.0.1"]) is None
+
+
+def test_a_port_without_a_number_is_all_of_its_protocol() -> None:
+    spec = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [{"protocol": "UDP"}]}]}
+    assert "meta l4proto udp return" in chain(rules(policy(spec)), "out_10_244_0_2")

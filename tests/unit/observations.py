@@ -32,7 +32,7 @@ from checks.platform import (
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends, test_public
-from checks.security import test_placeholders
+from checks.security import test_network_policy, test_placeholders, test_replication_listener
 from checks.storage import test_quorum
 from checks.workers import (
     test_background,
@@ -73,6 +73,7 @@ from tests.unit import (
     listening,
     looking,
     monitoring,
+    networking,
     processes,
     recorded,
     relaying,
@@ -137,6 +138,8 @@ MODULES = (
     test_quorum,
     test_budgets,
     test_autoscaling,
+    test_network_policy,
+    test_replication_listener,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -152,7 +155,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     stored = backing.with_backups(storing.with_storage(model))
     snapshot, secrets = backing.snapshot(lab.snapshot), backing.secrets(lab.secrets)
     return {
-        "snapshot": budgeting.with_tenant(budgeting.with_budgets(snapshot)),
+        "snapshot": networking.with_policies(budgeting.with_tenant(budgeting.with_budgets(snapshot))),
         "secrets": secrets,
         "deployment": budgeting.with_servers(relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored)))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
@@ -228,6 +231,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "backup_buckets": backing.buckets(stored, snapshot, secrets),
         "store_health": budgeting.health(),
         "autoscalers": autoscaling.seen(lab.snapshot),
+        **networking.observations(model, networking.with_policies(lab.snapshot)),
     }
 
 

@@ -21,6 +21,7 @@ ORDER = (
     "test_bounds",
     "test_healthy",
     "test_eicar",
+    "test_network_policy",
     "test_requests",
     "test_unreachable",
     "test_rights",

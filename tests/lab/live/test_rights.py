@@ -34,6 +34,7 @@ THROUGH_TUNNELS = {
     "media.workers",
     "media.storage",
     "media.antivirus",
+    "security.replication_listener",
     "clients.closed_doors",
     "clients.journey",
     "routing.backends",
@@ -63,6 +64,7 @@ LACKING = {
         *("li.identity", "clients.closed_doors", "clients.journey", "routing.backends", "routing.public"),
         *("clients.element_config", "li.front_door", "media.antivirus", "platform.certificates"),
     },
+    "networkpolicies": {"security.network_policy"},
     "pods/exec": {"database.replication"},
     "pods/portforward": THROUGH_TUNNELS,
     # A stream is opened by a GET: either verb alone is worth nothing to some version of Kubernetes.
