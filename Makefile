@@ -7,7 +7,7 @@ LAB = .venv/bin/python -m lab
 TOX = .venv/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab-up lab-down lab-break lab-heal lab-list lab-shell lab-status demo test test-quick test-each docs
+.PHONY: help setup lab-up lab-down lab-break lab-heal lab-list lab-shell lab-status demo test test-quick test-each catalogue docs
 
 help:            ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,6 +50,9 @@ test-quick: setup ## lint, types, unit tests
 
 test-each: setup ## every defect alone, one by one; writes docs/defects.md
 	@$(TOX) -e each
+
+catalogue: setup ## every finding of the review red by its defect, in one table; tries what is not proven
+	@.venv/bin/python -m tests.lab.live.catalogue
 
 docs: setup      ## the pages of the checks, docs/checks/, made anew
 	@.venv/bin/python -m tests.pages

@@ -36,6 +36,7 @@ ORDER = (
     "test_probe_pod",
     "test_kinds",
     "test_defects",
+    "test_findings",
     "test_deleted",
     "test_older_synapse",
     "test_renamed",
@@ -44,6 +45,7 @@ ORDER = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--each", action="store_true", help="try every defect alone, and write all of docs/defects.md")
+    parser.addoption("--defect", action="append", default=[], help="try the groups of these defects, and no other")
     parser.addoption("--inside", action="store_true", help="try each defect from inside the cluster too, in a Job")
 
 
