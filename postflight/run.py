@@ -30,7 +30,7 @@ from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side
 from postflight.deployment.synapse import holds_homeserver
 from postflight.probes.probe import FORWARD, BarredBy, NotTried, Probe, Right, Safety
-from postflight.probes.runner import Looked, Outcome, closure
+from postflight.probes.runner import Looked, Outcome, closure, once_more
 from postflight.probes.runner import run as run_probes
 from postflight.secrets import Redactor
 from postflight.settings import Settings
@@ -117,6 +117,9 @@ class Run:
         refused = self._refused(wanted)
         looks = [each for each in wanted if not each.leaves]
         self._run(looks, refused, report, next((each for each in self.times if each.name == "files"), None))
+        # All look at once, which keeps a small cluster from answering some; who met silence looks again in quiet.
+        if again := once_more(looks, self.outcomes):
+            self._run(again, refused, report, max(self.times, key=lambda each: each.chain))
 
     def leave(self, needed: Iterable[str], report: Callable[[str, int, int], None]) -> None:
         """Clean up, then run the probes that judge what is left."""

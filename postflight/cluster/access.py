@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
+from postflight.cluster import silences
 from postflight.cluster.api import Api
 from postflight.cluster.streams import tunnel
 from postflight.limits import Limit
@@ -63,4 +64,16 @@ class Access:
             with tunnel(self.api, namespace, pod, port) as local:
                 yield "127.0.0.1", local
         else:
-            yield ip, port
+            try:
+                yield ip, port
+            except Exception as error:
+                if _is_late(error):
+                    silences.note(f"port {port} of {pod}")
+                raise
+
+
+def _is_late(error: BaseException | None) -> bool:
+    """Whether the error, or what it came of, is an answer that did not come in time."""
+    while error is not None and not isinstance(error, TimeoutError):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -14,13 +14,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 import websocket
 
+from postflight.cluster import silences
 from postflight.cluster.api import Api, ApiError, Unreachable
 from postflight.cluster.kinds import POD
+from postflight.cluster.silences import PATIENCE
 from postflight.limits import Limit
 
 STDIN, STDOUT, STDERR, ERROR, CLOSE = 0, 1, 2, 3, 255
@@ -72,7 +74,9 @@ def run_in_pod(
     deadline = time.monotonic() + limit
     answer = _run(api, namespace, pod, container, command, stdin, deadline)
     if answer.cut and again:
-        return _run(api, namespace, pod, container, command, stdin, deadline)
+        answer = _run(api, namespace, pod, container, command, stdin, deadline)
+    if answer.code is None:
+        silences.note(f"a command in {pod}")
     return answer
 
 
@@ -133,6 +137,7 @@ def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     accepted: list[socket.socket] = [listener]
     failed: list[Exception] = []
+    talks: list[_Talk] = []
 
     def accept() -> None:
         with listener:
@@ -142,7 +147,10 @@ def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
                 except OSError:
                     return
                 accepted.append(local)
-                threading.Thread(target=_carry, args=(api, namespace, pod, port, local, failed), daemon=True).start()
+                talks.append(talk := _Talk())
+                threading.Thread(
+                    target=_carry, args=(api, namespace, pod, port, local, failed, talk), daemon=True
+                ).start()
 
     threading.Thread(target=accept, daemon=True).start()
     try:
@@ -152,6 +160,8 @@ def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
             raise failed[0] from error
         raise
     finally:
+        if any(talk.met_silence for talk in list(talks)):
+            silences.note(f"port {port} of {pod}")
         for each in list(accepted):
             _shut(each)
 
@@ -163,7 +173,22 @@ def _shut(sock: socket.socket) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _carry(api: Api, namespace: str, pod: str, port: int, local: socket.socket, failed: list[Exception]) -> None:
+@dataclass(slots=True)
+class _Talk:
+    """One connection as its client sees it: when it asked what has no answer yet (0: nothing is owed), and when it hung
+    up."""
+
+    asked: float = field(default_factory=time.monotonic)
+    hung_up: float = 0.0
+
+    @property
+    def met_silence(self) -> bool:
+        return self.asked > 0 and (self.hung_up or time.monotonic()) - self.asked > PATIENCE
+
+
+def _carry(
+    api: Api, namespace: str, pod: str, port: int, local: socket.socket, failed: list[Exception], talk: _Talk
+) -> None:
     """Pump one connection both ways until either side ends it; this thread alone closes both."""
     with local:
         try:
@@ -173,7 +198,7 @@ def _carry(api: Api, namespace: str, pod: str, port: int, local: socket.socket, 
             failed.append(error)
             return
         stream.settimeout(None)
-        upwards = threading.Thread(target=_upwards, args=(local, stream), daemon=True)
+        upwards = threading.Thread(target=_upwards, args=(local, stream, talk), daemon=True)
         upwards.start()
         opened: set[int] = set()
         try:
@@ -182,12 +207,15 @@ def _carry(api: Api, namespace: str, pod: str, port: int, local: socket.socket, 
                 if data[0] not in opened:
                     opened.add(data[0])
                 elif data[0] == 0:
+                    talk.asked = 0.0
                     local.sendall(data[1:])
                 else:
                     failed.append(_complaint(pod, port, data[1:].decode("utf-8", "replace")))
                     break
         except (OSError, websocket.WebSocketException):
             pass
+        if not talk.hung_up:
+            talk.asked = 0.0
         _shut(local)
         upwards.join()
         stream.shutdown()
@@ -200,10 +228,12 @@ def _complaint(pod: str, port: int, text: str) -> Exception:
     return ApiError(0, f"port-forward to {pod}: {' '.join(text.split())[:200]}")
 
 
-def _upwards(local: socket.socket, stream: websocket.WebSocket) -> None:
+def _upwards(local: socket.socket, stream: websocket.WebSocket, talk: _Talk) -> None:
     try:
         while data := local.recv(CHUNK):
             stream.send_binary(b"\x00" + data)
+            talk.asked = time.monotonic()
+        talk.hung_up = time.monotonic()
     except (OSError, websocket.WebSocketException):
         pass
     if stream.sock:
@@ -242,4 +272,6 @@ def _open(api: Api, path: str, query: Sequence[tuple[str, str]], protocols: Sequ
             raise ApiError(403, f"no right: {line}") from error
         raise ApiError(error.status_code, f"{what} was refused ({error.status_code}): {line}") from error
     except (websocket.WebSocketException, OSError) as error:
+        if isinstance(error, websocket.WebSocketTimeoutException | TimeoutError):
+            silences.note(f"API server {api.server}")
         raise Unreachable(f"API server {api.server}: {' '.join(str(error).split())[:200]}") from error

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
 import ctypes
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
+
+from postflight.cluster import silences
 
 T = TypeVar("T")
 
@@ -24,12 +27,13 @@ def share_memory() -> None:
 
 
 def spawn(work: Callable[[], T], name: str = "postflight") -> Future[T]:
-    """Run ``work`` in a daemon thread of its own."""
+    """Run ``work`` in a daemon thread of its own, in the context of this one."""
     future: Future[T] = Future()
+    context = contextvars.copy_context()
 
     def body() -> None:
         try:
-            result = work()
+            result = context.run(work)
         except BaseException as error:
             future.set_exception(error)
         else:
@@ -49,6 +53,8 @@ def in_threads(works: Sequence[Callable[[], T]], limit: float) -> list[Future[T]
         try:
             outcome.set_result(future.result(max(0.0, deadline - time.monotonic())))
         except BaseException as error:
+            if not future.done():
+                silences.note(f"no end within {limit:g} s")
             outcome.set_exception(error)
         outcomes.append(outcome)
     return outcomes

@@ -6,24 +6,27 @@ import queue
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from postflight.cluster import silences
 from postflight.cluster.connection import ClusterError
 from postflight.cluster.threads import spawn
-from postflight.probes.probe import BarredBy, NotTried, Probe, Unseen
+from postflight.probes.probe import BarredBy, NotTried, Probe, Safety, Unseen
 from postflight.verdict.record import ProbeTime
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a probe came to: an observation, or one line that says why there is none. ``crash`` is
-    the traceback where that is the verifier's own fault; ``barred_by`` is set where it was not tried."""
+    the traceback where that is the verifier's own fault; ``barred_by`` is set where it was not tried;
+    ``silent`` where somebody who was asked said nothing in time."""
 
     value: Any = None
     unseen: str = ""
     crash: str = ""
     barred_by: BarredBy | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +116,37 @@ def run(
             if now >= deadline and name not in outcomes and done.empty():
                 del running[name]
                 why = f"{name} did not end within its time limit of {deadline - began:g} s"
-                finish(name, Outcome(unseen=why), began, inputs_of[name])
+                finish(name, Outcome(unseen=why, silent=True), began, inputs_of[name])
     return Looked(outcomes, tuple(times.values()))
+
+
+def once_more(wanted: Iterable[Probe], outcomes: Mapping[str, Outcome]) -> tuple[Probe, ...]:
+    """Those that only read and met silence, and all that only read and take what they saw, or were not tried for want
+    of it: what a second look in quiet is worth."""
+    found: dict[str, Probe] = {}
+    for each in wanted:
+        outcome = outcomes[each.name]
+        if outcome.crash or outcome.barred_by:
+            continue
+        if any(name not in found and name in outcomes and outcomes[name].unseen for name in each.inputs):
+            continue
+        later = any(name in found for name in each.inputs)
+        blind = later and outcome.unseen and not outcome.silent
+        if (outcome.silent or later) and (each.safety is Safety.READ_ONLY or blind):
+            found[each.name] = each
+    return tuple(found.values())
 
 
 def _body(each: Probe, values: Mapping[str, Any], done: queue.Queue[tuple[str, Outcome]]) -> Callable[[], None]:
     def body() -> None:
-        try:
-            outcome = Outcome(each.function(**values))
-        except (Unseen, ClusterError) as error:
-            outcome = Outcome(unseen=str(error))
-        except Exception as error:
-            line = f"{each.name} crashed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            outcome = Outcome(unseen=line, crash=traceback.format_exc())
-        done.put((each.name, outcome))
+        with silences.noted() as heard:
+            try:
+                outcome = Outcome(each.function(**values))
+            except (Unseen, ClusterError) as error:
+                outcome = Outcome(unseen=str(error))
+            except Exception as error:
+                line = f"{each.name} crashed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                outcome = Outcome(unseen=line, crash=traceback.format_exc())
+        done.put((each.name, replace(outcome, silent=bool(heard.met))))
 
     return body

@@ -10,9 +10,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from postflight.cluster import silences
 from postflight.cluster.connection import ClusterError
+from postflight.cluster.threads import in_threads
 from postflight.probes.probe import BarredBy, NotTried, Probe, Safety, Unseen
-from postflight.probes.runner import Looked, closure, run
+from postflight.probes.runner import Looked, closure, once_more, run
 from postflight.verdict.record import ProbeTime
 
 
@@ -211,3 +213,60 @@ def test_every_probe_ends_exactly_once_and_after_its_inputs(
             blind.add(name)
         assert bool(looked.outcomes[name].unseen) == (name in blind)
         assert (name in started) == (fate != "refused" and not any(f"p{each}" in blind for each in inputs))
+
+
+def silent(value: Any = None) -> Callable[..., Any]:
+    def body(**inputs: Any) -> Any:
+        silences.note("a port")
+        return value
+
+    return body
+
+
+class TestSilence:
+    def test_what_met_it_says_so_and_nobody_else_does(self) -> None:
+        def asks(**inputs: Any) -> None:
+            in_threads([silent()], 1.0)
+
+        def waits(**inputs: Any) -> None:
+            in_threads([lambda: time.sleep(5)], 0.05)
+
+        looked = look(
+            made("own", silent()),
+            made("thread", asks),
+            made("waits", waits),
+            made("late", lambda: time.sleep(5), limit=0.1),
+            made("heard", lambda: time.sleep(0.2)),
+        )
+        assert {name for name, each in looked.outcomes.items() if each.silent} == {"own", "thread", "waits", "late"}
+
+    def test_who_only_reads_looks_once_more_with_all_that_takes_what_it_saw(self) -> None:
+        first = made("first", silent())
+        taker = made("taker", lambda first: first, "first")
+        other = made("other", lambda: 1)
+        writer = Probe("writer", silent(), (), (), 5.0, Safety.CANARY, reaches=False, leaves=False)
+        follows = Probe("follows", lambda first: 1, ("first",), (), 5.0, Safety.CANARY, reaches=False, leaves=False)
+        probes = (first, taker, other, writer, follows)
+        assert [each.name for each in once_more(probes, look(*probes).outcomes)] == ["first", "taker"]
+
+    def test_what_was_not_tried_for_want_of_it_is_tried_whatever_it_does(self) -> None:
+        def unseen() -> None:
+            silences.note("a port")
+            raise Unseen("no answer")
+
+        first = made("first", unseen)
+        follows = Probe("follows", lambda first: 1, ("first",), (), 5.0, Safety.CANARY, reaches=False, leaves=False)
+        probes = (first, follows)
+        assert once_more(probes, look(*probes).outcomes) == probes
+
+    def test_what_lacks_something_else_is_not_tried_again(self) -> None:
+        first, blind = made("first", silent()), made("blind", raising(Unseen("no")))
+        both = made("both", lambda first, blind: 1, "first", "blind")
+        probes = (first, blind, both)
+        assert [each.name for each in once_more(probes, look(*probes).outcomes)] == ["first"]
+
+    def test_a_crash_and_what_was_barred_stay(self) -> None:
+        crash = made("crash", raising(ValueError("no")))
+        barred = made("barred", silent())
+        outcomes = look(crash, barred, refused={"barred": NotTried("no right", BarredBy.RIGHT)}).outcomes
+        assert once_more((crash, barred), outcomes) == ()

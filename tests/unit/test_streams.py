@@ -9,11 +9,13 @@ import hashlib
 import json
 import re
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 
+from postflight.cluster import silences
 from postflight.cluster.api import ApiError
 from postflight.cluster.streams import Answer, _exit_code, run_in_pod, tunnel
 from tests.unit.loopback import answering, api_to, closed_port, head, refuse, talking
@@ -186,3 +188,45 @@ class TestATunnelThatDoesNotCarry:
             tunnel(api_to(port), "matrix", "redis-0", 6379),
         ):
             raise ValueError("other")
+
+
+def silently(*words: bytes, wait: float) -> Callable[[socket.socket], None]:
+    """A kubelet whose pod says these words, then nothing, and hangs up in the end."""
+    opened = (6379).to_bytes(2, "little")
+
+    def talk(connection: socket.socket) -> None:
+        upgraded(b"\x00" + opened, b"\x01" + opened, protocol=b"v4.channel.k8s.io")(connection)
+        time.sleep(0.3)
+        for each in words:
+            connection.sendall(bytes([0x82, len(each) + 1]) + b"\x00" + each)
+        time.sleep(wait)
+
+    return talk
+
+
+class TestSilence:
+    @pytest.mark.parametrize(
+        ("words", "wait", "patience", "met"),
+        [((), 9.0, 2.3, True), ((b"+PONG",), 9.0, 2.3, False), ((), 9.0, 0.3, False), ((), 2.3, 9.0, False)],
+        ids=["nobody answers", "an answer", "its client has no patience", "it hangs up itself"],
+    )
+    def test_is_noted_where_a_client_gives_up(
+        self, words: tuple[bytes, ...], wait: float, patience: float, met: bool
+    ) -> None:
+        with (
+            talking(silently(*words, wait=wait)) as port,
+            silences.noted() as heard,
+            tunnel(api_to(port), "matrix", "redis-0", 6379) as local,
+            socket.create_connection(("127.0.0.1", local)) as own,
+        ):
+            own.sendall(b"PING\r\n")
+            own.settimeout(patience)
+            with suppress(TimeoutError):
+                while own.recv(5):
+                    pass
+        assert bool(heard.met) is met
+
+    def test_is_noted_of_a_command_that_does_not_end(self) -> None:
+        with talking(upgraded(b"\x01half a li")) as port, silences.noted() as heard:
+            run(port)
+        assert heard.met == ["a command in redis-0"]
