@@ -19,6 +19,7 @@ from postflight.cluster.connection import ClusterError, connect
 from postflight.cluster.files import read_files
 from postflight.cluster.kinds import LISTED, MODEL, SERVICE, Kind
 from postflight.cluster.references import secret_names
+from postflight.cluster.replaced import replaced
 from postflight.cluster.rights import missing_rights
 from postflight.cluster.secrets import read_secrets
 from postflight.cluster.snapshot import Snapshot, take
@@ -27,7 +28,7 @@ from postflight.credential import NONE, Credential
 from postflight.deployment.build import build, survey
 from postflight.deployment.federating import choice_of
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side
+from postflight.deployment.parts import Side, pod_id
 from postflight.deployment.synapse import holds_homeserver
 from postflight.probes.probe import FORWARD, BarredBy, NotTried, Probe, Right, Safety
 from postflight.probes.runner import Looked, Outcome, closure, once_more
@@ -35,6 +36,7 @@ from postflight.probes.runner import run as run_probes
 from postflight.secrets import Redactor
 from postflight.settings import Settings
 from postflight.traces import Traces
+from postflight.verdict.doubts import Doubts
 from postflight.verdict.record import ProbeTime, Scene
 
 KINDS = {kind.name: kind for kind in LISTED}
@@ -148,6 +150,16 @@ class Run:
         """Why the model, or one of these kinds of object, is not wholly in the picture; "" when it is."""
         snapshot: Snapshot | None = self.given.get("snapshot")
         return snapshot.why_unseen(*MODEL, *(KINDS[name] for name in kinds)) if snapshot else ""
+
+    def doubts(self) -> Doubts:
+        """What no way led to, and what was replaced by now: asked once everything was judged."""
+        no_way = {pod_id(*pod): why for each in self.outcomes.values() for pod, why in each.no_way.items()}
+        try:
+            gone = replaced(self.given["api"], self.given["snapshot"])
+        except ClusterError:
+            # The API server itself is away: what it cut is known where it was cut.
+            gone = {}
+        return Doubts(no_way, {pod_id(*pod): why for pod, why in gone.items()})
 
     @property
     def deployment(self) -> Deployment | None:

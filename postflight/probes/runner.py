@@ -6,10 +6,10 @@ import queue
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from postflight.cluster import silences
+from postflight.cluster import cuts, silences
 from postflight.cluster.connection import ClusterError
 from postflight.cluster.threads import spawn
 from postflight.probes.probe import BarredBy, NotTried, Probe, Safety, Unseen
@@ -20,13 +20,15 @@ from postflight.verdict.record import ProbeTime
 class Outcome:
     """What a probe came to: an observation, or one line that says why there is none. ``crash`` is
     the traceback where that is the verifier's own fault; ``barred_by`` is set where it was not tried;
-    ``silent`` where somebody who was asked said nothing in time."""
+    ``silent`` where somebody who was asked said nothing in time, or the way there was cut; ``no_way`` are the pods that
+    no way led to, with the reason."""
 
     value: Any = None
     unseen: str = ""
     crash: str = ""
     barred_by: BarredBy | None = None
     silent: bool = False
+    no_way: Mapping[cuts.PodName, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def once_more(wanted: Iterable[Probe], outcomes: Mapping[str, Outcome]) -> tuple
 
 def _body(each: Probe, values: Mapping[str, Any], done: queue.Queue[tuple[str, Outcome]]) -> Callable[[], None]:
     def body() -> None:
-        with silences.noted() as heard:
+        with silences.noted() as heard, cuts.noted() as way:
             try:
                 outcome = Outcome(each.function(**values))
             except (Unseen, ClusterError) as error:
@@ -147,6 +149,15 @@ def _body(each: Probe, values: Mapping[str, Any], done: queue.Queue[tuple[str, O
             except Exception as error:
                 line = f"{each.name} crashed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 outcome = Outcome(unseen=line, crash=traceback.format_exc())
-        done.put((each.name, replace(outcome, silent=bool(heard.met))))
+        silent = bool(heard.met or way.met)
+        done.put((each.name, replace(_believed(outcome, way), silent=silent, no_way=dict(way.pods))))
 
     return body
+
+
+def _believed(outcome: Outcome, way: cuts.Cuts) -> Outcome:
+    """What was seen while the way was cut is not believed: who asked may have taken the end of the way for an answer, or
+    have stumbled over it."""
+    if not way.met or (outcome.unseen and not outcome.crash):
+        return outcome
+    return Outcome(unseen=f"{cuts.CUT} in the middle of it: {way.met[0]}")
