@@ -121,11 +121,15 @@ class Run:
         self._run(looks, refused, report, next((each for each in self.times if each.name == "files"), None))
         # All look at once, which keeps a small cluster from answering some; who met silence looks again in quiet.
         if again := once_more(looks, self.outcomes):
+            if any(each.cut for each in self.outcomes.values()):
+                self.given["api"].wait_until_back()
             self._run(again, refused, report, max(self.times, key=lambda each: each.chain))
 
     def leave(self, needed: Iterable[str], report: Callable[[str, int, int], None]) -> None:
         """Clean up, then run the probes that judge what is left."""
         last, began = max(self.times, key=lambda each: each.chain, default=None), time.monotonic()
+        if any(each.cut for each in self.outcomes.values()):
+            self.given["api"].wait_until_back()
         self.trouble += self.traces.clean_up()
         if last and not self.dead:
             seconds = time.monotonic() - began

@@ -15,7 +15,7 @@ import pytest
 from postflight import __version__, options
 from postflight.check import meta_of
 from postflight.deployment.model import Deployment
-from postflight.probes.probe import EXEC, BarredBy, NotTried, Probe, Unseen
+from postflight.probes.probe import BarredBy, NotTried, Probe, Unseen
 from postflight.probes.registry import all_probes
 from postflight.probes.runner import closure
 from postflight.run import Run
@@ -237,7 +237,7 @@ def _fixtures(item: pytest.Item) -> Sequence[str]:
 
 
 def _asks_pods(probe: Probe) -> bool:
-    return probe.reaches or EXEC in probe.rights
+    return probe.reaches or any(right.resource.startswith("pods/") for right in probe.rights)
 
 
 def _unknown(check: CheckMeta, line: str) -> Failure:

@@ -23,6 +23,12 @@ T = TypeVar("T")
 
 Object = Mapping[str, Any]
 PAGE = 500
+#: Seconds until the same is asked for again.
+AGAIN = 0.5
+#: As an API server answers that is still coming up.
+NOT_READY = frozenset({500, 503})
+#: What asks for the same however often it is sent.
+TWICE = frozenset({"GET", "DELETE"})
 CHUNK = 2**20
 #: What the kubelet writes in the place of a log, with status 200: for a second or so after a container has crashed again
 #: it still looks for the log of the life before, which is gone (pkg/kubelet/kuberuntime, GetContainerLogs; seen on 1.34).
@@ -67,11 +73,11 @@ def _tls(configuration: Any) -> ssl.SSLContext:
 
 
 def _again(method: str, path: str, send: Callable[[], T]) -> T:
-    """What only reads is asked for once more where the way was cut. Raises ApiError."""
+    """What may be asked for twice is asked for once more where the way was cut. Raises ApiError."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Unreachable),
-        stop=tenacity.stop_after_attempt(2 if method == "GET" else 1),
-        wait=tenacity.wait_fixed(0.5),
+        stop=tenacity.stop_after_attempt(2 if method in TWICE else 1),
+        wait=tenacity.wait_fixed(AGAIN),
         reraise=True,
     )
     try:
@@ -123,6 +129,19 @@ class Api:
 
     def get(self, path: str, **query: str) -> Any:
         return self.request("GET", path, query=query)
+
+    def wait_until_back(self, limit: float = Limit.BACK) -> None:
+        """Return once the API server answers again, or after ``limit`` seconds."""
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            try:
+                self._send("GET", "/readyz", None, Limit.CONNECT, "")
+                return
+            except ApiError as error:
+                # One that refuses to say answers.
+                if not isinstance(error, Unreachable) and error.status not in NOT_READY:
+                    return
+            time.sleep(AGAIN)
 
     def list_all(self, kind: Kind, namespace: str = "", **query: str) -> Iterator[Object]:
         """Yield all objects of a kind, page by page. Raises :class:`ApiError`."""

@@ -20,14 +20,15 @@ from postflight.verdict.record import ProbeTime
 class Outcome:
     """What a probe came to: an observation, or one line that says why there is none. ``crash`` is
     the traceback where that is the verifier's own fault; ``barred_by`` is set where it was not tried;
-    ``silent`` where somebody who was asked said nothing in time, or the way there was cut; ``no_way`` are the pods that
-    no way led to, with the reason."""
+    ``silent`` where somebody who was asked said nothing in time, or the way there was ``cut``; ``no_way`` are the pods
+    that no way led to, with the reason."""
 
     value: Any = None
     unseen: str = ""
     crash: str = ""
     barred_by: BarredBy | None = None
     silent: bool = False
+    cut: bool = False
     no_way: Mapping[cuts.PodName, str] = field(default_factory=dict)
 
 
@@ -149,8 +150,9 @@ def _body(each: Probe, values: Mapping[str, Any], done: queue.Queue[tuple[str, O
             except Exception as error:
                 line = f"{each.name} crashed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 outcome = Outcome(unseen=line, crash=traceback.format_exc())
-        silent = bool(heard.met or way.met)
-        done.put((each.name, replace(_believed(outcome, way), silent=silent, no_way=dict(way.pods))))
+        cut = bool(way.met)
+        told = replace(_believed(outcome, way), silent=cut or bool(heard.met), cut=cut, no_way=dict(way.pods))
+        done.put((each.name, told))
 
     return body
 

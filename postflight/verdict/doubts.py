@@ -18,7 +18,7 @@ from postflight.verdict.status import Nature, Status
 #: What is found out by requests or messages that may go through whatever process there is.
 BY_ANY_PROCESS = (
     *("federation.", "clients.", "routing.", "media.", "calls.", "li.front_door", "li.replication"),
-    *("workers.event_persisters", "workers.stream_writers"),
+    *("workers.event_persisters", "workers.stream_writers", "workers.logs"),
 )
 
 

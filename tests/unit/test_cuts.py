@@ -21,7 +21,8 @@ from postflight.deployment.pods import read_pod
 from postflight.probes.http import Door, ask
 from postflight.probes.probe import Safety
 from postflight.probes.runner import once_more
-from tests.unit.loopback import answering, api_to, closed_port, head, refuse, talking
+from postflight.traces import Traces
+from tests.unit.loopback import Reply, Request, answering, api_to, closed_port, head, refuse, talking
 from tests.unit.test_runner import look, made
 from tests.unit.test_streams import run, upgraded
 from tests.unit.worlds import pod
@@ -188,10 +189,52 @@ class TestARequest:
                 api_to(port).request("POST", "/api/v1/pods", {})
         assert (left, way.met) == ([], ["GET /api/v1/pods", "POST /api/v1/pods"])
 
+    def test_that_deletes_may_be_sent_twice(self) -> None:
+        with in_turn(unanswered, unanswered) as (port, left), pytest.raises(Unreachable):
+            api_to(port).request("DELETE", "/api/v1/pods/p")
+        assert left == []
+
     def test_that_is_late_was_not_cut(self) -> None:
         with talking(lambda connection: time.sleep(2)) as port, cuts.noted() as way, pytest.raises(Late):
             api_to(port).request("POST", "/api/v1/pods", {}, limit=0.2)
         assert way == Cuts()
+
+
+def test_a_removal_that_was_cut_is_tried_again() -> None:
+    times: list[str] = []
+
+    def remove() -> None:
+        times.append("tried")
+        if times.count("tried") == 1:
+            cuts.note("port 8008 of main")
+            raise OSError("gone")
+
+    def broken() -> None:
+        times.append("broken")
+        raise OSError("it stays")
+
+    traces = Traces("abc")
+    traces.will_make("a room", remove)
+    traces.will_make("a key", broken)
+    assert traces.clean_up() == ["a key could not be removed: it stays"]
+    assert times == ["broken", "tried", "tried"]
+
+
+@pytest.mark.parametrize("answers", [(200,), (503, 500, 200), (403,)])
+def test_an_api_server_that_was_away_is_waited_for(answers: tuple[int, ...]) -> None:
+    left = list(answers)
+
+    def answer(asked: Request) -> Reply:
+        if len(left) > 1:
+            return left.pop(0), {}
+        return left[0], b"ok"
+
+    with answering(answer) as (port, seen):
+        api_to(port).wait_until_back(limit=5)
+    assert len(seen) == len(answers)
+    began = time.monotonic()
+    api_to(closed_port()).wait_until_back(limit=0.4)
+    assert time.monotonic() - began < 2
 
 
 class TestAProbe:
