@@ -28,6 +28,7 @@ ORDER = (
     "test_federation",
     "test_account",
     "test_elsewhere",
+    "test_trouble",
     "test_interrupted",
     "test_secrets",
     "test_signoff",
