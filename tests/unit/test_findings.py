@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def row(name: str, **fields: str) -> Row:
     return replace(proven, **{"hash": content.digest(defect), **fields})
 
 
-def kept(**fields: str) -> Line:
+def kept(**fields: Any) -> Line:
     line = Line(
         "6.2", KEY.check, HEALTHY, "passed", "31.0", "15 keys", "2026-11-29", content.of_check(KEY.check), False
     )

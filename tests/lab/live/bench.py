@@ -82,6 +82,14 @@ class Bench:
         self._spoiled = True
         yield cluster
 
+    @contextlib.contextmanager
+    def thrown_away(self) -> Iterator[Cluster]:
+        """The lab, to do with as one likes, once: the next one who needs it gets another."""
+        try:
+            yield self.healthy()
+        finally:
+            self._remove()
+
     @property
     def standing(self) -> Cluster | None:
         """The lab as it is, if one is up."""

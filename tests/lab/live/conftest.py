@@ -38,6 +38,7 @@ ORDER = (
     "test_kinds",
     "test_defects",
     "test_findings",
+    "test_crowded",
     "test_deleted",
     "test_older_synapse",
     "test_renamed",
