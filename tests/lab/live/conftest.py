@@ -42,6 +42,7 @@ ORDER = (
     "test_deleted",
     "test_older_synapse",
     "test_renamed",
+    "test_nodes",
 )
 
 
