@@ -148,6 +148,9 @@ def _next(stream: websocket.WebSocket) -> str | bytes:
     try:
         frame: str | bytes = stream.recv()
     except (OSError, websocket.WebSocketConnectionClosedException) as error:
+        if stream.sock is not None and not stream.connected:
+            # The end was said; it is the answer to it that nobody took any more.
+            return b""
         raise Cut from error
     return frame
 

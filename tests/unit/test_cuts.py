@@ -22,6 +22,7 @@ from postflight.probes.http import Door, ask
 from postflight.probes.probe import Safety
 from postflight.probes.runner import once_more
 from postflight.traces import Traces
+from tests.lab.live.way import AT_ONCE
 from tests.unit.loopback import Reply, Request, answering, api_to, closed_port, head, refuse, talking
 from tests.unit.test_runner import look, made
 from tests.unit.test_streams import run, upgraded
@@ -105,6 +106,19 @@ class TestATunnel:
         ):
             spoken(port)
         assert way == Cuts()
+
+    def test_that_is_reset_after_its_end_was_not_cut(self) -> None:
+        def talk(connection: socket.socket) -> None:
+            # As the API server's: else what was said last might wait, and be lost with the reset.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            forwarded(b"+PO", closed=True)(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+            connection.close()
+
+        for _ in range(8):
+            with in_turn(talk) as (port, _), cuts.noted() as way, pytest.raises(ValueError, match="half"):
+                spoken(port)
+            assert way == Cuts()
 
     def test_whose_client_hangs_up_was_not_cut(self) -> None:
         with (
