@@ -108,3 +108,5 @@ class Limit:
     """The same, until that process has written it: every 5 s."""
     PROGRESS: Final = 5.0
     """Between two looks at something that must move."""
+    AGAIN: Final = 10.0
+    """A second look, in quiet, of a probe that met silence while all looked at once."""

@@ -123,7 +123,9 @@ class Run:
         if again := once_more(looks, self.outcomes):
             if any(each.cut for each in self.outcomes.values()):
                 self.given["api"].wait_until_back()
+            first = dict(self.outcomes)
             self._run(again, refused, report, max(self.times, key=lambda each: each.chain))
+            self.outcomes |= {name: seen for name, seen in first.items() if self.outcomes[name].unseen}
 
     def leave(self, needed: Iterable[str], report: Callable[[str, int, int], None]) -> None:
         """Clean up, then run the probes that judge what is left."""

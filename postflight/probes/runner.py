@@ -12,6 +12,7 @@ from typing import Any
 from postflight.cluster import cuts, silences
 from postflight.cluster.connection import ClusterError
 from postflight.cluster.threads import spawn
+from postflight.limits import Limit
 from postflight.probes.probe import BarredBy, NotTried, Probe, Safety, Unseen
 from postflight.verdict.record import ProbeTime
 
@@ -125,8 +126,10 @@ def run(
 
 def once_more(wanted: Iterable[Probe], outcomes: Mapping[str, Outcome]) -> tuple[Probe, ...]:
     """Those that only read and met silence, and all that only read and take what they saw, or were not tried for want
-    of it: what a second look in quiet is worth."""
+    of it: what a second look in quiet is worth. It is a short one, but for what the way was cut from, or from beneath:
+    that has not looked yet."""
     found: dict[str, Probe] = {}
+    cut: set[str] = set()
     for each in wanted:
         outcome = outcomes[each.name]
         if outcome.crash or outcome.barred_by:
@@ -136,7 +139,9 @@ def once_more(wanted: Iterable[Probe], outcomes: Mapping[str, Outcome]) -> tuple
         later = any(name in found for name in each.inputs)
         blind = later and outcome.unseen and not outcome.silent
         if (outcome.silent or later) and (each.safety is Safety.READ_ONLY or blind):
-            found[each.name] = each
+            if outcome.cut or (blind and cut & set(each.inputs)):
+                cut.add(each.name)
+            found[each.name] = each if each.name in cut else replace(each, limit=min(each.limit, Limit.AGAIN))
     return tuple(found.values())
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from postflight.cluster import cuts, streams
+from postflight.cluster import cuts, silences, streams
 from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Late, Unreachable
 from postflight.cluster.cuts import CUT, Cuts
@@ -18,6 +18,7 @@ from postflight.cluster.outposts import ask_outpost
 from postflight.cluster.streams import NoWay, run_in_pod
 from postflight.cluster.tunnels import tunnel
 from postflight.deployment.pods import read_pod
+from postflight.limits import Limit
 from postflight.probes.http import Door, ask
 from postflight.probes.probe import Safety
 from postflight.probes.runner import once_more
@@ -272,6 +273,14 @@ class TestAProbe:
         assert outcome.unseen.startswith(CUT)
         writer = type(first)("first", first.function, (), (), 5.0, Safety.CANARY, False, False)
         assert once_more([writer], {"first": outcome}) == ()
+
+    def test_looks_again_as_long_as_at_first_and_so_does_what_waited_for_it(self) -> None:
+        first = made("first", lambda: cuts.note("port 80 of web"), limit=30.0)
+        writer = type(first)("writer", lambda first: 1, ("first",), (), 60.0, Safety.CANARY, False, False)
+        taker = made("taker", lambda other: 1, "other", limit=30.0)
+        other = made("other", lambda: silences.note("port 80 of web"), limit=30.0)
+        again = once_more(probes := (first, writer, other, taker), look(*probes).outcomes)
+        assert [each.limit for each in again] == [30.0, 60.0, Limit.AGAIN, Limit.AGAIN]
 
     def test_that_stumbles_over_it_did_not_crash(self) -> None:
         def stumbling() -> None:

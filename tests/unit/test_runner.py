@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from postflight.cluster import silences
 from postflight.cluster.connection import ClusterError
 from postflight.cluster.threads import in_threads
+from postflight.limits import Limit
 from postflight.probes.probe import BarredBy, NotTried, Probe, Safety, Unseen
 from postflight.probes.runner import Looked, closure, once_more, run
 from postflight.verdict.record import ProbeTime
@@ -257,7 +258,9 @@ class TestSilence:
         first = made("first", unseen)
         follows = Probe("follows", lambda first: 1, ("first",), (), 5.0, Safety.CANARY, reaches=False, leaves=False)
         probes = (first, follows)
-        assert once_more(probes, look(*probes).outcomes) == probes
+        again = once_more(probes, look(*probes).outcomes)
+        assert [each.name for each in again] == ["first", "follows"]
+        assert {each.limit for each in again} == {5.0}
 
     def test_what_lacks_something_else_is_not_tried_again(self) -> None:
         first, blind = made("first", silent()), made("blind", raising(Unseen("no")))
@@ -270,3 +273,7 @@ class TestSilence:
         barred = made("barred", silent())
         outcomes = look(crash, barred, refused={"barred": NotTried("no right", BarredBy.RIGHT)}).outcomes
         assert once_more((crash, barred), outcomes) == ()
+
+    def test_a_second_look_is_a_short_one(self) -> None:
+        probes = (made("first", silent(), limit=60.0),)
+        assert [each.limit for each in once_more(probes, look(*probes).outcomes)] == [Limit.AGAIN]
