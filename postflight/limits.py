@@ -16,6 +16,8 @@ class Limit:
     """One TCP or TLS connection, to the API server or through a tunnel."""
     REQUEST: Final = 8.0
     """One request to the API server."""
+    BACK: Final = 20.0
+    """Until an API server that was away answers again, before what it cut is looked at once more."""
     EXEC: Final = 12.0
     """One command in a pod."""
     SCRIPT: Final = 24.0

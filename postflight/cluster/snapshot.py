@@ -24,7 +24,10 @@ from postflight.cluster.threads import in_threads, spawn
 from postflight.limits import Limit
 
 Key = tuple[Kind, str]
+#: Listed in the whole cluster: they say where the deployment, its operators and ingress controllers stand. Of pods and
+#: Secrets other tenants may have ten thousands, and theirs are nobody's business here.
 WIDE = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET)
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +129,12 @@ def _matters(kind: Kind, each: Object) -> bool:
 
 
 def _lean(kind: Kind, each: Object) -> Object:
-    """The object with its kind, which lists leave out, and without what nobody here reads: who wrote which field
-    tells of a ConfigMap when its data changed."""
+    """The object with its kind, which lists leave out, and without what nobody here reads and a large cluster has much
+    of: the copy of itself that kubectl keeps in it, and who wrote which field, but of a ConfigMap, of which that tells
+    when its data changed."""
     meta = {key: value for key, value in each["metadata"].items() if key != "managedFields" or kind is CONFIG_MAP}
+    if APPLIED in (notes := meta.get("annotations") or {}):
+        meta["annotations"] = {key: value for key, value in notes.items() if key != APPLIED}
     return {**each, "kind": kind.name, "metadata": meta}
 
 

@@ -86,6 +86,24 @@ class Bench:
         self._spoiled = True
         yield cluster
 
+    @contextlib.contextmanager
+    def thrown_away(self) -> Iterator[Cluster]:
+        """The lab, to do with as one likes, once: the next one who needs it gets another."""
+        try:
+            yield self.healthy()
+        finally:
+            self._remove()
+
+    @contextlib.contextmanager
+    def with_nodes(self, nodes: int) -> Iterator[Cluster]:
+        """A healthy lab of several nodes, once: the next one who needs a lab gets another. Raises LabError."""
+        self._remove()
+        self._tell(f"lab {NAME}: up, with {nodes} nodes")
+        try:
+            yield labs.up(self.home, labs.Wanted(NAME, nodes=nodes), lambda line: self._tell(f"  {line}"))
+        finally:
+            self._remove()
+
     @property
     def standing(self) -> Cluster | None:
         """The lab as it is, if one is up."""

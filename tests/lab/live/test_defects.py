@@ -27,6 +27,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             groups: list[tuple[str, ...]] = [(each.name,) for each in known]
         else:
             groups = batches.to_try(known, table.read(), batches.declared())
+        if only := metafunc.config.getoption("--defect", default=[]):
+            # The whole of a group: one of it alone would cost as much.
+            groups = batches.holding(known, batches.declared(), only)
         metafunc.parametrize("group", groups, ids=["+".join(group) for group in groups])
 
 
