@@ -7,7 +7,7 @@ from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.budgets import read_budgets
 from postflight.deployment.falls import fell
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Pod, Side, SynapseProcess, Workload
+from postflight.deployment.parts import Side, SynapseProcess, Workload
 from postflight.deployment.pods import REPLACED
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Severity
@@ -90,9 +90,8 @@ def _kept(main: SynapseProcess, workload: Workload, snapshot: Snapshot, judge: J
 
 def _budgets(mains: list[SynapseProcess], deployment: Deployment, snapshot: Snapshot, judge: Judge) -> None:
     """Those over main alone: of the others availability.budgets tells."""
-    own: dict[str, Pod] = {each.pod.id: each.pod for each in mains if each.pod}
-    budgets = read_budgets(snapshot.all(BUDGET), tuple(deployment.pods.values()))
-    for each in budgets:
+    own = {each.pod.id for each in mains if each.pod}
+    for each in read_budgets(snapshot.all(BUDGET), tuple(deployment.pods.values())):
         if each.pods and not each.allows and all(pod.id in own for pod in each.pods):
             pod = each.pods[0]
             judge.wrong(
@@ -102,13 +101,4 @@ def _budgets(mains: list[SynapseProcess], deployment: Deployment, snapshot: Snap
                 expected="no budget over the one main process, or one that lets it go (maxUnavailable: 1)",
                 cause="there is one main process, and the budget asks for it to be there always",
                 remedy=f"set maxUnavailable: 1 in budget {each.name} in namespace {each.namespace}, or remove it",
-            )
-    for pod in own.values():
-        names = [each.name for each in budgets if pod in each.pods]
-        if len(names) > 1:
-            judge.wrong(
-                pod.id,
-                f"{pod.name} is under {len(names)} budgets ({', '.join(names)}): Kubernetes refuses every eviction of it",
-                expected="one budget at most: the eviction of a pod with more is answered with an error",
-                remedy=f"leave one of them over {pod.name}",
             )

@@ -26,7 +26,7 @@ SHOWN = 3
     remedy="compare the selector with the labels of the pods that are meant: kubectl get pods --show-labels",
     blind_spots="a selector that leads to other pods than were meant, of one side; what NetworkPolicies allow, and whom:"
     " a policy over both sides may be meant so; a ServiceMonitor that finds nothing is told of by platform.monitoring, a"
-    " Service of LI's Synapse that leads to main by li.identity",
+    " budget without pods by availability.budgets, a Service of LI's Synapse that leads to main by li.identity",
 )
 def test_whatever_selects_pods_finds_some_of_one_side_that_listen(
     deployment: Deployment,
@@ -48,7 +48,8 @@ def test_whatever_selects_pods_finds_some_of_one_side_that_listen(
             _sides("Service", service, pods, deployment, judge)
         _ports(service, pods, snapshot, looks, unseen, judge)
     for budget in snapshot.all(BUDGET):
-        pods = _selected("budget", budget, budget["spec"].get("selector"), deployment, snapshot, judge)
+        judge.saw(_id("budget", budget))
+        pods = selections.pods_of(deployment, budget["metadata"]["namespace"], budget["spec"].get("selector"))
         _sides("budget", budget, pods, deployment, judge)
     for policy in snapshot.all(POLICY):
         if selector := policy["spec"].get("podSelector"):

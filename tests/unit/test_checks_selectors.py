@@ -44,7 +44,6 @@ class TestNothing:
         ("each", "line"),
         [
             (service({"app": "wbe"}), "Service web selects nothing: no pod and no workload has app=wbe"),
-            (budget(app="wbe"), "budget web selects nothing: no pod and no workload has app=wbe"),
             (
                 thing(
                     POLICY,

@@ -60,10 +60,6 @@ class TestBudgets:
     def test_one_over_others_too_is_not_told_here(self) -> None:
         assert judged(budget(labels={"app.kubernetes.io/name": "synapse"}, maxUnavailable=0)).failures == []
 
-    def test_two_are_refused(self) -> None:
-        found = only(judged(budget(maxUnavailable=1), budget("second", maxUnavailable=1)))
-        assert found.headline.startswith("synapse-main-0 is under 2 budgets (main-pdb, second)")
-
 
 class TestDown:
     def test_one_that_was_up_and_does_not_come_back(self) -> None:
