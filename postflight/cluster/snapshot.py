@@ -130,10 +130,10 @@ def _matters(kind: Kind, each: Object) -> bool:
 
 def _lean(kind: Kind, each: Object) -> Object:
     """The object with its kind, which lists leave out, and without what nobody here reads and a large cluster has much
-    of: the copy of itself that kubectl keeps in it, and who wrote which field, but of a ConfigMap, of which that tells
-    when its data changed."""
+    of: the copy of itself that kubectl keeps in it, and who wrote which field. A ConfigMap's tell when its data
+    changed, and the copy in an object of a custom kind what was written of it that the kind does not know."""
     meta = {key: value for key, value in each["metadata"].items() if key != "managedFields" or kind is CONFIG_MAP}
-    if APPLIED in (notes := meta.get("annotations") or {}):
+    if not kind.custom and APPLIED in (notes := meta.get("annotations") or {}):
         meta["annotations"] = {key: value for key, value in notes.items() if key != APPLIED}
     return {**each, "kind": kind.name, "metadata": meta}
 

@@ -11,6 +11,7 @@ from typing import Any
 from postflight.cluster.api import Object
 from postflight.cluster.kinds import CRON_JOB, WORKLOADS
 from postflight.cluster.snapshot import Snapshot
+from postflight.deployment import canary
 from postflight.deployment.labels import selects
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Pod, Side
@@ -19,6 +20,8 @@ from postflight.deployment.parts import Pod, Side
 BUILT_IN = ("apps/", "batch/", "v1", "policy/", "autoscaling/", "networking.k8s.io/", "discovery.k8s.io/")
 #: Labels that only operators give, to pods of whose templates nobody else knows.
 OPERATED = ("cnpg.io/", "v1.min.io/")
+#: Those that pods of a run have.
+OWN = "postflight/"
 #: Labels by which main and LI are told apart where they share a namespace.
 SIDE_LABELS = ("matrix.instance", "app.kubernetes.io/instance")
 SIDES = {each.value: each for each in Side}
@@ -49,14 +52,16 @@ def pods_of(deployment: Deployment, namespace: str, selector: Mapping[str, Any] 
 def would_select(
     snapshot: Snapshot, deployment: Deployment, namespace: str, selector: Mapping[str, Any] | None
 ) -> bool:
-    """Whether some workload makes such pods, if it makes any at the moment; also where only an operator would, and none of
-    its pods is there."""
+    """Whether some workload makes such pods, if it makes any at the moment; also where only an operator or a run of the
+    verifier would, and none of its pods is there."""
     if any(selects(selector, labels) for labels in _made(snapshot, namespace)):
+        return True
+    if selects(selector, canary.LABELS):
         return True
     asked = {each["key"] for each in (selector or {}).get("matchExpressions") or ()}
     asked |= ((selector or {}).get("matchLabels") or {}).keys()
     known = {key for pod in deployment.pods.values() if pod.namespace == namespace for key in pod.labels}
-    return any(key.startswith(OPERATED) for key in asked - known)
+    return any(key.startswith((*OPERATED, OWN)) for key in asked - known)
 
 
 def _made(snapshot: Snapshot, namespace: str) -> Iterator[Mapping[str, str]]:

@@ -39,6 +39,11 @@ def with_budgets(snapshot: Snapshot, *others: Json) -> Snapshot:
     return replace(snapshot, objects={**snapshot.objects, (BUDGET, "matrix"): found})
 
 
+def usual(snapshot: Snapshot) -> Snapshot:
+    """With the lab's budgets, where the snapshot has none of its own."""
+    return snapshot if (BUDGET, "matrix") in snapshot.objects else with_budgets(snapshot)
+
+
 def with_tenant(snapshot: Snapshot, *, available: int = 1, served: bool = True, **status: Any) -> Snapshot:
     """The snapshot with MinIO's operator, and its Tenant as it writes it."""
     pools = [{"ssName": f"{NAME}-pool-0", "state": "PoolInitialized"}]

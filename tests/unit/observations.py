@@ -155,7 +155,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     stored = backing.with_backups(storing.with_storage(model))
     snapshot, secrets = backing.snapshot(lab.snapshot), backing.secrets(lab.secrets)
     return {
-        "snapshot": networking.with_policies(budgeting.with_tenant(budgeting.with_budgets(snapshot))),
+        "snapshot": networking.with_policies(budgeting.with_tenant(budgeting.usual(snapshot))),
         "secrets": secrets,
         "deployment": budgeting.with_servers(relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored)))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
