@@ -17,7 +17,7 @@ from postflight.deployment import synapse
 from postflight.deployment.logins import PORT
 from postflight.deployment.parts import DatabaseUse, Endpoint, Login, Pod, PostgresCluster, SynapseProcess, pod_id
 from postflight.deployment.pods import number
-from postflight.deployment.rendering import Variable
+from postflight.deployment.rendering import OF_SECRET, Variable
 from postflight.deployment.services import resolve
 from postflight.secrets import Secret
 
@@ -39,6 +39,8 @@ def uses_of_synapse(found: synapse.Found, process: SynapseProcess, secrets: Secr
         if variable:
             for container in found.spec.containers():
                 by_spec = by_spec or found.spec.environment(container).get(variable[1])
+        elif args.get("passfile"):
+            by_spec = _of_passfile(found, str(args["passfile"]))
         origin, changed = origin_of(by_spec, secrets)
         yield DatabaseUse(
             client=process.id,
@@ -53,6 +55,14 @@ def uses_of_synapse(found: synapse.Found, process: SynapseProcess, secrets: Secr
             pool=number(args.get("cp_max"), 10),
             keepalives=_keepalives(args),
         )
+
+
+def _of_passfile(found: synapse.Found, path: str) -> Variable | None:
+    """A password file that is mounted as it is."""
+    for at, origin, text in found.spec.mounted(found.container):
+        if at == path and origin.startswith(OF_SECRET):
+            return Variable(text, origin, (found.spec.namespace, origin.removeprefix(OF_SECRET).partition("/")[0]))
+    return None
 
 
 def uses_of_operator(snapshot: Snapshot, secrets: SecretStore, named: str) -> Iterator[DatabaseUse]:
