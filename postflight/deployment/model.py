@@ -10,6 +10,7 @@ from postflight.deployment.parts import (
     DatabaseUse,
     Endpoint,
     LawfulIntercept,
+    Login,
     Pod,
     PostgresCluster,
     RedisEndpoint,
@@ -19,6 +20,7 @@ from postflight.deployment.parts import (
     Unclear,
     Workload,
 )
+from postflight.deployment.poolers import Pooler
 from postflight.deployment.scan_parts import Antivirus
 from postflight.deployment.store_parts import ObjectStore
 from postflight.deployment.turn_parts import TurnSetup
@@ -50,6 +52,13 @@ class Deployment:
     turn: TurnSetup = field(default_factory=TurnSetup)
     antivirus: Antivirus = field(default_factory=Antivirus)
     vaults: tuple[KeyVault, ...] = ()
+    poolers: tuple[Pooler, ...] = ()
+
+    def pooler_of(self, login: Login) -> Pooler | None:
+        """What stands between a login and its server."""
+        where = (login.host, login.port)
+        ways = [each for cluster in self.postgres for each in cluster.endpoints if (each.host, each.port) == where]
+        return next((each for each in self.poolers if any(map(each.serves, ways))), None)
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""

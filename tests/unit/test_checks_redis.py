@@ -190,7 +190,9 @@ class TestRedisReplication:
         proof = WriteProof(GROUP.nodes[0], 0, "MISCONF")
         found = only(ask("redis.replication", redis_nodes=ALONE, redis_write={GROUP.id: proof}))
         assert found.headline == "the Redis master redis-0 takes no write: MISCONF"
-        assert ask("redis.replication", redis_nodes=ALONE, redis_write={GROUP.id: WriteProof(GROUP.nodes[0], 0)}).absence
+        assert ask(
+            "redis.replication", redis_nodes=ALONE, redis_write={GROUP.id: WriteProof(GROUP.nodes[0], 0)}
+        ).absence
 
     @pytest.mark.parametrize(
         "change", [{"expected": 3}, {"expected_sentinels": 3}, {"role": "slave"}, {"problem": "timed out"}]

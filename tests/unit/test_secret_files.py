@@ -58,7 +58,9 @@ FOLDER = {"kind": "ConfigMap", "metadata": {"name": "conf-d", "namespace": NAMES
 def in_pod(**others: str) -> Files:
     texts = {"/config/homeserver.yaml": WHOLE, "/conf.d": "", "/config/last.yaml": LAST, "/proc/1/environ": ""}
     texts |= {f"/conf.d/{name}": text for name, text in CONF_D.items() if name.endswith(".yaml")}
-    texts |= {"/config/pgpass": PASSFILE.format("hunter2")} | {f"/secrets/{key}": value for key, value in others.items()}
+    texts |= {"/config/pgpass": PASSFILE.format("hunter2")} | {
+        f"/secrets/{key}": value for key, value in others.items()
+    }
     return Files({(NAMESPACE, "hs", "main"): {path: text.encode() for path, text in texts.items()}}, {})
 
 
@@ -110,12 +112,18 @@ def test_a_file_that_was_not_read_in_the_pod_is_as_the_spec_has_it() -> None:
 
 
 def test_where_it_is_not_to_be_had_nothing_is_made_up() -> None:
-    config = {"redis": {"password_path": "/gone"}, "database": {"args": {"passfile": "/gone"}}, "databases": {"a": None}}
+    config = {
+        "redis": {"password_path": "/gone"},
+        "database": {"args": {"passfile": "/gone"}},
+        "databases": {"a": None},
+    }
     assert filled(config, lambda path: None) == config
     assert filled(None, lambda path: "x") is None
     kept = {"turn_shared_secret": "mine", "turn_shared_secret_path": "/other"}
     assert filled(kept, lambda path: "other") == kept
-    several = filled({"databases": {"a": {"args": {"passfile": "/p", "user": "u", "host": "h"}}}}, lambda path: "*:*:u:u:x")
+    several = filled(
+        {"databases": {"a": {"args": {"passfile": "/p", "user": "u", "host": "h"}}}}, lambda path: "*:*:u:u:x"
+    )
     assert several
     assert several["databases"]["a"]["args"]["password"] == "x"
 
