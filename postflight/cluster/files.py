@@ -107,7 +107,7 @@ def _read(api: Api, wanted: Wanted) -> Mapping[str, bytes]:
 def understood(paths: Sequence[str], lines: Sequence[str]) -> Mapping[str, bytes]:
     """What the lines of ``SCRIPT`` say of these paths."""
     found: dict[str, bytes] = {}
-    found |= {name: body for name, body in (_decoded(line[1:]) for line in lines if line.startswith("+"))}
+    found.update(_decoded(line[1:]) for line in lines if line.startswith("+"))
     for path, line in zip(paths, (each for each in lines if not each.startswith("+")), strict=True):
         if line.startswith("="):
             found[path] = base64.b64decode(line[1:])
