@@ -12,7 +12,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
@@ -83,7 +83,7 @@ def _run(
     query += [("container", container), ("stdout", "true"), ("stderr", "true")]
     if stdin:
         query.append(("stdin", "true"))
-    stream = _open(api, POD.path(namespace, pod, "exec"), query, ("v5.channel.k8s.io", "v4.channel.k8s.io"))
+    stream = open_stream(api, POD.path(namespace, pod, "exec"), query, ("v5.channel.k8s.io", "v4.channel.k8s.io"))
     out = {STDOUT: bytearray(), STDERR: bytearray(), ERROR: bytearray()}
     try:
         for start in range(0, len(stdin), CHUNK):
@@ -130,6 +130,15 @@ def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
     words come in its place, :class:`ApiError` where the way failed, ConnectionRefusedError where
     nothing listens in the pod.
     """
+    with listening(lambda local, failed: _carry(api, namespace, pod, port, local, failed)) as here:
+        yield here
+
+
+@contextmanager
+def listening(carry: Callable[[socket.socket, list[Exception]], None]) -> Iterator[int]:
+    """A listener on loopback that gives each connection to ``carry`` in a thread of its own; yields its port number.
+    ``carry`` closes the connection, and appends why it could not be carried: that is raised in place of what a client
+    makes of it."""
     listener = socket.create_server(("127.0.0.1", 0))
     accepted: list[socket.socket] = [listener]
     failed: list[Exception] = []
@@ -142,7 +151,7 @@ def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
                 except OSError:
                     return
                 accepted.append(local)
-                threading.Thread(target=_carry, args=(api, namespace, pod, port, local, failed), daemon=True).start()
+                threading.Thread(target=carry, args=(local, failed), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     try:
@@ -153,10 +162,10 @@ def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
         raise
     finally:
         for each in list(accepted):
-            _shut(each)
+            shut(each)
 
 
-def _shut(sock: socket.socket) -> None:
+def shut(sock: socket.socket) -> None:
     """End a connection without closing its descriptor: the number would be another thread's at once,
     while the one that reads here still holds it. Past ``SSLSocket.shutdown``, which forgets its TLS."""
     with suppress(OSError):
@@ -168,7 +177,7 @@ def _carry(api: Api, namespace: str, pod: str, port: int, local: socket.socket, 
     with local:
         try:
             path = POD.path(namespace, pod, "portforward")
-            stream = _open(api, path, [("ports", str(port))], ("v4.channel.k8s.io",))
+            stream = open_stream(api, path, [("ports", str(port))], ("v4.channel.k8s.io",))
         except ApiError as error:
             failed.append(error)
             return
@@ -188,7 +197,7 @@ def _carry(api: Api, namespace: str, pod: str, port: int, local: socket.socket, 
                     break
         except (OSError, websocket.WebSocketException):
             pass
-        _shut(local)
+        shut(local)
         upwards.join()
         stream.shutdown()
 
@@ -207,10 +216,10 @@ def _upwards(local: socket.socket, stream: websocket.WebSocket) -> None:
     except (OSError, websocket.WebSocketException):
         pass
     if stream.sock:
-        _shut(stream.sock)
+        shut(stream.sock)
 
 
-def _open(api: Api, path: str, query: Sequence[tuple[str, str]], protocols: Sequence[str]) -> websocket.WebSocket:
+def open_stream(api: Api, path: str, query: Sequence[tuple[str, str]], protocols: Sequence[str]) -> websocket.WebSocket:
     configuration = api.connection.configuration
     parts = urlsplit(api.host)
     scheme = "wss" if parts.scheme == "https" else "ws"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from postflight.cluster.standing import Standing
 from postflight.deployment.call_parts import Calls, Proxy
 from postflight.deployment.parts import (
     DatabaseUse,
@@ -93,6 +94,19 @@ class Deployment:
         for part, endpoint in addresses:
             if endpoint.external and endpoint.namespace not in ("", *self.namespaces):
                 yield part, endpoint
+
+    @property
+    def standing(self) -> Standing | None:
+        """From where an address outside of the cluster is asked as the deployment itself reaches it: from main, else
+        another process of Synapse's, else a client of a database; None where none of them runs."""
+        for process in sorted(self.synapse, key=lambda each: (each.side is not Side.MAIN, not each.is_main)):
+            if process.pod and process.runs:
+                return Standing(process.namespace, process.pod.name, process.container)
+        clients = (self.pods[use.client] for use in self.database_uses if use.client in self.pods)
+        running = (
+            Standing(pod.namespace, pod.name, each.name) for pod in clients for each in pod.containers if each.running
+        )
+        return next(running, None)
 
     @property
     def homeservers(self) -> Mapping[str, str]:

@@ -147,7 +147,7 @@ def _try(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
     if is_loopback(login.host):
         words = "it is the process's own pod, where a proxy may stand, and only from there can one log in"
         return LoginTry(login, LoginOutcome.UNSEEN, words, asked)
-    if endpoint.external and access.way is Way.TUNNEL:
+    if endpoint.external and access.way is Way.TUNNEL and (endpoint.problem or access.standing is None):
         return LoginTry(login, LoginOutcome.OUTSIDE, "no tunnel leads to an address outside the cluster", asked)
     if not endpoint.pods and not endpoint.external:
         return LoginTry(login, LoginOutcome.UNREACHABLE, endpoint.problem, asked)
@@ -212,7 +212,12 @@ LIMITS = f"set local statement_timeout = {int(Limit.SQL * 1000)}; set local lock
 
 @contextmanager
 def way_to(access: Access, endpoint: Endpoint) -> Iterator[tuple[str | None, int, str]]:
-    """Address, port, and how it is reached. By name where names resolve, else to one pod behind it."""
+    """Address, port, and how it is reached. By name where names resolve, else to one pod behind it; what is outside of
+    the cluster, else as a process of the deployment reaches it."""
+    if endpoint.external and access.standing and access.is_shut(endpoint.host, endpoint.port):
+        with access.to_outside(endpoint.host, endpoint.port) as (address, local):
+            yield address, local, f"by name from {access.standing.pod}"
+        return
     if endpoint.external or (access.way is Way.DNS and access.answers(endpoint.host, endpoint.port)):
         yield None, endpoint.port, "by name"
         return

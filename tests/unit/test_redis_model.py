@@ -101,7 +101,10 @@ class TestANode:
     def test_else_the_file_that_a_chart_mounts_counts_and_the_port_it_says(self) -> None:
         path = "/opt/bitnami/redis/secrets/redis-password"
         env = [{"name": "REDIS_PASSWORD_FILE", "value": path}, {"name": "REDIS_PORT", "value": "6380"}]
-        held = {"name": "redis-password", "secret": {"secretName": "app", "items": [{"key": "p", "path": "redis-password"}]}}
+        held = {
+            "name": "redis-password",
+            "secret": {"secretName": "app", "items": [{"key": "p", "path": "redis-password"}]},
+        }
         spec = container(
             image="docker.io/bitnami/redis:7.4.2",
             command=["/bin/bash"],
