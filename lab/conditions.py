@@ -92,7 +92,8 @@ def _answers(scene: Scene, value: Step) -> str:
     """answers: {labels | pod, port, path, status, text}: each such pod's HTTP answer, through the API server, matches."""
     for pod in scene.pods(value):
         name = pod["metadata"]["name"]
-        path = f"/api/v1/namespaces/{scene.namespace}/pods/{name}:{value['port']}/proxy{value['path']}"
+        space = value.get("namespace", scene.namespace)
+        path = f"/api/v1/namespaces/{space}/pods/{name}:{value['port']}/proxy{value['path']}"
         status, body = scene.cluster.request("GET", path)
         if status != value.get("status", 200) or not re.search(value["text"], str(body.get("message", body))):
             return f"{name} answers {value['path']} with {status}, not yet with {value['text']!r}"
@@ -119,7 +120,8 @@ def _run(scene: Scene, value: Step) -> dict[str, str]:
     if not names:
         raise LabError(f"no pod is {value.get('labels', value.get('pod'))}")
     argv = ["-c", value["container"], "--", "sh", "-ec", value["run"]]
-    return {name: scene.cluster.kubectl("exec", "-n", scene.namespace, name, *argv) for name in names}
+    space = value.get("namespace", scene.namespace)
+    return {name: scene.cluster.kubectl("exec", "-n", space, name, *argv) for name in names}
 
 
 def _restart(scene: Scene, value: Step) -> None:
