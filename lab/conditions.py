@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,9 @@ class Scene:
 
     @property
     def namespace(self) -> str:
-        """The deployment's own: where its first StatefulSet stands."""
-        return str(next(o["metadata"]["namespace"] for o in self.objects if o["kind"] == "StatefulSet"))
+        """The deployment's own: where most of its StatefulSets stand."""
+        found = Counter(o["metadata"]["namespace"] for o in self.objects if o["kind"] == "StatefulSet")
+        return str(found.most_common(1)[0][0])
 
     def pods(self, value: Step) -> list[Object]:
         """The pods that a step names by `labels` or `pod`; those on their way out are left out."""
