@@ -52,7 +52,8 @@ def password_in(text: str, host: str, port: str, database: str, user: str) -> st
 
 
 def _fields(line: str) -> list[str]:
-    found, at = [], 0
+    found: list[str] = []
+    at = 0
     while len(found) < 5 and (match := FIELD.match(line, at)):
         found.append(match[0])
         at = match.end() + 1
