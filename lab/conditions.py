@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,9 @@ class Scene:
 
     @property
     def namespace(self) -> str:
-        """The deployment's own: where its first StatefulSet stands."""
-        return str(next(o["metadata"]["namespace"] for o in self.objects if o["kind"] == "StatefulSet"))
+        """The deployment's own: where most of its StatefulSets stand."""
+        found = Counter(o["metadata"]["namespace"] for o in self.objects if o["kind"] == "StatefulSet")
+        return str(found.most_common(1)[0][0])
 
     def pods(self, value: Step) -> list[Object]:
         """The pods that a step names by `labels` or `pod`; those on their way out are left out."""
@@ -92,7 +94,8 @@ def _answers(scene: Scene, value: Step) -> str:
     """answers: {labels | pod, port, path, status, text}: each such pod's HTTP answer, through the API server, matches."""
     for pod in scene.pods(value):
         name = pod["metadata"]["name"]
-        path = f"/api/v1/namespaces/{scene.namespace}/pods/{name}:{value['port']}/proxy{value['path']}"
+        space = value.get("namespace", scene.namespace)
+        path = f"/api/v1/namespaces/{space}/pods/{name}:{value['port']}/proxy{value['path']}"
         status, body = scene.cluster.request("GET", path)
         if status != value.get("status", 200) or not re.search(value["text"], str(body.get("message", body))):
             return f"{name} answers {value['path']} with {status}, not yet with {value['text']!r}"
@@ -119,7 +122,8 @@ def _run(scene: Scene, value: Step) -> dict[str, str]:
     if not names:
         raise LabError(f"no pod is {value.get('labels', value.get('pod'))}")
     argv = ["-c", value["container"], "--", "sh", "-ec", value["run"]]
-    return {name: scene.cluster.kubectl("exec", "-n", scene.namespace, name, *argv) for name in names}
+    space = value.get("namespace", scene.namespace)
+    return {name: scene.cluster.kubectl("exec", "-n", space, name, *argv) for name in names}
 
 
 def _restart(scene: Scene, value: Step) -> None:

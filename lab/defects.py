@@ -133,7 +133,8 @@ def _change(cluster: Cluster, before: list[Object], after: list[Object], restart
             ending[path(o)] = live["metadata"]["uid"]
             where = ["-n", o["metadata"]["namespace"]] if "namespace" in o["metadata"] else []
             # In the foreground: what it owns goes first.
-            cluster.kubectl("delete", o["kind"], o["metadata"]["name"], *where, "--wait=false", "--cascade=foreground")
+            how = ("--wait=false", "--cascade=foreground", "--ignore-not-found")
+            cluster.kubectl("delete", o["kind"], o["metadata"]["name"], *where, *how)
     for space in {p["metadata"]["namespace"] for p in pods}:
         names = [p["metadata"]["name"] for p in pods if p["metadata"]["namespace"] == space]
         cluster.kubectl("delete", "pod", "-n", space, *names, "--grace-period=1", "--wait=false", "--ignore-not-found")

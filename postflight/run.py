@@ -232,7 +232,7 @@ class Run:
             "snapshot": snapshot,
             "secrets": secrets,
             "deployment": deployment,
-            "access": Access.choose(api, self.options.way),
+            "access": Access.choose(api, self.options.way, deployment.standing),
             "settings": self.options.settings,
             "traces": self.traces,
             "safety": self.options.safety,

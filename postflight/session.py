@@ -162,7 +162,7 @@ class Session:
         statements = [_beyond(each, model) for each in statements]
         out_of_reach = self.run.options.settings.out_of_reach
         statements = [_reached(each, out_of_reach) for each in statements]
-        statements = [_expected(each, self.run.options.settings.expect) for each in statements]
+        statements = [_expected(each, self.run.options.settings.expect, model) for each in statements]
         statements = self._doubted(statements, model)
         statements.sort(key=lambda each: not each.check.id.startswith("platform."))
         verdict = resolve(statements, model.depends if model else {}, self.waivers)
@@ -244,9 +244,11 @@ def _unknown(check: CheckMeta, line: str) -> Failure:
     return Failure(Status.UNKNOWN, Nature.UNAVAILABLE, check.id, line)
 
 
-def _expected(statement: Statement, expect: Sequence[str]) -> Statement:
-    """A part that the settings promise is not absent when it is not found: it is missing."""
-    for part in expect:
+def _expected(statement: Statement, expect: Sequence[str], model: Deployment | None) -> Statement:
+    """A part that the settings promise is not absent when it is not found: it is missing. Where it is there, a check is
+    absent that its kind has no object for."""
+    there = {"postgresql": model.postgres, "redis": model.redis_endpoints} if model else {}
+    for part in (each for each in expect if not there.get(each)):
         if statement.absence and statement.check.id.startswith(PART_KINDS.get(part, ())):
             line = f"{part} is expected by the settings and is not part of what stands here: {statement.absence}"
             missing = Failure(Status.FAILED, Nature.WRONG, part, line)

@@ -66,7 +66,7 @@ def test_every_process_logs_in_to_its_database_with_the_password_it_has_in_effec
         if use.next_login and use.next_login != use.login:
             later.setdefault(use.next_login, []).append(use)
     for login, uses in in_effect.items():
-        _in_effect(database_logins.tries[login], database_logins, uses, deployment.database_uses, redactor, judge)
+        _in_effect(database_logins.tries[login], database_logins, uses, deployment, redactor, judge)
     for login, uses in later.items():
         attempt = database_logins.tries.get(login)
         if attempt and attempt.outcome in WRONG:
@@ -96,12 +96,13 @@ def _in_effect(
     attempt: LoginTry,
     logins: DatabaseLogins,
     uses: list[DatabaseUse],
-    all_uses: Iterable[DatabaseUse],
+    deployment: Deployment,
     redactor: Redactor,
     judge: Judge,
 ) -> None:
     login, who = attempt.login, _who(uses)
-    cluster = logins.clusters[(login.host, login.port)]
+    cluster, pooler = logins.clusters[(login.host, login.port)], deployment.pooler_of(login)
+    below = logins.tries.get(logins.beneath.get(login, login))
     observed = f"{attempt.message or attempt.outcome.value}, as {_count(uses)} would log in ({login.where}; asked {attempt.asked})"
     if attempt.outcome is LoginOutcome.NO_SCRAM:
         server = _server(login.host)
@@ -110,12 +111,19 @@ def _in_effect(
             f"{who} logs in to {server} without SCRAM: the server asks for md5 or for the password itself",
             observed=observed,
             expected="the server asks for SCRAM, which shows the password to nobody",
-            cause=f"pg_hba.conf of {server} has another method for role {login.user}, or its password is kept as md5",
-            remedy=f"say scram-sha-256 in pg_hba.conf, with password_encryption: scram-sha-256, and set the password of role"
+            cause=f"auth_type of {pooler.name} is no SCRAM"
+            if pooler
+            else f"pg_hba.conf of {server} has another method for role {login.user}, or its password is kept as md5",
+            remedy=f"set auth_type: scram-sha-256 in the configuration of {pooler.name}"
+            if pooler
+            else "say scram-sha-256 in pg_hba.conf, with password_encryption: scram-sha-256, and set the password of role"
             f" {login.user} anew",
         )
     elif attempt.outcome in WRONG:
-        cause, remedy = _cause(attempt, logins, uses, all_uses, redactor)
+        cause, remedy = _cause(attempt, logins, uses, deployment.database_uses, redactor)
+        if pooler and below and below.outcome is LoginOutcome.ACCEPTED:
+            cause = f"{pooler.name} knows another password of role {login.user} than PostgreSQL beneath it, which takes this"
+            remedy = f"put the password of {uses[0].origin} into the list of users of {pooler.name} (auth_file), and reload it"
         judge.wrong(
             uses[0].client,
             f"{who} cannot log in to {_server(login.host)}: {attempt.outcome.value}",
@@ -148,14 +156,16 @@ def _in_effect(
         why = address.problem or "it is outside the cluster, no tunnel leads there (--access direct)"
         judge.unknown(cluster.id, f"{login.host} cannot be asked: {why}")
     elif attempt.outcome in (LoginOutcome.UNREACHABLE, LoginOutcome.TIMED_OUT, LoginOutcome.FULL):
-        missing = cluster.missing or attempt.message
+        missing, part, name = cluster.missing or attempt.message, cluster.id, cluster.name
+        if pooler and below and below.outcome is LoginOutcome.ACCEPTED:
+            missing, part, name = attempt.message, pooler.id, pooler.name
         judge.unavailable(
-            cluster.id,
+            part,
             f"{_server(login.host)} does not take logins: {missing}",
             observed=observed,
             expected="PostgreSQL answers at the address that the processes use",
-            remedy=f"bring {cluster.name} up",
-            stops=(cluster.id,),
+            remedy=f"bring {name} up",
+            stops=(part,),
         )
 
 

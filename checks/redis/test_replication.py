@@ -41,7 +41,14 @@ def test_redis_has_one_master_and_linked_replicas_and_its_sentinels_agree(
         if not deployment.redis_endpoints:
             judge.absent("no Synapse process has Redis enabled")
         return
+    alone = {key: each for key, each in redis_nodes.items() if _alone(each)}
+    if redis_nodes and len(alone) == len(redis_nodes):
+        names = " and ".join(each.group.name for each in alone.values())
+        judge.absent(f"Redis {names} is one server, without replicas and Sentinels")
     for identity, seen in redis_nodes.items():
+        if identity in alone:
+            _takes_a_write(redis_write, identity, seen, judge)
+            continue
         if seen.group.only_sentinels:
             _strays(seen, judge)
             continue
@@ -52,6 +59,21 @@ def test_redis_has_one_master_and_linked_replicas_and_its_sentinels_agree(
             judge.unproven(identity, f"whether a write reaches the replicas was not seen: {redis_write.reason}")
         elif linked and (proof := redis_write.get(identity)):
             _write(seen, proof, judge)
+
+
+def _alone(seen: RedisObservation) -> bool:
+    """Whether it is one plain Redis, by its workload and by what it says: nothing that could replicate."""
+    group = seen.group
+    watched = group.expected_sentinels or seen.sentinels
+    return group.expected == 1 and not watched and [each.role for each in seen.answers] == ["master"]
+
+
+def _takes_a_write(
+    written: Mapping[str, WriteProof] | NotTried, identity: str, seen: RedisObservation, judge: Judge
+) -> None:
+    proof = None if isinstance(written, NotTried) else written.get(identity)
+    if proof and proof.problem:
+        _write(seen, proof, judge)
 
 
 def _strays(seen: RedisObservation, judge: Judge) -> None:

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 from postflight.cluster import silences
 from postflight.cluster.api import Api
+from postflight.cluster.relay import relay
+from postflight.cluster.standing import Standing
 from postflight.cluster.tunnels import tunnel
 from postflight.limits import Limit
 
@@ -31,18 +33,22 @@ class Way(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Access:
     """``falls_back``: where an address does not answer from here (a NetworkPolicy may shut the
-    verifier's own pod out), its pod is reached by tunnel instead."""
+    verifier's own pod out), its pod is reached by tunnel instead. ``standing`` is where an address outside of the cluster
+    is asked from that is not reached from here."""
 
     api: Api
     way: Way
     falls_back: bool = False
+    standing: Standing | None = None
 
     @classmethod
-    def choose(cls, api: Api, wanted: Way) -> Access:
+    def choose(cls, api: Api, wanted: Way, standing: Standing | None = None) -> Access:
         """``auto`` is ``dns``, then ``tunnel``, in a pod of the cluster, and ``tunnel`` everywhere else."""
         if wanted is not Way.AUTO:
-            return cls(api, wanted)
-        return cls(api, Way.DNS, falls_back=True) if api.connection.in_cluster else cls(api, Way.TUNNEL)
+            return cls(api, wanted, standing=standing)
+        if api.connection.in_cluster:
+            return cls(api, Way.DNS, falls_back=True, standing=standing)
+        return cls(api, Way.TUNNEL, standing=standing)
 
     def answers(self, host: str, port: int) -> bool:
         """Whether an address takes connections from here; taken for granted where there is no other way.
@@ -70,6 +76,20 @@ class Access:
                 if _is_late(error):
                     silences.note(f"port {port} of {pod}")
                 raise
+
+    def is_shut(self, host: str, port: int) -> bool:
+        """Whether an address outside of the cluster is not reached from here."""
+        return self.way is Way.TUNNEL or not self.answers(host, port)
+
+    @contextmanager
+    def to_outside(self, host: str, port: int) -> Iterator[tuple[str, int]]:
+        """A host and port from here that lead to an address outside of the cluster: as it is reached from where a process
+        stands, where that is known and here it is not reached, else straight."""
+        if self.standing is None or not self.is_shut(host, port):
+            yield host, port
+            return
+        with relay(self.api, self.standing, host, port) as local:
+            yield "127.0.0.1", local
 
 
 def _is_late(error: BaseException | None) -> bool:

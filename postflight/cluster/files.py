@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,28 +14,43 @@ from postflight.cluster.threads import in_threads
 from postflight.limits import Limit
 
 ENVIRONMENT = "/proc/1/environ"
+#: Settings of Synapse, and of libpq, whose value is a file with a secret in it, as sed finds them in YAML.
+SECRET_FILES = (
+    r"""s/^([^#]*[^A-Za-z_#])?(passfile|password_path|(registration|turn)_shared_secret_path)["']?[ ]*:"""
+    r"""[ ]*["']?([^]"' ,}]+).*$/\4/p"""
+)
 #: For each path one line: "=" and the bytes of a file in base64, "/" and the ``*.yaml`` of a folder as
-#: NAME:BYTES each in base64, or "!" where it cannot be read.
-SCRIPT = """
-encoded() { base64 -w0 "$1" 2>/dev/null || { d=$(base64 < "$1") && printf %s "$d" | tr -d "\\n"; }; }
+#: NAME:BYTES each in base64, or "!" where it cannot be read. After these a line "+PATH:BYTES" for each file that holds
+#: a secret for one of them.
+SCRIPT = f"""
+encoded() {{ base64 -w0 "$1" 2>/dev/null || {{ d=$(base64 < "$1") && printf %s "$d" | tr -d "\\n"; }}; }}
+named=
+look() {{ case "$1" in *.y*ml) named="$named
+$(sed -nE {shlex.quote(SECRET_FILES)} "$1")";; esac; }}
 for path in "$@"; do
   if [ -d "$path" ]; then
     line=/
     for f in "$path"/*.yaml "$path"/.*.yaml; do
       [ -f "$f" ] || continue
-      name=$(printf %s "${f##*/}" | base64 | tr -d "\\n")
-      body=$(encoded "$f") && line="$line $name:$body" || { line=!; break; }
+      name=$(printf %s "${{f##*/}}" | base64 | tr -d "\\n")
+      body=$(encoded "$f") && line="$line $name:$body" || {{ line=!; break; }}
+      look "$f"
     done
     [ -r "$path" ] && [ -x "$path" ] || line=!
     echo "$line"
-  elif [ -r "$path" ] && body=$(encoded "$path"); then echo "=$body"; else echo "!"; fi
+  elif [ -r "$path" ] && body=$(encoded "$path"); then echo "=$body"; look "$path"; else echo "!"; fi
+done
+echo "$named" | while read -r path; do
+  if [ -f "$path" ] && [ -r "$path" ] && body=$(encoded "$path"); then
+    echo "+$(printf %s "$path" | base64 | tr -d "\\n"):$body"
+  fi
 done
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Files to read in one running container."""
+    """Files to read in one running container; those that they name as holding a secret are read with them."""
 
     namespace: str
     pod: str
@@ -72,7 +88,7 @@ def read_files(api: Api, wanted: Sequence[Wanted], register: Callable[[str, str]
             unseen[key] = f"{each.pod} did not show its files within {Limit.FILES:g} s"
         else:
             for path, body in found.items():
-                for value in sensitive.of_file(path, body):
+                for value in (sensitive.of_file if _asked_for(path, each) else sensitive.of_secret_file)(path, body):
                     if len(value) >= sensitive.SHORTEST:
                         register(value, "")
             content[key] = found
@@ -83,7 +99,7 @@ def _read(api: Api, wanted: Wanted) -> Mapping[str, bytes]:
     command = ("sh", "-c", SCRIPT, "sh", *wanted.paths)
     answer = run_in_pod(api, wanted.namespace, wanted.pod, wanted.container, command)
     lines = answer.stdout.decode("ascii", "replace").splitlines()
-    if answer.code != 0 or answer.cut or len(lines) != len(wanted.paths):
+    if answer.code != 0 or answer.cut or len([each for each in lines if each[:1] != "+"]) != len(wanted.paths):
         raise ValueError(f"{wanted.pod} cannot show its files: {answer.complaint}")
     return understood(wanted.paths, lines)
 
@@ -91,7 +107,8 @@ def _read(api: Api, wanted: Wanted) -> Mapping[str, bytes]:
 def understood(paths: Sequence[str], lines: Sequence[str]) -> Mapping[str, bytes]:
     """What the lines of ``SCRIPT`` say of these paths."""
     found: dict[str, bytes] = {}
-    for path, line in zip(paths, lines, strict=True):
+    found.update(_decoded(line[1:]) for line in lines if line.startswith("+"))
+    for path, line in zip(paths, (each for each in lines if not each.startswith("+")), strict=True):
         if line.startswith("="):
             found[path] = base64.b64decode(line[1:])
         elif line.startswith("/"):
@@ -99,6 +116,10 @@ def understood(paths: Sequence[str], lines: Sequence[str]) -> Mapping[str, bytes
             for name, body in sorted(map(_decoded, line[1:].split())):
                 found[f"{path.rstrip('/')}/{name}"] = body
     return found
+
+
+def _asked_for(path: str, wanted: Wanted) -> bool:
+    return path in wanted.paths or path.rpartition("/")[0] in {each.rstrip("/") for each in wanted.paths}
 
 
 def _decoded(entry: str) -> tuple[str, bytes]:

@@ -38,6 +38,8 @@ IN_HEADER = re.compile(
 )
 #: A placeholder that nobody put anything in for: everyone can read it in the template, so it is no secret.
 PLACEHOLDER = re.compile(r"\$\{\w+\}")
+#: What stands before the password in a line of libpq's password file.
+PASSWORD_FIELD = re.compile(r"^(?:(?:\\.|[^:\\])*:){4}")
 WORD = 16
 #: Shorter values are not hidden (they would blank the report), only reported where they have a name.
 SHORTEST = 8
@@ -70,6 +72,15 @@ def of_file(path: str, body: bytes) -> Iterator[str]:
     for match in NAMED.finditer(text):
         yield from dict.fromkeys(each for each in _spellings(text, match) if not PLACEHOLDER.fullmatch(each))
     yield from passwords_within(text)
+
+
+def of_secret_file(path: str, body: bytes) -> Iterator[str]:
+    """A file that holds a secret and nothing else, or a password file of libpq's: the whole, and what each line ends
+    with."""
+    text = body.decode("utf-8", "replace")
+    for line in (text.strip(), *text.splitlines()):
+        last = PASSWORD_FIELD.sub("", line)
+        yield from dict.fromkeys((line.strip(), last, re.sub(r"\\(.)", r"\1", last)))
 
 
 def passwords_within(text: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -38,10 +38,25 @@ def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
     words come in its place, :class:`ApiError` where the way failed, ConnectionRefusedError where
     nothing listens in the pod.
     """
+
+    def carry(local: socket.socket, failed: list[Exception], talk: Talk) -> None:
+        _carry(api, namespace, pod, port, local, failed, talk)
+
+    with listening(carry, namespace, pod, f"port {port} of {pod}") as here:
+        yield here
+
+
+@contextmanager
+def listening(
+    carry: Callable[[socket.socket, list[Exception], Talk], None], namespace: str, pod: str, what: str
+) -> Iterator[int]:
+    """A listener on loopback that gives each connection to ``carry`` in a thread of its own; yields its port number.
+    ``carry`` closes the connection, and appends why it could not be carried: that is raised in place of what a client
+    makes of it. ``what`` in the ``pod`` is asked so, in a word."""
     listener = socket.create_server(("127.0.0.1", 0))
     accepted: list[socket.socket] = [listener]
     failed: list[Exception] = []
-    talks: list[_Talk] = []
+    talks: list[Talk] = []
 
     def accept() -> None:
         with listener:
@@ -51,10 +66,8 @@ def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
                 except OSError:
                     return
                 accepted.append(local)
-                talks.append(talk := _Talk())
-                threading.Thread(
-                    target=_carry, args=(api, namespace, pod, port, local, failed, talk), daemon=True
-                ).start()
+                talks.append(talk := Talk())
+                threading.Thread(target=carry, args=(local, failed, talk), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     try:
@@ -65,14 +78,14 @@ def tunnel(api: Api, namespace: str, pod: str, port: int) -> Iterator[int]:
         raise
     finally:
         if any(talk.met_silence for talk in list(talks)):
-            silences.note(f"port {port} of {pod}")
+            silences.note(what)
         for fault in list(failed):
-            note_fault(fault, namespace, pod, f"port {port} of {pod}")
+            note_fault(fault, namespace, pod, what)
         for each in list(accepted):
-            _shut(each)
+            shut(each)
 
 
-def _shut(sock: socket.socket) -> None:
+def shut(sock: socket.socket) -> None:
     """End a connection without closing its descriptor: the number would be another thread's at once,
     while the one that reads here still holds it. Past ``SSLSocket.shutdown``, which forgets its TLS."""
     with suppress(OSError):
@@ -80,7 +93,7 @@ def _shut(sock: socket.socket) -> None:
 
 
 @dataclass(slots=True)
-class _Talk:
+class Talk:
     """One connection as its client sees it: when it asked what has no answer yet (0: nothing is owed), when it hung up,
     and whether it has ``left``, in whatever way."""
 
@@ -94,7 +107,7 @@ class _Talk:
 
 
 def _carry(
-    api: Api, namespace: str, pod: str, port: int, local: socket.socket, failed: list[Exception], talk: _Talk
+    api: Api, namespace: str, pod: str, port: int, local: socket.socket, failed: list[Exception], talk: Talk
 ) -> None:
     """Pump one connection both ways until either side ends it; this thread alone closes both."""
     with local:
@@ -128,7 +141,7 @@ def _carry(
             failed.append(Unreachable(f"{CUT}, in the middle of what {pod} was asked on port {port}"))
         if not talk.hung_up:
             talk.asked = 0.0
-        _shut(local)
+        shut(local)
         upwards.join()
         stream.shutdown()
 
@@ -162,7 +175,7 @@ def _complaint(pod: str, port: int, text: str) -> Exception:
     return ApiError(0, f"port-forward to {pod}: {' '.join(text.split())[:200]}")
 
 
-def _upwards(local: socket.socket, stream: websocket.WebSocket, talk: _Talk) -> None:
+def _upwards(local: socket.socket, stream: websocket.WebSocket, talk: Talk) -> None:
     try:
         while data := _from_client(local, talk):
             stream.send_binary(b"\x00" + data)
@@ -171,10 +184,10 @@ def _upwards(local: socket.socket, stream: websocket.WebSocket, talk: _Talk) -> 
     except (OSError, websocket.WebSocketException):
         pass
     if stream.sock:
-        _shut(stream.sock)
+        shut(stream.sock)
 
 
-def _from_client(local: socket.socket, talk: _Talk) -> bytes:
+def _from_client(local: socket.socket, talk: Talk) -> bytes:
     """What a client sends next, empty once it has hung up. Raises OSError where it broke off."""
     try:
         data = local.recv(CHUNK)

@@ -16,6 +16,7 @@ from postflight.deployment import (
     databases,
     li,
     placeholders,
+    poolers,
     proxies,
     redis,
     scanning,
@@ -40,6 +41,7 @@ from postflight.deployment.parts import (
 )
 from postflight.deployment.places import Place, passing, places
 from postflight.deployment.pods import read_pod, read_workloads
+from postflight.deployment.poolers import Pooler
 from postflight.deployment.rendering import Spec
 from postflight.deployment.store_parts import Keys
 from postflight.deployment.turn_parts import SharedSecret
@@ -61,6 +63,7 @@ class Survey:
     calls: calls.Found
     turn: tuple[Place, ...]
     antivirus: scanning.Found
+    poolers: tuple[Place, ...]
 
     def wanted_files(self) -> tuple[Wanted, ...]:
         return (
@@ -71,6 +74,7 @@ class Survey:
             *calls.wanted_files(self.calls),
             *coturn.wanted_files(self.turn),
             *scanning.wanted_files(self.antivirus),
+            *poolers.wanted_files(self.poolers),
         )
 
 
@@ -90,6 +94,7 @@ def survey(snapshot: Snapshot, secrets: SecretStore, settings: Settings) -> Surv
         calls.find(everywhere, settings.names.calls),
         coturn.find(everywhere, settings.names.calls.turn_workloads),
         scanning.find(everywhere, settings.names.antivirus),
+        poolers.find(everywhere),
     )
 
 
@@ -122,8 +127,9 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
             unclear.setdefault((client.workload.id, client.name, why), Unclear(part, client.name, why))
     uses += databases.uses_of_operator(snapshot, secrets, settings.names.postgres.app_secret)
     namespaces = {use.client: use.client.split("/")[1] for use in uses}
-    postgres = databases.find_clusters(snapshot, pods, uses, namespaces)
-    finder = li.Finder(snapshot, secrets, pods, postgres)
+    pooling = poolers.read_poolers(surveyed.poolers, files, snapshot, pods)
+    postgres = databases.find_clusters(snapshot, pods, uses, namespaces, pooling)
+    finder = li.Finder(snapshot, secrets, pods, postgres, pooling)
     processes = li.tell_apart(finder, read, uses, settings.names.synapse.li)
     intercept = li.find(finder, processes, uses)
     groups = redis.find_groups(surveyed.redis, files, settings.names.redis)
@@ -147,6 +153,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         depends=_depends(
             (
                 *_edges(surveyed.workloads, processes, uses, postgres, groups, endpoints),
+                *_edges_of_poolers(pooling, uses, postgres),
                 *_edges_of_li(intercept),
                 *_call_edges(calling, doors, processes, endpoints),
                 *storage.edges(stores),
@@ -168,6 +175,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         vaults=vaults,
         placeholders=placeholders.find(surveyed.places, secrets, files),
         store_servers=servers,
+        poolers=pooling,
     )
 
 
@@ -209,6 +217,18 @@ def _edges(
         for main in processes:
             if main.is_main and not process.is_main and process.serves_with(main):
                 yield process.id, main.id
+
+
+def _edges_of_poolers(
+    pooling: Sequence[Pooler], uses: Sequence[DatabaseUse], postgres: Sequence[PostgresCluster]
+) -> Iterator[tuple[str, str]]:
+    """Whoever logs in through one leans on it, and it on the servers beneath."""
+    yield from poolers.edges(pooling)
+    for pooler in pooling:
+        for cluster in postgres:
+            ways = {(each.host, each.port) for each in cluster.endpoints if pooler.serves(each)}
+            yield from ((use.client, pooler.id) for use in uses if (use.login.host, use.login.port) in ways)
+            yield from ((pooler.id, cluster.id) for _ in ways)
 
 
 def _edges_of_li(li: LawfulIntercept | None) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,8 @@ from postflight.deployment import synapse
 from postflight.deployment.logins import PORT
 from postflight.deployment.parts import DatabaseUse, Endpoint, Login, Pod, PostgresCluster, SynapseProcess, pod_id
 from postflight.deployment.pods import number
-from postflight.deployment.rendering import Variable
+from postflight.deployment.poolers import Pooler, beneath
+from postflight.deployment.rendering import OF_SECRET, Variable
 from postflight.deployment.services import resolve
 from postflight.secrets import Secret
 
@@ -39,6 +40,8 @@ def uses_of_synapse(found: synapse.Found, process: SynapseProcess, secrets: Secr
         if variable:
             for container in found.spec.containers():
                 by_spec = by_spec or found.spec.environment(container).get(variable[1])
+        elif args.get("passfile"):
+            by_spec = _of_passfile(found, str(args["passfile"]))
         origin, changed = origin_of(by_spec, secrets)
         yield DatabaseUse(
             client=process.id,
@@ -53,6 +56,14 @@ def uses_of_synapse(found: synapse.Found, process: SynapseProcess, secrets: Secr
             pool=number(args.get("cp_max"), 10),
             keepalives=_keepalives(args),
         )
+
+
+def _of_passfile(found: synapse.Found, path: str) -> Variable | None:
+    """A password file that is mounted as it is."""
+    for at, origin, text in found.spec.mounted(found.container):
+        if at == path and origin.startswith(OF_SECRET):
+            return Variable(text, origin, (found.spec.namespace, origin.removeprefix(OF_SECRET).partition("/")[0]))
+    return None
 
 
 def uses_of_operator(snapshot: Snapshot, secrets: SecretStore, named: str) -> Iterator[DatabaseUse]:
@@ -81,9 +92,14 @@ def cluster_id(namespace: str, name: str) -> str:
 
 
 def find_clusters(
-    snapshot: Snapshot, pods: Mapping[str, Pod], uses: Sequence[DatabaseUse], namespaces: Mapping[str, str]
+    snapshot: Snapshot,
+    pods: Mapping[str, Pod],
+    uses: Sequence[DatabaseUse],
+    namespaces: Mapping[str, str],
+    poolers: Sequence[Pooler] = (),
 ) -> tuple[PostgresCluster, ...]:
-    """Operated Clusters, then every other server that some login names, missing ones included.
+    """Operated Clusters, then every other server that some login names, missing ones included. What a login names that
+    leads to a pooler is an address of the server beneath that.
 
     ``namespaces`` maps a client to the namespace that its names are asked from.
     """
@@ -97,18 +113,21 @@ def find_clusters(
     for raw in snapshot.all(POSTGRES_CLUSTER):
         each = _operated(raw, pods)
         found[each.id] = each
+    names = {(use.login.host, use.login.port): use.login.database for use in reversed(uses)}
     for endpoint in endpoints.values():
-        identity = owner_of(endpoint, found)
+        server = beneath(poolers, endpoint, names[(endpoint.host, endpoint.port)])
+        identity = owner_of(server, found)
         if identity not in found:
-            missing = "" if endpoint.external else endpoint.problem
-            members = tuple(pod for pod, _ in endpoint.pods)
+            missing = "" if server.external else server.problem
+            members = tuple(pod for pod, _ in server.pods)
             primary = members[0] if len(members) == 1 else None
             name = identity.rpartition("/")[2]
             found[identity] = PostgresCluster(
-                identity, endpoint.namespace, name, "", len(members), members, primary, (), missing=missing
+                identity, server.namespace, name, "", len(members), members, primary, (), missing=missing
             )
         held = found[identity]
-        found[identity] = replace(held, endpoints=(*held.endpoints, endpoint))
+        ways = {(each.host, each.port): each for each in (*held.endpoints, endpoint, server)}
+        found[identity] = replace(held, endpoints=tuple(ways.values()))
     return tuple(found.values())
 
 

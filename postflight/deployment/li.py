@@ -28,6 +28,7 @@ from postflight.deployment.parts import (
     workload_id,
 )
 from postflight.deployment.pods import instant, number
+from postflight.deployment.poolers import Pooler, beneath
 from postflight.deployment.rendering import Spec
 from postflight.deployment.schedule import longest_gap
 from postflight.deployment.services import resolve
@@ -50,13 +51,15 @@ class Finder:
     secrets: SecretStore
     pods: Mapping[str, Pod]
     clusters: Sequence[PostgresCluster]
+    poolers: Sequence[Pooler] = ()
 
     def door(self, part: str, name: str, login: Login, origin: str, namespace: str) -> Door:
         endpoint = resolve(self.snapshot, self.pods, login.host, login.port, namespace)
         return Door(part, name, login, endpoint, origin)
 
     def place(self, door: Door) -> Place:
-        return owner_of(door.endpoint, {each.id: each for each in self.clusters}), door.login.database
+        server = beneath(self.poolers, door.endpoint, door.login.database)
+        return owner_of(server, {each.id: each for each in self.clusters}), door.login.database
 
     def cluster(self, identity: str) -> PostgresCluster | None:
         return next((each for each in self.clusters if each.id == identity), None)

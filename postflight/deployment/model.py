@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from postflight.cluster.standing import Standing
 from postflight.deployment.call_parts import Calls, Proxy
 from postflight.deployment.parts import (
     DatabaseUse,
     Endpoint,
     LawfulIntercept,
+    Login,
     Pod,
     PostgresCluster,
     RedisEndpoint,
@@ -20,6 +22,7 @@ from postflight.deployment.parts import (
     Workload,
 )
 from postflight.deployment.placeholders import Placeholders
+from postflight.deployment.poolers import Pooler
 from postflight.deployment.scan_parts import Antivirus
 from postflight.deployment.store_parts import ObjectStore, StoreServers
 from postflight.deployment.turn_parts import TurnSetup
@@ -53,6 +56,13 @@ class Deployment:
     vaults: tuple[KeyVault, ...] = ()
     placeholders: Placeholders = field(default_factory=Placeholders)
     store_servers: tuple[StoreServers, ...] = ()
+    poolers: tuple[Pooler, ...] = ()
+
+    def pooler_of(self, login: Login) -> Pooler | None:
+        """What stands between a login and its server."""
+        where = (login.host, login.port)
+        ways = [each for cluster in self.postgres for each in cluster.endpoints if (each.host, each.port) == where]
+        return next((each for each in self.poolers if any(map(each.serves, ways))), None)
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""
@@ -87,6 +97,19 @@ class Deployment:
         for part, endpoint in addresses:
             if endpoint.external and endpoint.namespace not in ("", *self.namespaces):
                 yield part, endpoint
+
+    @property
+    def standing(self) -> Standing | None:
+        """From where an address outside of the cluster is asked as the deployment itself reaches it: from main, else
+        another process of Synapse's, else a client of a database; None where none of them runs."""
+        for process in sorted(self.synapse, key=lambda each: (each.side is not Side.MAIN, not each.is_main)):
+            if process.pod and process.runs:
+                return Standing(process.namespace, process.pod.name, process.container)
+        clients = (self.pods[use.client] for use in self.database_uses if use.client in self.pods)
+        running = (
+            Standing(pod.namespace, pod.name, each.name) for pod in clients for each in pod.containers if each.running
+        )
+        return next(running, None)
 
     @property
     def homeservers(self) -> Mapping[str, str]:

@@ -204,7 +204,8 @@ def _node(found: Found, text: str, port: int, names: RedisNames) -> RedisNode:
     assert found.pod is not None
     words = words_of(found.container)
     limits = found.pod.container(found.container["name"])
-    plain, secure = number(_setting(text, words, "port"), port), number(_setting(text, words, "tls-port"), 0)
+    plain = number(_setting(text, words, "port") or _variable(found), port)
+    secure = number(_setting(text, words, "tls-port"), 0)
     return RedisNode(
         pod=found.pod,
         container=found.container["name"],
@@ -233,7 +234,24 @@ def _password(found: Found, text: str, words: Sequence[str]) -> Secret | None:
     for name in ("REDIS_PASSWORD", "VALKEY_PASSWORD"):
         if name in environment and environment[name].value:
             return Secret(environment[name].value)
+        # Bitnami's charts mount it.
+        if f"{name}_FILE" in environment and (text := _file(found, environment[f"{name}_FILE"].value)):
+            return Secret(text.strip())
     return None
+
+
+def _file(found: Found, path: str) -> str:
+    try:
+        return found.spec.file(found.container, path) or ""
+    except Unreadable:
+        return ""
+
+
+def _variable(found: Found) -> str:
+    """The port that Bitnami's images take from a variable, where no configuration is known."""
+    environment = found.spec.environment(found.container)
+    names = ("REDIS_SENTINEL_PORT",) if found.role == SENTINEL else ("REDIS_PORT", "REDIS_PORT_NUMBER", "VALKEY_PORT")
+    return next((environment[name].value for name in names if name in environment), "")
 
 
 def _setting(text: str, words: Sequence[str], name: str) -> str:

@@ -21,6 +21,8 @@ PLACEHOLDER = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 #: ``$$`` is a dollar of its own: ``$$(NAME)`` is no reference.
 REFERENCE = re.compile(r"\$\$|\$\(([\w.-]+)\)")
 DEPTH = 5
+#: How the origin of what a Secret holds begins.
+OF_SECRET = "Secret "
 #: Stands for all variables of a Secret whose keys are not known.
 ANY = "*"
 
@@ -75,11 +77,16 @@ class Spec:
         return found
 
     def origin_of(self, value: str) -> Variable | None:
-        """The variable of one of the containers, in their order, that has a value from a Secret."""
-        for container in self.containers():
+        """The variable of one of the containers, in their order, that has a value from a Secret; else a file of theirs
+        that is a key of one."""
+        for container in self.containers() if value else ():
             for variable in self.environment(container).values():
-                if variable.secret and value and variable.value == value:
+                if variable.secret and variable.value == value:
                     return variable
+        for container in self.containers() if value else ():
+            for _, origin, text in self.mounted(container):
+                if text.strip() == value and origin.startswith(OF_SECRET):
+                    return Variable(value, origin, (self.namespace, origin.removeprefix(OF_SECRET).partition("/")[0]))
         return None
 
     def mounted(self, container: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -113,6 +120,15 @@ class Spec:
         ``environment`` replaces the values of variables (for tracing where a value comes from).
         """
         return self._file(container, path, environment, DEPTH)
+
+    def folder(self, container: Mapping[str, Any], path: str) -> dict[str, str]:
+        """The files right within a folder that is a mounted ConfigMap or Secret, by name; none where it is not."""
+        at = path.rstrip("/")
+        return {
+            name: text
+            for where, _, text in self.mounted(container)
+            if where.rpartition("/")[0] == at and (name := where.rpartition("/")[2])
+        }
 
     def refreshed(self, container: Mapping[str, Any], path: str) -> datetime | None:
         """When the file that a running container has at a path was last changed under it: the kubelet brings a

@@ -6,7 +6,7 @@ Which process it is: synapse/config/workers.py, synapse/app/*, 1.119 and 1.163.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from postflight.deployment.commands import words_of
 from postflight.deployment.parts import Side, SynapseProcess
 from postflight.deployment.places import Place
 from postflight.deployment.rendering import Spec, Unreadable
+from postflight.deployment.secret_files import filled
 
 Config = Mapping[str, Any]
 MODULE = re.compile(r"\bsynapse\.app\.\w+")
@@ -94,8 +95,9 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
         if pod and (why := files.unseen.get((pod.namespace, pod.name, name))):
             problem = problem or f"read from the spec only: {why}"
     changes = [when for path in found.paths if (when := found.spec.refreshed(found.container, path))] if pod else []
-    config = _with_secret(config, found)
-    later = None if derived else _with_secret(derive(found)[0], found)
+    if not derived:
+        config = filled(config, lambda path: _text(read, path) or _by_spec(found, path))
+    later = None if derived else derive(found)[0]
     values = config or {}
     app = str(values.get("worker_app") or _module(found.container) or MAIN)
     worker = values.get("worker_name")
@@ -118,19 +120,16 @@ def read_process(found: Found, files: Files) -> SynapseProcess:
     )
 
 
-def _with_secret(config: Config | None, found: Found) -> Config | None:
-    """With the registration secret that stands in a file of its own, where the spec tells what is in it.
+def _text(read: Mapping[str, bytes] | None, path: str) -> str | None:
+    body = (read or {}).get(path)
+    return None if body is None else body.decode("utf-8", "replace")
 
-    Source: synapse/config/registration.py, 1.163: one of the two is set.
-    """
-    path = (config or {}).get("registration_shared_secret_path")
-    if not config or not path or config.get("registration_shared_secret"):
-        return config
+
+def _by_spec(found: Found, path: str, mark: Callable[[str], str] | None = None) -> str | None:
     try:
-        text = found.spec.file(found.container, str(path), None)
+        return found.spec.file(found.container, path, mark)
     except Unreadable:
-        return config
-    return {**config, "registration_shared_secret": text.strip()} if text else config
+        return None
 
 
 def _texts(read: Mapping[str, bytes], path: str) -> Iterator[str]:
@@ -141,17 +140,21 @@ def _texts(read: Mapping[str, bytes], path: str) -> Iterator[str]:
 
 
 def derive(found: Found, trace: bool = False) -> tuple[Config | None, str]:
-    """The configuration by spec, ConfigMap and Secret. With ``trace``, every value that comes from a
-    variable is ``TRACED`` with its name."""
+    """The configuration by spec, ConfigMap and Secret, with what stands in files of its own. With ``trace``, every
+    value that comes from a variable is ``TRACED`` with its name."""
     mark = TRACED.format if trace else None
-    try:
-        texts = [found.spec.file(found.container, path, mark) for path in found.paths]
-    except Unreadable as error:
-        return None, str(error)
-    missing = [path for path, text in zip(found.paths, texts, strict=True) if text is None]
-    if missing:
-        return None, f"{missing[0]} is not to be had from the pod's spec"
-    return merge([text for text in texts if text is not None])
+    texts: list[str] = []
+    for path in found.paths:
+        try:
+            text = found.spec.file(found.container, path, mark)
+        except Unreadable as error:
+            return None, str(error)
+        inner = found.spec.folder(found.container, path) if text is None else {}
+        if text is None and not inner:
+            return None, f"{path} is not to be had from the pod's spec"
+        texts += [inner[name] for name in sorted(inner) if name.endswith(".yaml")] if text is None else [text]
+    config, problem = merge(texts)
+    return filled(config, lambda path: _by_spec(found, path, mark)), problem
 
 
 def merge(texts: Sequence[str]) -> tuple[Config | None, str]:

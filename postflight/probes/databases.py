@@ -43,17 +43,18 @@ class LoginOutcome(StrEnum):
     UNSEEN = "not to be seen from here"
 
 
-#: What libpq and PostgreSQL 13 to 18 say, tried on 15, 16 and 18; a connection error has no sqlstate.
+#: What libpq, PostgreSQL 13 to 18 and PgBouncer 1.18 say, tried on PostgreSQL 15, 16 and 18; a connection error has no
+#: sqlstate.
 MESSAGES = (
     (r"password authentication failed|no password supplied|SASL authentication failed", LoginOutcome.PASSWORD),
     (r"authentication method requirement", LoginOutcome.NO_SCRAM),
-    (r'database ".*" does not exist', LoginOutcome.NO_DATABASE),
-    (r'role ".*" does not exist|is not permitted to log in', LoginOutcome.NO_ROLE),
+    (r'database ".*" does not exist|no such database', LoginOutcome.NO_DATABASE),
+    (r'role ".*" does not exist|is not permitted to log in|no such user', LoginOutcome.NO_ROLE),
     (r"permission denied for database", LoginOutcome.NO_CONNECT),
     (r"no pg_hba.conf entry|pg_hba.conf rejects", LoginOutcome.NOT_ALLOWED),
-    (r"timeout expired|timed out", LoginOutcome.TIMED_OUT),
+    (r"timeout expired|timed out|query_wait_timeout", LoginOutcome.TIMED_OUT),
     (r"remaining connection slots", LoginOutcome.NO_SLOT),
-    (r"too many clients|too many connections", LoginOutcome.FULL),
+    (r"too many clients|too many connections|no more connections allowed", LoginOutcome.FULL),
 )
 
 
@@ -71,10 +72,11 @@ class LoginTry:
 @dataclass(frozen=True, slots=True)
 class DatabaseLogins:
     """Every distinct login of the deployment, tried once; ``clusters`` says which PostgreSQL each
-    host and port leads to."""
+    host and port leads to, ``beneath`` which login a pooler makes of one."""
 
     tries: Mapping[Login, LoginTry]
     clusters: Mapping[tuple[str, int], PostgresCluster]
+    beneath: Mapping[Login, Login] = field(default_factory=dict)
 
     def of(self, cluster: PostgresCluster) -> list[LoginTry]:
         """The tries at one PostgreSQL, by whatever name."""
@@ -98,7 +100,8 @@ select json_build_object(
 
 @probe(limit=Limit.DATABASE, reaches=True)
 def database_logins(deployment: Deployment, access: Access) -> DatabaseLogins:
-    """Log in as every process would, with the password in effect and with the one a restart takes."""
+    """Log in as every process would, with the password in effect and with the one a restart takes; where a pooler
+    stands between, beneath it too."""
     clusters = {
         (endpoint.host, endpoint.port): cluster for cluster in deployment.postgres for endpoint in cluster.endpoints
     }
@@ -108,6 +111,13 @@ def database_logins(deployment: Deployment, access: Access) -> DatabaseLogins:
         logins[use.login] = None
         if use.next_login and (use.next_login.host, use.next_login.port) in endpoints:
             logins[use.next_login] = None
+    beneath: dict[Login, Login] = {}
+    for login in logins:
+        pooler = deployment.pooler_of(login)
+        made = pooler.login_beneath(login) if pooler else None
+        if made and (made.host, made.port) in endpoints:
+            beneath[login] = made
+    logins |= dict.fromkeys(beneath.values())
 
     def trier(login: Login) -> Callable[[], LoginTry]:
         where = (login.host, login.port)
@@ -121,7 +131,7 @@ def database_logins(deployment: Deployment, access: Access) -> DatabaseLogins:
         except TimeoutError:
             asked = f"{login.host}:{login.port}"
             tries[login] = LoginTry(login, LoginOutcome.TIMED_OUT, "no answer within the time limit", asked)
-    return DatabaseLogins(tries, clusters)
+    return DatabaseLogins(tries, clusters, beneath)
 
 
 def _tried(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
@@ -137,7 +147,7 @@ def _try(access: Access, login: Login, endpoint: Endpoint) -> LoginTry:
     if is_loopback(login.host):
         words = "it is the process's own pod, where a proxy may stand, and only from there can one log in"
         return LoginTry(login, LoginOutcome.UNSEEN, words, asked)
-    if endpoint.external and access.way is Way.TUNNEL:
+    if endpoint.external and access.way is Way.TUNNEL and (endpoint.problem or access.standing is None):
         return LoginTry(login, LoginOutcome.OUTSIDE, "no tunnel leads to an address outside the cluster", asked)
     if not endpoint.pods and not endpoint.external:
         return LoginTry(login, LoginOutcome.UNREACHABLE, endpoint.problem, asked)
@@ -202,7 +212,12 @@ LIMITS = f"set local statement_timeout = {int(Limit.SQL * 1000)}; set local lock
 
 @contextmanager
 def way_to(access: Access, endpoint: Endpoint) -> Iterator[tuple[str | None, int, str]]:
-    """Address, port, and how it is reached. By name where names resolve, else to one pod behind it."""
+    """Address, port, and how it is reached. By name where names resolve, else to one pod behind it; what is outside of
+    the cluster, else as a process of the deployment reaches it."""
+    if endpoint.external and access.standing and access.is_shut(endpoint.host, endpoint.port):
+        with access.to_outside(endpoint.host, endpoint.port) as (address, local):
+            yield address, local, f"by name from {access.standing.pod}"
+        return
     if endpoint.external or (access.way is Way.DNS and access.answers(endpoint.host, endpoint.port)):
         yield None, endpoint.port, "by name"
         return

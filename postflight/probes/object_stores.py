@@ -151,11 +151,14 @@ def ask(
             httpx.Client(timeout=limits, verify=False, trust_env=False, headers={"Host": named}) as client,
         ):
             url = f"{origin(host, port, tls=store.tls)}{path}"
+            named_in_tls = {"sni_hostname": endpoint.host} if endpoint.external else {}
             asked = {**({"versionId": version} if version else {}), **(query or {})}
-            answer = client.request(method, url, params=asked or None, auth=auth)
+            answer = client.request(method, url, params=asked or None, auth=auth, extensions=named_in_tls)
     except httpx.TimeoutException:
         return Stored(problem="no answer in time")
-    except (httpx.HTTPError, OSError, ApiError) as error:
+    except ApiError as error:
+        return Stored(problem=str(error), unasked=endpoint.external)
+    except (httpx.HTTPError, OSError) as error:
         return Stored(problem=" ".join(str(error).split())[:200] or type(error).__name__)
     good = answer.status_code < 300
     code = "" if good else next(iter(CODE.findall(answer.text)), "")
@@ -166,7 +169,8 @@ def ask(
 def _way(access: Access, store: ObjectStore) -> Iterator[tuple[str, int]]:
     endpoint = store.endpoint
     if endpoint.external:
-        yield endpoint.host, endpoint.port
+        with access.to_outside(endpoint.host, endpoint.port) as there:
+            yield there
         return
     pod, port = endpoint.pods[0]
     with access.to_pod(pod.namespace, pod.name, pod.ip, port) as there:

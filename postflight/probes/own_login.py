@@ -40,7 +40,7 @@ def asked(
         return Unasked(unseen=f"the database of {process.workload_name} is not known")
     if is_loopback(login.host):
         return Unasked(unseen=f"{login.host} is the process's own pod, and only from there can one log in")
-    if endpoint.external and access.way is Way.TUNNEL:
+    if endpoint.external and access.way is Way.TUNNEL and (endpoint.problem or access.standing is None):
         return Unasked(unseen=f"no tunnel leads to {login.host}, outside the cluster")
     if not endpoint.pods and not endpoint.external:
         return Unasked(problem=endpoint.problem)

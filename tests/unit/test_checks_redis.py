@@ -38,6 +38,16 @@ def silent(place: int, problem: str, *, refused: bool = False) -> RedisAnswer:
     return RedisAnswer(GROUP.nodes[place], problem=problem, refused=refused)
 
 
+#: One server where there were three, and nobody who watches it.
+ALONE = {
+    GROUP.id: RedisObservation(
+        replace(GROUP, expected=1, nodes=GROUP.nodes[:1], expected_sentinels=0, sentinels=()),
+        nodes(MODEL)[GROUP.id].answers[:1],
+        (),
+    )
+}
+
+
 class TestRedisReplication:
     def test_two_masters(self) -> None:
         found = only(ask("redis.replication", redis_nodes=redis_says(None, answer(1, "master"), answer(2, "master"))))
@@ -173,6 +183,30 @@ class TestRedisReplication:
     def test_redis_that_is_named_and_not_there(self) -> None:
         pen = ask("redis.replication", deployment=replace(MODEL, redis=()), redis_nodes={})
         assert only(pen).headline == f"Synapse names Redis at {ADDRESS.endpoint.host}, and no Redis runs here"
+
+    def test_one_plain_redis_is_no_part_of_it(self) -> None:
+        pen = ask("redis.replication", redis_nodes=ALONE)
+        assert (pen.failures, pen.absence) == ([], "Redis redis is one server, without replicas and Sentinels")
+        proof = WriteProof(GROUP.nodes[0], 0, "MISCONF")
+        found = only(ask("redis.replication", redis_nodes=ALONE, redis_write={GROUP.id: proof}))
+        assert found.headline == "the Redis master redis-0 takes no write: MISCONF"
+        assert ask(
+            "redis.replication", redis_nodes=ALONE, redis_write={GROUP.id: WriteProof(GROUP.nodes[0], 0)}
+        ).absence
+
+    @pytest.mark.parametrize(
+        "change", [{"expected": 3}, {"expected_sentinels": 3}, {"role": "slave"}, {"problem": "timed out"}]
+    )
+    def test_one_that_should_be_more_or_does_not_answer_as_one_is_looked_at(self, change: Json) -> None:
+        (seen,) = ALONE.values()
+        ours = {key: change[key] for key in change if key.startswith("expected")}
+        says = {key: change[key] for key in change if key not in ours}
+        silent_one = {"role": ""} if "problem" in says else {}
+        answers = tuple(replace(each, **says, **silent_one) for each in seen.answers)
+        there = replace(seen, group=replace(seen.group, **ours), answers=answers)
+        pen = ask("redis.replication", redis_nodes={GROUP.id: there})
+        assert pen.failures
+        assert not pen.absence
 
 
 class TestRedisMemory:

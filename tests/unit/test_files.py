@@ -46,3 +46,25 @@ def test_a_folder_of_which_one_file_cannot_be_read_is_not_known(tmp_path: Path) 
 def test_a_folder_with_a_link_that_leads_nowhere_is_read_without_it(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").symlink_to("gone")
     assert ask(tmp_path) == {str(tmp_path): b""}
+
+
+def test_a_file_that_one_of_them_names_as_holding_a_secret_is_read_with_it(tmp_path: Path) -> None:
+    for name in ("turn", "redis", "pg pass", "unread", "a.yaml"):
+        (tmp_path / name).write_text(f"in {name}")
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(
+        f"turn_shared_secret_path: {tmp_path}/turn\nredis: {{enabled: true, password_path: '{tmp_path}/redis'}}\n"
+    )
+    whole = tmp_path / "homeserver.yaml"
+    whole.write_text(
+        f'database:\n  args:\n    "passfile": "{tmp_path}/pgpass" # mine\n#turn_shared_secret_path: {tmp_path}/unread\n'
+        f"registration_shared_secret_path: {tmp_path}/gone\nmy_passfile: {tmp_path}/unread\n"
+    )
+    (tmp_path / "pgpass").write_text("*:*:*:synapse:hunter2\n")
+    found = ask(folder, whole)
+    assert found.keys() == {
+        *map(str, (folder, folder / "a.yaml", whole, tmp_path / "pgpass", tmp_path / "turn", tmp_path / "redis"))
+    }
+    assert found[f"{tmp_path}/turn"] == b"in turn"
+    assert found[f"{tmp_path}/pgpass"] == b"*:*:*:synapse:hunter2\n"

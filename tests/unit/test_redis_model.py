@@ -98,6 +98,27 @@ class TestANode:
     def test_else_a_variable_of_its_image_counts(self, name: str) -> None:
         assert password(node(env=[{"name": name, "value": "hunter2"}])) == "hunter2"
 
+    def test_else_the_file_that_a_chart_mounts_counts_and_the_port_it_says(self) -> None:
+        path = "/opt/bitnami/redis/secrets/redis-password"
+        env = [{"name": "REDIS_PASSWORD_FILE", "value": path}, {"name": "REDIS_PORT", "value": "6380"}]
+        held = {
+            "name": "redis-password",
+            "secret": {"secretName": "app", "items": [{"key": "p", "path": "redis-password"}]},
+        }
+        spec = container(
+            image="docker.io/bitnami/redis:7.4.2",
+            command=["/bin/bash"],
+            args=["-ec", "/opt/bitnami/scripts/start-scripts/start-master.sh"],
+            ports=ports(6379),
+            env=env,
+            volumeMounts=[{"name": "redis-password", "mountPath": "/opt/bitnami/redis/secrets/"}],
+        )
+        model = deployment(snapshot(pod("redis-master-0", spec, volumes=[held])), secrets(app={"p": "hunter2\n"}))
+        (found,) = model.redis[0].nodes
+        assert (found.port, password(found)) == (6380, "hunter2")
+        model = deployment(snapshot(pod("redis-master-0", spec, volumes=[held])), secrets(unseen={"app": "no right"}))
+        assert model.redis[0].nodes[0].password is None
+
     def test_the_settings_come_before_all(self) -> None:
         names = RedisNames(password_secret="app/p")
         assert password(node("requirepass other\n", {"p": "hunter2"}, names)) == "hunter2"

@@ -15,7 +15,7 @@ from postflight.probes.probe import BarredBy
 from postflight.probes.registry import all_probes
 from postflight.probes.runner import Outcome
 from postflight.run import Run
-from postflight.session import Session, _beyond
+from postflight.session import Session, _beyond, _expected
 from postflight.settings import Settings
 from postflight.verdict.doubts import Doubts
 from postflight.verdict.judge import Judge
@@ -58,6 +58,14 @@ def test_what_stands_outside_the_cluster_or_is_no_part_of_it_stays_absent() -> N
     assert list(outside.beyond()) == []
     for id, world in (("database.replication", outside), ("federation.exactly_once", ELSEWHERE)):
         assert _beyond(said(id, absent("no")), world).absence == "no"
+
+
+def test_what_is_promised_and_there_is_not_missing_where_its_kind_has_nothing_for_a_check() -> None:
+    there = model("db.example.com", "10.1.2.3")
+    for id, part in (("database.replication", "postgresql"), ("redis.replication", "redis")):
+        assert _expected(said(id, absent("no")), [part], there).absence == "no"
+        (missing,) = _expected(said(id, absent("no")), [part], None).failures
+        assert missing.headline == f"{part} is expected by the settings and is not part of what stands here: no"
 
 
 def session(*ids: str, **out_of_reach: str) -> Any:
