@@ -106,3 +106,13 @@ class Limit:
     """The same, until that process has written it: every 5 s."""
     PROGRESS: Final = 5.0
     """Between two looks at something that must move."""
+    ANSWER: Final = 5.0
+    """One request of a user's while a part is away: whoever waits longer has none."""
+    QUIET: Final = 60.0
+    """Until everything is ready and quiet, before a part is taken away."""
+    DRAIN: Final = 120.0
+    """Until every pod of a node has been let go by its budget."""
+    RECOVERY: Final = 300.0
+    """Until everything is ready and quiet again, at most: the settings say how much of it."""
+    DISRUPTION: Final = 900.0
+    """One part taken away and back, from the first request to the last quiet second."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from postflight import strictyaml
+from postflight.disruption_settings import DisruptionSettings
 from postflight.strictyaml import STRICT, nearest
 
 SettingsError = strictyaml.FileError
@@ -356,6 +357,7 @@ class Settings:
     li: LiSettings = LiSettings()
     calls: CallsSettings = CallsSettings()
     key_vault: KeyVaultSettings = KeyVaultSettings()
+    disruption: DisruptionSettings = field(default_factory=DisruptionSettings)
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

@@ -55,6 +55,10 @@ MODULES = (
     "li_front",
     "pages",
     "element_addresses",
+    "disruptions",
+    "redis_failover",
+    "switchover",
+    "drain",
 )
 
 

@@ -18,12 +18,14 @@ from postflight.verdict.record import ProbeTime
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a probe came to: an observation, or one line that says why there is none. ``crash`` is
-    the traceback where that is the verifier's own fault; ``barred_by`` is set where it was not tried."""
+    the traceback where that is the verifier's own fault; ``barred_by`` is set where it was not tried, ``parts`` are
+    those whose trouble explains that."""
 
     value: Any = None
     unseen: str = ""
     crash: str = ""
     barred_by: BarredBy | None = None
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ from checks import test_leftovers
 from checks.calls import test_candidates, test_matrixrtc, test_turn
 from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
+from checks.disruption import test_node, test_postgresql, test_proxy, test_synapse_main
+from checks.disruption import test_redis as test_failover
+from checks.disruption import test_storage as test_store_away
 from checks.federation import test_exactly_once
 from checks.li import test_front_door, test_identity, test_main_database_rights, test_recovery_keys, test_retention
 from checks.li import test_replication as test_li
@@ -47,6 +50,7 @@ from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
 from tests.unit import (
     calling,
+    disrupting,
     front,
     fronting,
     processes,
@@ -98,6 +102,12 @@ MODULES = (
     test_signing_key,
     test_event_persisters,
     test_stream_writers,
+    test_proxy,
+    test_failover,
+    test_store_away,
+    test_synapse_main,
+    test_postgresql,
+    test_node,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -172,6 +182,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "front_door_requests": routing.front_door(stored) if model.proxies else (),
         "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
+        **disrupting.observations(model),
     }
 
 
