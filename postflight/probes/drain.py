@@ -148,7 +148,8 @@ def _evicted(stage: Stage, node: str) -> int:
             if uid not in gone and _evict(stage.api, raw):
                 gone.add(uid)
         if time.monotonic() > deadline:
-            names = ", ".join(each["metadata"]["name"] for each in left)
+            kept = [each for each in left if each["metadata"]["uid"] not in gone] or left
+            names = ", ".join(each["metadata"]["name"] for each in kept)
             raise Stuck(f"the drain of {node} does not end: {names} still there after {Limit.DRAIN:g} s")
         time.sleep(AGAIN)
 
