@@ -101,13 +101,14 @@ class After:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``act`` takes the part away and says what it did; ``whole`` says what it lacks, beside what everything has to be;
-    ``after`` looks once all is quiet. ``storing``: files are sent and fetched all the while."""
+    """``act`` takes the part away, while the stream of requests that it is given goes on, and says what it did; ``whole``
+    says what it lacks, beside what everything has to be; ``after`` looks once all is quiet. ``storing``: files are sent and
+    fetched all the while."""
 
     subject: str
     name: str
     bound: float
-    act: Callable[[], str]
+    act: Callable[[Stream], str]
     whole: Callable[[], str] = lambda: ""
     after: Callable[[], After] = After
     storing: bool = False
@@ -173,17 +174,16 @@ def _taken(stage: Stage, plan: Plan, stream: Stream, files: Files | None, found:
     began = time.monotonic()
     try:
         stage.check()
-        found = replace(found, what=plan.act())
+        found = replace(found, what=plan.act(stream))
         unrecovered = ""
     except (NotDone, ApiError) as error:
         return replace(found, problem=str(error), outages=stream.end())
     except Stuck as error:
         unrecovered = str(error)
     try:
-        if not unrecovered:
-            _wait(stage, stage.given.recovery, lambda: plan.whole() or stream.unwell())
+        _wait(stage, stage.given.recovery, lambda: plan.whole() or stream.unwell())
     except TimedOut as error:
-        unrecovered = str(error)
+        unrecovered = unrecovered or str(error)
     seconds = time.monotonic() - began
     found = replace(found, seconds=round(seconds, 1), unrecovered=unrecovered, outages=stream.end())
     if unrecovered:

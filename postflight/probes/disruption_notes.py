@@ -91,20 +91,25 @@ def uncordon(api: Api, node: str, run: str) -> None:
     api.request("PATCH", NODE.path(name=node), asked, content_type=MERGE)
 
 
-def switch_over(api: Api, namespace: str, cluster: str, instance: str, stamp: str) -> None:
+def switch_over(api: Api, namespace: str, cluster: str, instance: str, at: str) -> None:
     """Have the operator make an instance the primary: what `kubectl cnpg promote` writes, on the version that was read.
-    ``stamp`` is the time. Raises ApiError."""
+    ``at`` is the time. Raises ApiError."""
     raw = api.get(POSTGRES_CLUSTER.path(namespace, cluster))
     asked = {
         "metadata": {"resourceVersion": raw["metadata"]["resourceVersion"]},
         "status": {
             "targetPrimary": instance,
-            "targetPrimaryTimestamp": stamp,
+            "targetPrimaryTimestamp": at,
             "phase": SWITCHING,
             "phaseReason": f"Switching over to {instance}",
         },
     }
     api.request("PATCH", POSTGRES_CLUSTER.path(namespace, cluster, "status"), asked, content_type=MERGE)
+
+
+def stamp(api: Api) -> str:
+    """The time by the API server's clock, as the operator writes it."""
+    return api.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def switch_back(api: Api, namespace: str, cluster: str, primary: str, to: str) -> None:
@@ -114,7 +119,7 @@ def switch_back(api: Api, namespace: str, cluster: str, primary: str, to: str) -
         return
     # Whoever is not there can become nothing.
     api.get(POD.path(namespace, primary))
-    switch_over(api, namespace, cluster, primary, api.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    switch_over(api, namespace, cluster, primary, stamp(api))
 
 
 def _delete(api: Api, path: str) -> None:

@@ -21,7 +21,7 @@ from postflight.probes.outages import Disrupted
 from postflight.probes.own import Turn
 from postflight.probes.probe import EXEC, Foundation, Safety, probe
 from postflight.probes.public_places import ControllerSeen
-from postflight.probes.user_stream import VERSIONS
+from postflight.probes.user_stream import VERSIONS, Stream
 from postflight.settings import Settings
 from postflight.traces import Traces
 
@@ -64,9 +64,7 @@ def main_away(
         return Disrupted(absent="no main process is known")
     stage = Stage.of(deployment, snapshot, access, settings, traces, canary_room, ingress_controllers)
     pod = main.pod
-    plan = Plan(
-        main.id, main.workload_name, stage.given.outage.synapse_main, lambda: delete_pod(stage, pod.namespace, pod.name)
-    )
+    plan = Plan(main.id, main.workload_name, stage.given.outage.synapse_main, _deleting(stage, pod))
     return Disrupted((carry_out(stage, plan),))
 
 
@@ -141,8 +139,8 @@ def store_away(
     return Disrupted(tuple(found))
 
 
-def _deleting(stage: Stage, pod: Pod) -> Callable[[], str]:
-    return lambda: delete_pod(stage, pod.namespace, pod.name)
+def _deleting(stage: Stage, pod: Pod) -> Callable[[Stream], str]:
+    return lambda stream: delete_pod(stage, pod.namespace, pod.name)
 
 
 def _fronts(deployment: Deployment) -> list[Proxy]:

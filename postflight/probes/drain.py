@@ -71,7 +71,7 @@ def node_away(
         chosen,
         f"node {chosen}",
         stage.given.outage.node,
-        lambda: _drained(stage, chosen, stuck),
+        lambda stream: _drained(stage, chosen, stuck),
         after=lambda: After(tuple(stuck)),
         needs=parts(deployment),
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from postflight.cluster.access import Access
 from postflight.cluster.api import ApiError
@@ -78,7 +77,7 @@ def _failed_over(stage: Stage, before: RedisObservation) -> Disruption:
         group.id,
         f"Redis {group.name}",
         bound,
-        partial(_pause, stage, group, master, wait + BEYOND),
+        lambda stream: _pause(stage, group, master, wait + BEYOND),
         whole=lambda: short(look(stage, group)),
         after=lambda: chosen(look(stage, group), master.node.pod, wait + BEYOND),
     )

@@ -22,12 +22,13 @@ from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.canary_user import Hindered, ProbeRoom
 from postflight.probes.disruption import After, NotDone, Plan, Stage, Stuck, carry_out, ground
-from postflight.probes.disruption_notes import CLUSTERS, NOTES, noted, switch_back, switch_over
+from postflight.probes.disruption_notes import CLUSTERS, NOTES, noted, stamp, switch_back, switch_over
 from postflight.probes.outages import Disrupted, Disruption
 from postflight.probes.own import Turn
 from postflight.probes.probe import EXEC, Foundation, Right, Safety, Unseen, probe
 from postflight.probes.public_places import ControllerSeen
 from postflight.probes.settled import HEALTHY
+from postflight.probes.user_stream import Stream
 from postflight.settings import Settings
 from postflight.traces import Traces
 
@@ -107,7 +108,7 @@ def slots(api: Api, primary: Pod) -> dict[str, bool]:
 def _switched(stage: Stage, cluster: PostgresCluster, primary: Pod, held: Sequence[str]) -> Disruption:
     replica = next((each for each in cluster.pods if each.id != primary.id and each.ready), None)
 
-    def act() -> str:
+    def act(stream: Stream) -> str:
         if replica is None:
             raise NotDone(f"no replica of {cluster.name} is ready")
         api, space = stage.api, cluster.namespace
@@ -116,11 +117,18 @@ def _switched(stage: Stage, cluster: PostgresCluster, primary: Pod, held: Sequen
         def back() -> None:
             switch_back(api, space, cluster.name, primary.name, replica.name)
 
+        stuck: Stuck | None = None
         with noted(api, stage.traces, space, f"switchover of {cluster.name}", note, back):
             stage.check()
-            switch_over(api, space, cluster.name, replica.name, api.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
-            _arrived(stage, cluster, replica.name)
+            switch_over(api, space, cluster.name, replica.name, stamp(api))
+            try:
+                _arrived(stage, cluster, replica.name)
+                _served(stage, stream, replica.name)
+            except Stuck as error:
+                stuck = error
         _arrived(stage, cluster, primary.name)
+        if stuck:
+            raise stuck
         return f"{cluster.name} was switched over from {primary.name} to {replica.name} and back"
 
     def followed() -> str:
@@ -140,6 +148,19 @@ def _switched(stage: Stage, cluster: PostgresCluster, primary: Pod, held: Sequen
         after=lambda: After((f"{primary.name} is primary again",)),
     )
     return carry_out(stage, plan)
+
+
+def _served(stage: Stage, stream: Stream, instance: str) -> None:
+    """Until users are served by the new primary. Raises Stuck."""
+
+    def well() -> None:
+        if why := stream.unwell():
+            raise NotYet(why)
+
+    try:
+        wait_for(well, limit=stage.given.recovery, every=0.2)
+    except TimedOut as error:
+        raise Stuck(f"users are not served once {instance} is the primary: {error}") from error
 
 
 def _arrived(stage: Stage, cluster: PostgresCluster, instance: str) -> None:
