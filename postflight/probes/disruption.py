@@ -180,8 +180,9 @@ def _taken(stage: Stage, plan: Plan, stream: Stream, files: Files | None, found:
         return replace(found, problem=str(error), outages=stream.end())
     except Stuck as error:
         unrecovered = str(error)
+    done = time.monotonic()
     try:
-        _wait(stage, stage.given.recovery, lambda: plan.whole() or stream.unwell())
+        _wait(stage, stage.given.recovery, lambda: stream.unwell(done) or plan.whole())
     except TimedOut as error:
         unrecovered = unrecovered or str(error)
     seconds = time.monotonic() - began

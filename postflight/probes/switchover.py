@@ -9,6 +9,7 @@ was made on. There it goes on where it was once that is primary again: its write
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 
 from postflight.cluster.access import Access
@@ -153,8 +154,10 @@ def _switched(stage: Stage, cluster: PostgresCluster, primary: Pod, held: Sequen
 def _served(stage: Stage, stream: Stream, instance: str) -> None:
     """Until users are served by the new primary. Raises Stuck."""
 
+    since = time.monotonic()
+
     def well() -> None:
-        if why := stream.unwell():
+        if why := stream.unwell(since):
             raise NotYet(why)
 
     try:

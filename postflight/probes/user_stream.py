@@ -50,13 +50,16 @@ def answered(said: Said) -> str:
 
 @dataclass(slots=True)
 class Kind:
-    """A kind of request. ``ask`` sends one; ``pace`` are the seconds from one to the next that is right, and a refusal
-    is followed up sooner."""
+    """A kind of request. ``ask`` sends one, and says what came in the place of the right answer, None where nothing can be
+    said; ``pace`` are the seconds from one to the next that is right, and a refusal is followed up sooner. ``heard`` is when
+    the last was sent that was not refused, ``wrong`` what came of the last of all."""
 
     name: str
     ask: Callable[[Caller], str | None]
     pace: float = PACE
     asked: list[Asked] = field(default_factory=list)
+    heard: float = 0.0
+    wrong: str = ""
 
 
 @dataclass(slots=True)
@@ -99,14 +102,14 @@ class Stream:
     def stop(self) -> None:
         self._over.set()
 
-    def unwell(self) -> str:
-        """The first kind whose requests are not answered rightly at the moment; "" for none."""
+    def unwell(self, since: float = 0.0) -> str:
+        """The first kind whose requests are not answered rightly at the moment, or none that was sent ``since`` a time; ""
+        for none."""
         for each in self.kinds:
-            last = each.asked[-1] if each.asked else None
-            if last is None:
-                return f"nothing came of {each.name} yet"
-            if last.said:
-                return f"{each.name}: {last.said}"
+            if each.wrong:
+                return f"{each.name}: {each.wrong}"
+            if not each.heard or each.heard < since:
+                return f"{each.name}: no answer yet"
         late = arrivals(list(self.sent[:-4]), list(self.seen))
         return "what is written does not arrive in sync" if any(each.said for each in late) else ""
 
@@ -123,7 +126,8 @@ class Stream:
     def _all_well(self) -> None:
         if why := self.unwell():
             raise NotYet(why)
-        if any(each.asked[-1].ended - each.asked[0].began < WELL for each in self.kinds if each.pace <= PACE):
+        quick = [each.asked for each in self.kinds if each.asked and each.pace <= PACE]
+        if any(asked[-1].ended - asked[0].began < WELL for asked in quick):
             raise NotYet("it has just begun")
 
     def _run(self, kind: Kind) -> None:
@@ -135,6 +139,8 @@ class Stream:
             # One that is limited by rate was answered by who is alive, and proves no more than that.
             if said is not None:
                 kind.asked.append(Asked(began, ended, said))
+            kind.wrong = said or ""
+            kind.heard = kind.heard if said else began
             pace = PACE if said else kind.pace
             self._over.wait(max(0.05, began + pace - time.monotonic()))
         caller.close()

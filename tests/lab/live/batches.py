@@ -26,7 +26,9 @@ def mistakes(groups: Iterable[Group], known: Mapping[str, Defect]) -> list[str]:
     for group in groups:
         found += [f"there is no defect {name}" for name in group if name not in known]
         found += [f"{name} is in two groups" for name in group if name in seen]
-        found += [f"{name} shows only with --safety {it.safety}" for name in group if (it := known.get(name)) and it.safety]
+        found += [
+            f"{name} shows only with --safety {it.safety}" for name in group if (it := known.get(name)) and it.safety
+        ]
         seen |= set(group)
         pairs = combinations([known[name] for name in group if name in known], 2)
         found += [f"{one.name} and {two.name} {why}" for one, two in pairs for why in _clashes(one, two)]
