@@ -25,6 +25,7 @@ from postflight.probes.own import Turn
 from postflight.probes.probe import EXEC, Foundation, Right, Safety, probe
 from postflight.probes.public_places import ControllerSeen
 from postflight.probes.settled import TIMES
+from postflight.probes.switchover import slots
 from postflight.settings import Settings
 from postflight.traces import MANAGED_BY, NAME, Traces
 
@@ -62,8 +63,11 @@ def node_away(
     nodes = open_nodes(access.api)
     if len(nodes) < 2:
         return Disrupted(absent=f"{'one node takes' if nodes else 'no node takes'} pods: there is none to go to")
+    held = bound(access.api, deployment)
+    if set(nodes) <= held:
+        return Disrupted(absent="each node holds a primary with a logical slot, which a drain would leave behind")
     stage = Stage.of(deployment, snapshot, access, settings, traces, canary_room, ingress_controllers)
-    chosen = choose(stage.api, deployment.namespaces, nodes)
+    chosen = choose(stage.api, deployment.namespaces, [each for each in nodes if each not in held])
     if chosen is None:
         return Disrupted(absent="no node that takes pods holds a pod that a drain would move")
     stuck: list[str] = []
@@ -88,6 +92,13 @@ def open_nodes(api: Api) -> tuple[str, ...]:
         if ready and not shut and not spec.get("unschedulable"):
             found.append(str(raw["metadata"]["name"]))
     return tuple(found)
+
+
+def bound(api: Api, deployment: Deployment) -> frozenset[str]:
+    """The nodes with a primary whose logical slots would stay behind: its operator moves the role when the node is
+    cordoned (CloudNativePG 1.27), and nobody moves it back. Raises Unseen."""
+    primaries = [each.primary for each in deployment.postgres if each.operator and each.primary]
+    return frozenset(each.node for each in primaries if slots(api, each))
 
 
 def choose(api: Api, namespaces: Sequence[str], nodes: Sequence[str]) -> str | None:

@@ -11,7 +11,10 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import quote
 
 from postflight.cluster.threads import spawn
@@ -76,6 +79,7 @@ class Stream:
     began: float = 0.0
     _since: str = ""
     _over: threading.Event = field(default_factory=threading.Event)
+    _asking: list[Future[None]] = field(default_factory=list)
 
     @property
     def user(self) -> ProbeUser:
@@ -90,8 +94,7 @@ class Stream:
             Kind("send", self._send, SENDING),
             *self.more,
         ]
-        for each in self.kinds:
-            spawn(lambda kind=each: self._run(kind), f"user {each.name}")  # type: ignore[misc]
+        self._asking = [spawn(partial(self._run, each), f"user {each.name}") for each in self.kinds]
         try:
             wait_for(self._all_well, limit=Limit.QUIET, every=0.2)
         except TimedOut as error:
@@ -100,7 +103,11 @@ class Stream:
         self.began = time.monotonic()
 
     def stop(self) -> None:
+        """Returns once nothing is under way any more."""
         self._over.set()
+        for each in self._asking:
+            with suppress(Exception):
+                each.result(2 * Limit.ANSWER)
 
     def unwell(self, since: float = 0.0) -> str:
         """The first kind whose requests are not answered rightly at the moment, or none that was sent ``since`` a time; ""
