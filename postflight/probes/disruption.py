@@ -149,7 +149,7 @@ def carry_out(stage: Stage, plan: Plan) -> Disruption:
 
 def _entrance(stage: Stage) -> Entrance:
     main = stage.room.user.home
-    doors = doors_of(stage.deployment, stage.snapshot, stage.controllers, main)
+    doors = doors_of(stage.deployment, stage.snapshot, stage.controllers, main, stage.settings.names.ingress)
     if not doors:
         raise Unseen("no way in for users is known")
     return Entrance.of(stage.access, doors)

@@ -22,7 +22,7 @@ from postflight.probes.disruption import After, NotDone, Plan, Stage, carry_out,
 from postflight.probes.fresh import siblings
 from postflight.probes.outages import Disrupted, Disruption
 from postflight.probes.own import Turn
-from postflight.probes.probe import Foundation, Safety, probe
+from postflight.probes.probe import EXEC, Foundation, Safety, probe
 from postflight.probes.public_places import ControllerSeen
 from postflight.probes.redis import redis_nodes
 from postflight.probes.redis_client import client, trouble
@@ -42,6 +42,7 @@ def parts(deployment: Deployment) -> tuple[str, ...]:
 
 @probe(
     limit=Limit.DISRUPTION,
+    rights=(EXEC,),
     safety=Safety.DISRUPTIVE,
     reaches=True,
     disrupts=Foundation(("redis.",), parts),

@@ -78,7 +78,7 @@ def primary_away(
                 " disruption: {risk_slots: on}"
             )
             return Disrupted(absent=why)
-        found.append(_switched(stage, cluster, primary, tuple(held)))
+        found.append(_switched(stage, cluster, primary, [name for name, read in held.items() if read]))
     return Disrupted(tuple(found))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from postflight.cluster.access import Access
 from postflight.cluster.api import ApiError
 from postflight.cluster.snapshot import Snapshot
-from postflight.deployment import ingresses
+from postflight.deployment import front, ingresses
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
 from postflight.limits import Limit
@@ -21,6 +21,7 @@ from postflight.probes.fresh import shared, siblings
 from postflight.probes.http import Door, Said, origin
 from postflight.probes.public_places import ControllerSeen
 from postflight.secrets import Secret
+from postflight.settings import IngressNames
 
 if TYPE_CHECKING:
     import httpx
@@ -32,12 +33,18 @@ NO_ANSWER = "no answer"
 
 
 def doors_of(
-    deployment: Deployment, snapshot: Snapshot, controllers: Iterable[ControllerSeen], main: SynapseProcess
+    deployment: Deployment,
+    snapshot: Snapshot,
+    controllers: Iterable[ControllerSeen],
+    main: SynapseProcess,
+    names: IngressNames,
 ) -> tuple[Door, ...]:
     """The ingress controllers' pods, where an Ingress has the public name; else the proxies', else main."""
     host = public_host(main)
     if ingresses.claims(snapshot, host):
-        found = [Door(pod, port, True, host) for each in controllers for pod, port in each.pods if pod.ready]
+        serving = {each.id for each in front.controllers(snapshot, names, (host,))}
+        mine = [each for each in controllers if each.controller.id in serving]
+        found = [Door(pod, port, True, host) for each in mine for pod, port in each.pods if pod.ready]
         if found:
             return tuple(found)
     found = [door for _, door in client_doors(deployment, main)]

@@ -22,6 +22,7 @@ from postflight.probes.probe import Unseen
 from postflight.probes.user_doors import Caller, Entrance, doors_of
 from postflight.probes.user_stream import ARRIVAL, NOTE, Stream
 from postflight.secrets import Secret
+from postflight.settings import IngressNames
 from tests.unit import recorded
 from tests.unit.loopback import Refused, Reply, Request, answering, api_to, closed_port
 from tests.unit.observations import MODEL
@@ -172,7 +173,7 @@ class TestEntrance:
 
     def test_is_the_proxies_where_no_ingress_has_the_name(self) -> None:
         assert MAIN
-        found = doors_of(MODEL, recorded.healthy().snapshot, (), MAIN)
+        found = doors_of(MODEL, recorded.healthy().snapshot, (), MAIN, IngressNames())
         assert found
         assert {each.pod.name for each in found} <= {
             *(pod.name for proxy in MODEL.proxies for pod in proxy.pods),
