@@ -38,8 +38,9 @@ ENDED = ("Succeeded", "Failed")
 
 def parts(deployment: Deployment) -> tuple[str, ...]:
     proxies, stores = deployment.proxies, deployment.stores
-    groups = (*deployment.redis, *deployment.postgres)
-    return (*ground(deployment), *(each.id for each in (*proxies, *stores, *groups)))
+    found = [*(each.id for each in proxies), *(each.id for each in stores)]
+    found += [*(each.id for each in deployment.redis), *(each.id for each in deployment.postgres)]
+    return (*ground(deployment), *found)
 
 
 @probe(

@@ -119,7 +119,9 @@ def short(seen: RedisObservation | None) -> str:
     """What a group lacks to be one master that all others follow, and that all Sentinels know; "" for nothing."""
     if seen is None:
         return "Redis could not be asked"
-    if silent := [each.node.pod.name for each in (*seen.answers, *seen.sentinels) if each.problem]:
+    silent = [each.node.pod.name for each in seen.answers if each.problem]
+    silent += [each.node.pod.name for each in seen.sentinels if each.problem]
+    if silent:
         return f"{silent[0]} does not answer"
     if len(seen.masters) != 1:
         return f"Redis {seen.group.name} has {len(seen.masters)} masters"
