@@ -25,6 +25,8 @@ REFERENCES = {
     "secretRef": ("Secret", "name"),
     "secretKeyRef": ("Secret", "name"),
 }
+# What a run has to be allowed, where the usual is not enough to see a defect.
+SAFETY = "disruptive"
 # How far behind the break's start a defect bites, and how long healing takes at most.
 BITE_TIMEOUT, HEAL_TIMEOUT = 180.0, 300.0
 
@@ -34,7 +36,8 @@ class Defect:
     """What `expect.yaml` says, written by hand. `may_block` and `may_warn` are checks that come to blocked, to warned, or
     stay green, as chance has it: by which pooled connection, or by which of several nodes, a process goes. `absent` are
     those that are no part of what the deployment is then. `nodes` is how many a lab must have at least, `settings` what the
-    verifier's settings promise of the deployment, healthy or broken."""
+    verifier's settings promise of the deployment, healthy or broken. `safety: disruptive`: only a run that takes parts away
+    sees it."""
 
     name: str
     title: str
@@ -56,6 +59,7 @@ class Defect:
     actions: tuple[Step, ...] = ()
     undo: tuple[Step, ...] = ()
     finish: tuple[Step, ...] = ()
+    safety: str = ""
 
 
 def names() -> list[Defect]:
@@ -196,6 +200,8 @@ def _translated(cluster: Cluster, name: str) -> Defect:
 def _defect(name: str, given: dict[str, Any]) -> Defect:
     file = Path(name) / "expect.yaml"
     known = {f.name for f in fields(Defect)} - {"name"}
+    if given.get("safety", SAFETY) != SAFETY:
+        raise LabError(f"{file}: safety can only be {SAFETY}, not {given['safety']!r}")
     if wrong := sorted(set(given) - known):
         raise LabError(f"{file}: unknown {', '.join(wrong)}; known are {', '.join(sorted(known))}")
     try:

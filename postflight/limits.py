@@ -114,3 +114,13 @@ class Limit:
     """A probe of the autoscalers, a first look of theirs at a target included: they look every 15 s (Kubernetes 1.34)."""
     SHUT: Final = 1.5
     """One connection that is to be dropped on its way: within a cluster, what is let through is made in milliseconds."""
+    ANSWER: Final = 5.0
+    """One request of a user's while a part is away: whoever waits longer has none."""
+    QUIET: Final = 60.0
+    """Until everything is ready and quiet, before a part is taken away."""
+    DRAIN: Final = 120.0
+    """Until every pod of a node has been let go by its budget."""
+    RECOVERY: Final = 300.0
+    """Until everything is ready and quiet again, at most: the settings say how much of it."""
+    DISRUPTION: Final = 900.0
+    """One part taken away and back, from the first request to the last quiet second."""

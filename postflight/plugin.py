@@ -49,7 +49,7 @@ def _fixture_source() -> object:
         def fixture(request: pytest.FixtureRequest) -> Any:
             outcome = request.config.stash[SESSION].run.value(name)
             if outcome.barred_by:
-                return NotTried(outcome.unseen, outcome.barred_by)
+                return NotTried(outcome.unseen, outcome.barred_by, outcome.parts)
             if outcome.unseen:
                 raise Unseen(outcome.unseen)
             return outcome.value
@@ -103,8 +103,12 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     try:
         with present.live_line(config) as report:
             state.look(report)
-        early, late = state.by_phase()
+        early, disrupting, late = state.by_phase()
         _run(state, early)
+        for item in disrupting:
+            with present.live_line(config) as report:
+                state.disrupt(item, report)
+            _run(state, [item])
         with present.live_line(config) as report:
             state.leave(report)
         _run(state, late)

@@ -53,6 +53,8 @@ def manifest(
     ``secrets`` are the namespace and name of those to be read beside the ones that workloads name; the
     ServiceAccount is called ``account`` and stands in namespace ``home``.
     """
+    wide = {each for each in wanted if each.wide}
+    wanted -= wide
     names: dict[str, set[str]] = {namespace: set() for namespace in snapshot.namespaces}
     for namespace, name in (*secret_names(snapshot), *secrets):
         names.setdefault(namespace, set()).add(name)
@@ -73,7 +75,7 @@ def manifest(
     operators = f"{account}-operators"
     # The labels of namespaces are what policies know them by.
     everywhere = {Right("list", kind.plural, kind.group) for kind in (DEPLOYMENT, DAEMON_SET, NAMESPACE)}
-    found.append(_object("ClusterRole", operators, rules=_rules(everywhere)))
+    found.append(_object("ClusterRole", operators, rules=_rules(everywhere | wide)))
     found.append(_binding("ClusterRole", operators, "", account, home))
     return found
 

@@ -6,10 +6,11 @@ import itertools
 import secrets as randomness
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from postflight.account import NOBODY, Account
@@ -30,6 +31,7 @@ from postflight.deployment.federating import choice_of
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side, pod_id
 from postflight.deployment.synapse import holds_homeserver
+from postflight.disrupting import in_the_way
 from postflight.probes.probe import FORWARD, BarredBy, NotTried, Probe, Right, Safety
 from postflight.probes.runner import Looked, Outcome, closure, once_more
 from postflight.probes.runner import run as run_probes
@@ -37,7 +39,7 @@ from postflight.secrets import Redactor
 from postflight.settings import Settings
 from postflight.traces import Traces
 from postflight.verdict.doubts import Doubts
-from postflight.verdict.record import ProbeTime, Scene
+from postflight.verdict.record import ProbeTime, Scene, Statement
 
 KINDS = {kind.name: kind for kind in LISTED}
 
@@ -117,7 +119,7 @@ class Run:
         wanted = closure(needed, self.probes)
         self.wanted = frozenset(each.name for each in wanted)
         refused = self._refused(wanted)
-        looks = [each for each in wanted if not each.leaves]
+        looks = [each for each in wanted if each.looks]
         self._run(looks, refused, report, next((each for each in self.times if each.name == "files"), None))
         # All look at once, which keeps a small cluster from answering some; who met silence looks again in quiet.
         if again := once_more(looks, self.outcomes):
@@ -126,6 +128,30 @@ class Run:
             first = dict(self.outcomes)
             self._run(again, refused, report, max(self.times, key=lambda each: each.chain))
             self.outcomes |= {name: seen for name, seen in first.items() if self.outcomes[name].unseen}
+
+    def disrupt(
+        self, needed: Iterable[str], said: Sequence[Statement], report: Callable[[str, int, int], None]
+    ) -> None:
+        """Run the disruptive probes that are needed, one after the other, on what was ``said`` so far and a picture of
+        the moment: the one before may have left other pods."""
+        for each in [each for each in closure(needed, self.probes) if each.disrupts and not self.dead]:
+            unseen = next((found for n in each.inputs if (found := self.outcomes.get(n)) and found.unseen), None)
+            model = self.deployment
+            barred = self._refused([each]).get(each.name)
+            if not barred and not unseen and model and each.disrupts:
+                barred = in_the_way(each.disrupts, model, said)
+            if barred:
+                self.outcomes[each.name] = Outcome(unseen=barred.reason, barred_by=barred.barred_by, parts=barred.parts)
+            elif unseen:
+                self.outcomes[each.name] = unseen
+            else:
+                last = max(self.times, key=lambda each: each.chain, default=None)
+                try:
+                    anew = self._picture(self.given["api"])
+                except ClusterError as error:
+                    self.outcomes[each.name] = Outcome(unseen=str(error))
+                    continue
+                self._run([each], {}, report, last, anew)
 
     def leave(self, needed: Iterable[str], report: Callable[[str, int, int], None]) -> None:
         """Clean up, then run the probes that judge what is left."""
@@ -192,16 +218,9 @@ class Run:
             )
         )
         api = Api(connection)
-        snapshot = take(api, self.options.namespaces, holds_homeserver, self.options.kinds)
-        stage.ended("snapshot")
-        named = named_secrets(self.options.settings, snapshot.namespaces, snapshot)
-        names = tuple(dict.fromkeys((*secret_names(snapshot), *named)))
-        secrets = read_secrets(api, names, self.redactor.register)
-        stage.ended("secrets")
-        surveyed = survey(snapshot, secrets, self.options.settings)
-        files = read_files(api, surveyed.wanted_files(), self.redactor.register)
-        deployment = build(surveyed, files, self.options.settings)
-        stage.ended("files")
+        picture = self._picture(api, stage.ended)
+        snapshot: Snapshot = picture["snapshot"]
+        deployment: Deployment = picture["deployment"]
         if not deployment.synapse and (why := snapshot.why_unseen(*MODEL)):
             raise ClusterError(f"no homeserver to be seen: {why}")
         if not deployment.synapse:
@@ -225,14 +244,10 @@ class Run:
                 f"no main process is found for {alone[0].workload_name} ({alone[0].server_name or 'name not known'}):"
                 " nothing of main is proven; name it in the settings, names.synapse.workloads, or its --namespace"
             )
-        if self.options.safety is Safety.DISRUPTIVE:
-            self.notes.append("--safety disruptive: no check disrupts anything yet; this run did what canary does")
         self.given = {
             "api": api,
-            "snapshot": snapshot,
-            "secrets": secrets,
-            "deployment": deployment,
-            "access": Access.choose(api, self.options.way, deployment.standing),
+            **picture,
+            "access": Access.choose(api, self.options.way, picture["deployment"].standing),
             "settings": self.options.settings,
             "traces": self.traces,
             "safety": self.options.safety,
@@ -241,14 +256,30 @@ class Run:
             "credential": self.options.credential,
         }
 
+    def _picture(self, api: Api, ended: Callable[[str], None] = lambda stage: None) -> dict[str, Any]:
+        """Snapshot, Secrets and model, as they are now, by the names that probes have for them. Raises ClusterError."""
+        snapshot = take(api, self.options.namespaces, holds_homeserver, self.options.kinds)
+        ended("snapshot")
+        named = named_secrets(self.options.settings, snapshot.namespaces, snapshot)
+        names = tuple(dict.fromkeys((*secret_names(snapshot), *named)))
+        secrets = read_secrets(api, names, self.redactor.register)
+        ended("secrets")
+        surveyed = survey(snapshot, secrets, self.options.settings)
+        files = read_files(api, surveyed.wanted_files(), self.redactor.register)
+        deployment = build(surveyed, files, self.options.settings)
+        ended("files")
+        return {"snapshot": snapshot, "secrets": secrets, "deployment": deployment}
+
     def _run(
         self,
         wanted: Iterable[Probe],
         refused: Mapping[str, NotTried],
         report: Callable[[str, int, int], None],
         before: ProbeTime | None,
+        anew: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        given = {**self.given, **{name: outcome.value for name, outcome in self.outcomes.items()}}
+        """``anew`` are inputs of the moment, in the place of those of the look phase."""
+        given = {**self.given, **{name: outcome.value for name, outcome in self.outcomes.items()}, **anew}
         looked: Looked = run_probes(wanted, given, refused, report, before)
         self.outcomes |= looked.outcomes
         self.times += looked.times
@@ -272,14 +303,16 @@ class Run:
             for rights in needs.values()
             for right in rights
             for verb in right.verbs
-            for namespace in namespaces
+            for namespace in (("",) if right.wide else namespaces)
         }
         missing = missing_rights(api, tuple(asked))
         for name, rights in needs.items():
             for right in rights:
-                for verb, namespace in itertools.product(right.verbs, namespaces):
+                for verb, namespace in itertools.product(right.verbs, ("",) if right.wide else namespaces):
                     if (verb, right.resource, right.group, namespace) in missing:
-                        line = f"no right: {verb} {right.resource} in namespace {namespace}"
+                        line = f"no right: {verb} {right.resource}" + (
+                            f" in namespace {namespace}" if namespace else ""
+                        )
                         refused.setdefault(name, NotTried(line, BarredBy.RIGHT))
         return refused
 

@@ -107,17 +107,24 @@ class Session:
         ]
         self.run.look(needed, report)
 
+    def disrupt(self, item: pytest.Item, report: Report) -> None:
+        """Take away what one check is about, as far as what was judged so far allows."""
+        names = {name for name in _fixtures(item) if name in self._needed()}
+        self.run.disrupt(names, tuple(self.said.values()), report)
+
     def leave(self, report: Report) -> None:
         self.run.leave(self._needed(), report)
 
     def clean_up(self) -> None:
         self.run.trouble += self.run.traces.close()
 
-    def by_phase(self) -> tuple[list[pytest.Item], list[pytest.Item]]:
-        """The items judged before clean-up, and those judged after it."""
+    def by_phase(self) -> tuple[list[pytest.Item], list[pytest.Item], list[pytest.Item]]:
+        """The items judged after the look phase, those that take something away, and those judged after clean-up."""
         leaving = {name for name, each in self.run.probes.items() if each.leaves}
+        taking = {name for name, each in self.run.probes.items() if each.disrupts}
         late = [item for item in self.items if leaving & set(_fixtures(item))]
-        return [item for item in self.items if item not in late], late
+        disrupting = [item for item in self.items if item not in late and taking & set(_fixtures(item))]
+        return [item for item in self.items if item not in (*disrupting, *late)], disrupting, late
 
     def cannot_judge(self, item: pytest.Function, judge: Judge) -> bool | None:
         """True when the check was answered for: a probe it cannot do without was not tried.
@@ -131,6 +138,9 @@ class Session:
             if isinstance(value, NotTried) and "NotTried" not in str(inspect.signature(function).parameters[name]):
                 if value.barred_by is BarredBy.SAFETY:
                     judge.absent(value.reason)
+                    return True
+                if value.barred_by is BarredBy.FOUNDATION:
+                    judge.unknown(function.__check__.id, value.reason, needs=value.parts)
                     return True
                 raise Unseen(value.reason)
         return None

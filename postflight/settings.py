@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from postflight import strictyaml
+from postflight.disruption_settings import DisruptionSettings
 from postflight.network_settings import NetworkSettings
 from postflight.strictyaml import STRICT, nearest
 
@@ -360,6 +361,7 @@ class Settings:
     calls: CallsSettings = CallsSettings()
     key_vault: KeyVaultSettings = KeyVaultSettings()
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    disruption: DisruptionSettings = field(default_factory=DisruptionSettings)
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

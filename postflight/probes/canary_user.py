@@ -21,11 +21,13 @@ from urllib.parse import quote
 
 from postflight.account import Account
 from postflight.cluster.access import Access
+from postflight.cluster.api import ApiError
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
 from postflight.deployment.request_classes import delegates
 from postflight.limits import Limit
 from postflight.probes.doors import main_of
+from postflight.probes.fresh import now
 from postflight.probes.matrix import FORBIDDEN, LIMITED, Matrix, MatrixError, matrix
 from postflight.probes.own import Turn
 from postflight.probes.probe import Safety, probe
@@ -227,7 +229,23 @@ def login_of(password: str, device: str, user: str = LOCALPART) -> dict[str, obj
 
 
 def log_out(access: Access, home: SynapseProcess, token: Secret) -> None:
-    """End the session of a token; one that has ended already is ended. Raises MatrixError."""
+    """End the session of a token; one that has ended already is ended. Where nobody answers, the process may have another
+    pod by now. Raises MatrixError."""
+    try:
+        _log_out(access, home, token)
+    except MatrixError as error:
+        if error.status:
+            raise
+        try:
+            moved = now(access.api, home)
+        except ApiError:
+            raise error from None
+        if moved == home:
+            raise
+        _log_out(access, moved, token)
+
+
+def _log_out(access: Access, home: SynapseProcess, token: Secret) -> None:
     try:
         with matrix(access, home) as homeserver:
             homeserver.request("POST", f"{CLIENT}/logout", {}, token=token)

@@ -14,6 +14,7 @@ from postflight.deployment.model import Deployment
 from postflight.deployment.pods import instant
 from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
+from postflight.probes.disruption_notes import put_back, words
 from postflight.probes.probe import Right, Safety, Unseen, probe
 from postflight.traces import MANAGED_BY, NAME, RUN_LABEL, Traces
 from postflight.whoami import who
@@ -75,14 +76,17 @@ def leftovers(snapshot: Snapshot, api: Api, traces: Traces, safety: Safety) -> t
         if each["kind"] == LEASE.name or not _is_dead(each, snapshot, traces):
             continue
         path, run = _path(each), _run_of(each)
+        what = words(each) or _what(path)
         if not safety.allows(Safety.CANARY):
-            found.append(
-                Left(path, _what(path), run, earlier=True, gone=False, problem="a read-only run removes nothing")
-            )
+            found.append(Left(path, what, run, earlier=True, gone=False, problem="a read-only run removes nothing"))
+            continue
+        if problem := put_back(api, each):
+            # The note of it stays, for a run that may undo it.
+            found.append(Left(path, what, run, earlier=True, gone=False, problem=problem))
             continue
         problem = _remove(api, path)
         left = _look(api, path, run, earlier=True)
-        found.append(replace(left, problem=problem or left.problem))
+        found.append(replace(left, what=what, problem=problem or left.problem))
     return tuple(found)
 
 

@@ -26,12 +26,13 @@ class Safety(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Right:
     """A verb on a resource, in each namespace in scope ("" as group is the core group). ``also`` is a
-    second verb without which the first is worth nothing."""
+    second verb without which the first is worth nothing. ``wide``: the resource belongs to no namespace."""
 
     verb: str
     resource: str
     group: str = ""
     also: str = ""
+    wide: bool = False
 
     @property
     def verbs(self) -> tuple[str, ...]:
@@ -54,12 +55,13 @@ class Unseen(Exception):
 
 
 class BarredBy(StrEnum):
-    """What keeps a probe from being tried at all: the run's safety level, a right that is missing, or that no check of the
-    run asks for it."""
+    """What keeps a probe from being tried at all: the run's safety level, a right that is missing, that no check of the
+    run asks for it, or that what it would take away stands on something that is not right."""
 
     SAFETY = "safety"
     RIGHT = "right"
     RUN = "run"
+    FOUNDATION = "foundation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,22 @@ class NotTried:
     """Stands for the observation of a probe that must not be run.
 
     A check that knows a weaker way takes it (``observation: Seen | NotTried``) and warns of what it
-    did not see; any other is absent (safety level) or unknown (a right that is missing).
+    did not see; any other is absent (safety level), unknown (a right that is missing), or unknown unless what is wrong
+    beneath ``parts`` blocks it (foundation).
     """
 
     reason: str
     barred_by: BarredBy
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What must be right before a part is taken away: the checks whose ids begin so, and all that stands beneath these
+    ``parts`` in the model."""
+
+    checks: tuple[str, ...]
+    parts: Callable[[Any], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,12 @@ class Probe:
     reaches: bool
     leaves: bool
     helped_by: tuple[Right, ...] = ()
+    disrupts: Foundation | None = None
+
+    @property
+    def looks(self) -> bool:
+        """Whether it belongs to the look phase."""
+        return not self.leaves and self.disrupts is None
 
     @property
     def sentence(self) -> str:
@@ -103,13 +122,15 @@ def probe(
     reaches: bool = False,
     leaves: bool = False,
     helped_by: tuple[Right, ...] = (),
+    disrupts: Foundation | None = None,
 ) -> Callable[[F], F]:
-    """Declare a probe. ``leaves``: it runs in the leave phase, after clean-up."""
+    """Declare a probe. ``leaves``: it runs in the leave phase, after clean-up. ``disrupts``: it takes a part away, in the
+    disrupt phase, where one runs after the other, each only on a foundation that was seen to be right."""
 
     def declare(function: F) -> F:
         inputs = tuple(inspect.signature(function).parameters)
         name = function.__name__
-        declared = Probe(name, function, inputs, rights, limit, safety, reaches, leaves, helped_by)
+        declared = Probe(name, function, inputs, rights, limit, safety, reaches, leaves, helped_by, disrupts)
         function.__probe__ = declared  # type: ignore[attr-defined]
         return function
 

@@ -66,6 +66,10 @@ MODULES = (
     "autoscalers",
     "network",
     "replication_listeners",
+    "disruptions",
+    "redis_failover",
+    "switchover",
+    "drain",
 )
 
 

@@ -22,7 +22,7 @@ class Outcome:
     """What a probe came to: an observation, or one line that says why there is none. ``crash`` is
     the traceback where that is the verifier's own fault; ``barred_by`` is set where it was not tried;
     ``silent`` where somebody who was asked said nothing in time, or the way there was ``cut``; ``no_way`` are the pods
-    that no way led to, with the reason."""
+    that no way led to, with the reason; ``parts`` are those whose trouble explains that it was not tried."""
 
     value: Any = None
     unseen: str = ""
@@ -31,6 +31,7 @@ class Outcome:
     silent: bool = False
     cut: bool = False
     no_way: Mapping[cuts.PodName, str] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

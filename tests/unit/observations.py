@@ -13,6 +13,10 @@ from checks.availability import test_front_door as test_ways_in
 from checks.calls import test_candidates, test_matrixrtc, test_turn
 from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
+from checks.disruption import test_node, test_postgresql, test_proxy
+from checks.disruption import test_redis as test_failover
+from checks.disruption import test_storage as test_store_away
+from checks.disruption import test_synapse_main as test_main_away
 from checks.federation import test_exactly_once
 from checks.li import test_front_door, test_identity, test_main_database_rights, test_recovery_keys, test_retention
 from checks.li import test_replication as test_li
@@ -68,6 +72,7 @@ from tests.unit import (
     backing,
     budgeting,
     calling,
+    disrupting,
     front,
     fronting,
     listening,
@@ -140,6 +145,12 @@ MODULES = (
     test_autoscaling,
     test_network_policy,
     test_replication_listener,
+    test_proxy,
+    test_failover,
+    test_store_away,
+    test_main_away,
+    test_postgresql,
+    test_node,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -232,6 +243,7 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "store_health": budgeting.health(),
         "autoscalers": autoscaling.seen(lab.snapshot),
         **networking.observations(model, networking.with_policies(lab.snapshot)),
+        **disrupting.observations(model),
     }
 
 

@@ -77,7 +77,8 @@ class TestEveryCheck:
     def test_has_an_id_of_area_and_subject_and_is_in_the_catalogue(self, place: str) -> None:
         id = meta(place).id
         assert re.fullmatch(r"[a-z]+(\.[a-z0-9_]+)?", id)
-        if CATALOGUE.exists():
+        # What disrupts stands there beside the checks of the same parts.
+        if CATALOGUE.exists() and not id.startswith("disruption."):
             assert f"`{id}`" in CATALOGUE.read_text()
 
     def test_is_a_sentence_with_a_reason(self, place: str) -> None:

@@ -22,7 +22,7 @@ from tests.unit import recorded, worlds
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-LEVELS = {"canary": "postflight", "read-only": "postflight-read-only"}
+LEVELS = {"canary": "postflight", "read-only": "postflight-read-only", "disruptive": "postflight-disruptive"}
 Json = dict[str, Any]
 
 
@@ -46,7 +46,7 @@ def made(safety: Safety = Safety.CANARY, way: Way = Way.DNS) -> dict[str, Json]:
 
 class TestRights:
     def test_every_right_that_a_probe_declares_is_in(self) -> None:
-        found = rights(all_probes().values(), Safety.CANARY, Way.TUNNEL)
+        found = rights(all_probes().values(), Safety.DISRUPTIVE, Way.TUNNEL)
         for each in all_probes().values():
             assert {*each.rights, *each.helped_by} <= found
         assert {EXEC, FORWARD} <= found
@@ -54,6 +54,21 @@ class TestRights:
     def test_looking_only_makes_nothing(self) -> None:
         verbs = {verb for verb, _, resource in allowed(made(Safety.READ_ONLY)["Role"]) if resource != "pods/exec"}
         assert verbs == {"get", "list"}
+
+    def test_nothing_is_taken_away_without_a_right_of_its_own(self) -> None:
+        disrupting = {
+            ("delete", "", "pods"),
+            ("create", "", "pods/eviction"),
+            ("patch", "postgresql.cnpg.io", "clusters/status"),
+        }
+        assert not disrupting & allowed(made()["Role"])
+        assert disrupting <= allowed(made(Safety.DISRUPTIVE)["Role"])
+
+    def test_nodes_belong_to_no_namespace(self) -> None:
+        found = made(Safety.DISRUPTIVE)
+        nodes = {(verb, "", "nodes") for verb in ("get", "list", "patch")}
+        assert nodes <= allowed(found["ClusterRole"])
+        assert not nodes & allowed(found["Role"])
 
     def test_a_tunnel_is_a_right_of_its_own(self) -> None:
         forward = ("create", "", "pods/portforward")

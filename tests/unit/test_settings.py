@@ -157,3 +157,26 @@ def test_no_library_is_loaded_before_there_is_a_file_to_read() -> None:
     )
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode == 0
+
+
+class TestDisruption:
+    def test_has_bounds_of_its_own(self, tmp_path: Path) -> None:
+        file = tmp_path / "s.yaml"
+        file.write_text("disruption: {risk_slots: on, recovery: 60, outage: {redis: 12.5}}\n")
+        given = load(file).disruption
+        assert (given.risk_slots, given.recovery, given.outage.redis, given.outage.proxy) == (True, 60, 12.5, 15)
+        assert Settings().disruption.risk_slots is False
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("recovery: 1000", "recovery must be between 0 and 300 seconds"),
+            ("outage: {node: 0}", "node must be more than 0 seconds"),
+            ("outage: {main: 5}", "unknown key"),
+        ],
+    )
+    def test_that_no_part_could_keep_is_refused(self, tmp_path: Path, text: str, words: str) -> None:
+        file = tmp_path / "s.yaml"
+        file.write_text(f"disruption: {{{text}}}\n")
+        with pytest.raises(SettingsError, match=words):
+            load(file)

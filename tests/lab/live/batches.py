@@ -26,6 +26,9 @@ def mistakes(groups: Iterable[Group], known: Mapping[str, Defect]) -> list[str]:
     for group in groups:
         found += [f"there is no defect {name}" for name in group if name not in known]
         found += [f"{name} is in two groups" for name in group if name in seen]
+        found += [
+            f"{name} shows only with --safety {it.safety}" for name in group if (it := known.get(name)) and it.safety
+        ]
         seen |= set(group)
         pairs = combinations([known[name] for name in group if name in known], 2)
         found += [f"{one.name} and {two.name} {why}" for one, two in pairs for why in _clashes(one, two)]
@@ -38,7 +41,9 @@ def stale(known: Iterable[Defect], rows: Mapping[str, Row]) -> list[str]:
 
 
 def to_try(known: Collection[Defect], rows: Mapping[str, Row], groups: Sequence[Group]) -> list[Group]:
-    """The groups that hold every stale defect, and quick ones until each check has at least one defect."""
+    """The groups that hold every stale defect, and quick ones until each check has at least one defect; those that an
+    ordinary run sees."""
+    known = [each for each in known if not each.safety]
     by_name = {each.name: each for each in known}
     units = _units(known, groups)
     waiting = set(stale(known, rows))

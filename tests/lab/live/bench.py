@@ -80,9 +80,9 @@ class Bench:
         self._spoiled = False
 
     @contextlib.contextmanager
-    def spoiled(self, rename: Path | None = None) -> Iterator[Cluster]:
+    def spoiled(self, rename: Path | None = None, nodes: int = 1) -> Iterator[Cluster]:
         """The lab, to do with as one likes: the next one who needs it gets it healed, or another."""
-        cluster = self.healthy(rename)
+        cluster = self.healthy(rename, nodes=nodes)
         self._spoiled = True
         yield cluster
 

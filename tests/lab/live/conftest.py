@@ -37,6 +37,7 @@ ORDER = (
     "test_in_cluster",
     "test_probe_pod",
     "test_kinds",
+    "test_disruptive",
     "test_defects",
     "test_findings",
     "test_crowded",

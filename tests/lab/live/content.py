@@ -23,7 +23,7 @@ LENGTH = 12
 KINDS = {kind.name: kind for kind in LISTED}
 #: Where a check has what it judges by: tables of what is known, and what its observations add up to. The model is
 #: everybody's, and what is done to it shows in the unit tests of what is made of it.
-JUDGED_BY = ("postflight.deployment.", "postflight.probes.")
+JUDGED_BY = ("postflight.deployment.", "postflight.probes.", "postflight.disrupted")
 EVERYBODYS = ("postflight.deployment.model", "postflight.deployment.parts")
 
 

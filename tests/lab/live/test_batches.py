@@ -25,6 +25,7 @@ def test_defects_that_meet_are_found_out() -> None:
         replace(two, blocked=(one.check,)),
         replace(two, restart=False),
         replace(two, absent=(one.check,)),
+        replace(two, safety="disruptive"),
     ):
         assert batches.mistakes([("one", "two")], known | {"two": meets})
     assert batches.mistakes([("one", "three"), ("one",)], known)
@@ -47,8 +48,10 @@ def test_what_is_tried_holds_each_check_and_all_that_is_stale() -> None:
     tried = batches.to_try(list(KNOWN.values()), rows, batches.declared())
     flat = {name for unit in tried for name in unit}
     assert {"redis-fixed-node", "database-name"} <= flat
-    assert content.all_checks() == {check for name in flat for check in content.checks_of(KNOWN[name])}
+    ordinary = {check for each in KNOWN.values() if not each.safety for check in content.checks_of(each)}
+    assert ordinary == {check for name in flat for check in content.checks_of(KNOWN[name])}
     assert len(flat) < len(KNOWN)
+    assert not [name for name in flat if KNOWN[name].safety]
 
 
 def test_the_table_reads_as_it_was_written(tmp_path: Path) -> None:

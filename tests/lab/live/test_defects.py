@@ -24,7 +24,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         # Those that need more nodes have a lab of their own (test_two_nodes).
         known = [each for each in names() if each.nodes == 1]
         if metafunc.config.getoption("--each", default=False):
-            groups: list[tuple[str, ...]] = [(each.name,) for each in known]
+            groups: list[tuple[str, ...]] = [(each.name,) for each in known if not each.safety]
         else:
             groups = batches.to_try(known, table.read(), batches.declared())
         if only := metafunc.config.getoption("--defect", default=[]):

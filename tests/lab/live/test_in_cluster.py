@@ -23,12 +23,13 @@ Verify = Callable[..., Verified]
 Object = dict[str, Any]
 
 DEFECT = "database-password"
+LEVELS = (("canary", "postflight"), ("read-only", "postflight-read-only"), ("disruptive", "postflight-disruptive"))
 
 
 def test_the_rights_in_the_checkout_are_those_of_this_deployment(
     cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for level, account in (("canary", "postflight"), ("read-only", "postflight-read-only")):
+    for level, account in LEVELS:
         asked = ["--kubeconfig", str(cluster.kubeconfig), "--safety", level, "--account", account]
         assert roles.main(asked) == 0
         assert capsys.readouterr().out == (CHECKOUT / f"deploy/rights/{level}/rights.yaml").read_text()

@@ -1,0 +1,130 @@
+"""What a run writes down before it takes something away that does not come back by itself, and how the next undoes it.
+
+A ConfigMap with the run's label says it, so that the next run finds it in its snapshot. A cordoned node carries the
+run's id too: one that somebody else cordoned since is not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from postflight.cluster.api import Api, ApiError, Object
+from postflight.cluster.kinds import CONFIG_MAP, POD, POSTGRES_CLUSTER, Kind
+from postflight.probes.probe import Right
+from postflight.traces import RUN_LABEL, Traces
+
+NODE = Kind("Node", "nodes", namespaced=False)
+NOTES = tuple(Right(verb, "configmaps") for verb in ("create", "get", "delete"))
+NODES = tuple(Right(verb, "nodes", wide=True) for verb in ("get", "list", "patch"))
+CLUSTERS = (
+    Right("get", "clusters", "postgresql.cnpg.io"),
+    Right("patch", "clusters/status", "postgresql.cnpg.io"),
+)
+#: On a node that a run cordoned, with the run's id.
+CORDONED = "postflight/cordoned-by"
+MERGE = "application/merge-patch+json"
+#: As the operator calls it, and `kubectl cnpg promote` (CloudNativePG 1.27, internal/cmd/plugin/promote).
+SWITCHING = "Switchover in progress"
+
+
+@contextmanager
+def noted(
+    api: Api, traces: Traces, namespace: str, what: str, note: Mapping[str, str], undo: Callable[[], None]
+) -> Iterator[None]:
+    """Written down while the context lasts, and undone at its end, or at the run's, or by the next run. Raises ApiError."""
+    name = f"postflight-{what.partition(' ')[0]}-{traces.run_id}"
+    path = CONFIG_MAP.path(namespace, name)
+    body = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace, "labels": traces.labels},
+        "data": dict(note),
+    }
+    with traces.holding(f"ConfigMap {namespace}/{name}", lambda: _delete(api, path), path):
+        api.request("POST", CONFIG_MAP.path(namespace), body)
+        with traces.holding(what, undo):
+            yield
+
+
+def words(raw: Object) -> str:
+    """What a note says is still undone; "" for what is no note."""
+    data = raw.get("data") or {} if raw["kind"] == CONFIG_MAP.name else {}
+    if data.get("node"):
+        return f"a cordon on node {data['node']}"
+    return f"a switchover of {data['cluster']} away from {data['primary']}" if data.get("cluster") else ""
+
+
+def put_back(api: Api, raw: Object) -> str:
+    """Undo what a note says. Returns why that is not possible, "" where it is done or was done already."""
+    if not words(raw):
+        return ""
+    data, run = raw.get("data") or {}, str((raw["metadata"].get("labels") or {}).get(RUN_LABEL))
+    try:
+        if data.get("node"):
+            uncordon(api, str(data["node"]), run)
+        elif data.get("cluster"):
+            switch_back(api, raw["metadata"]["namespace"], data["cluster"], data["primary"], data["to"])
+    except ApiError as error:
+        return str(error)
+    return ""
+
+
+def cordon(api: Api, node: str, run: str) -> None:
+    """No pod is placed on it any more. Raises ApiError."""
+    asked = {"metadata": {"annotations": {CORDONED: run}}, "spec": {"unschedulable": True}}
+    api.request("PATCH", NODE.path(name=node), asked, content_type=MERGE)
+
+
+def uncordon(api: Api, node: str, run: str) -> None:
+    """Only one that this run cordoned. Raises ApiError."""
+    try:
+        raw = api.get(NODE.path(name=node))
+    except ApiError as error:
+        if error.status == 404:
+            return
+        raise
+    if (raw["metadata"].get("annotations") or {}).get(CORDONED) != run:
+        return
+    asked: dict[str, Any] = {"metadata": {"annotations": {CORDONED: None}}, "spec": {"unschedulable": None}}
+    api.request("PATCH", NODE.path(name=node), asked, content_type=MERGE)
+
+
+def switch_over(api: Api, namespace: str, cluster: str, instance: str, at: str) -> None:
+    """Have the operator make an instance the primary: what `kubectl cnpg promote` writes, on the version that was read.
+    ``at`` is the time. Raises ApiError."""
+    raw = api.get(POSTGRES_CLUSTER.path(namespace, cluster))
+    asked = {
+        "metadata": {"resourceVersion": raw["metadata"]["resourceVersion"]},
+        "status": {
+            "targetPrimary": instance,
+            "targetPrimaryTimestamp": at,
+            "phase": SWITCHING,
+            "phaseReason": f"Switching over to {instance}",
+        },
+    }
+    api.request("PATCH", POSTGRES_CLUSTER.path(namespace, cluster, "status"), asked, content_type=MERGE)
+
+
+def stamp(api: Api) -> str:
+    """The time by the API server's clock, as the operator writes it."""
+    return api.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def switch_back(api: Api, namespace: str, cluster: str, primary: str, to: str) -> None:
+    """To the primary from before, where the one that it was switched to still is it. Raises ApiError."""
+    status = api.get(POSTGRES_CLUSTER.path(namespace, cluster)).get("status") or {}
+    if status.get("targetPrimary") != to:
+        return
+    # Whoever is not there can become nothing.
+    api.get(POD.path(namespace, primary))
+    switch_over(api, namespace, cluster, primary, stamp(api))
+
+
+def _delete(api: Api, path: str) -> None:
+    try:
+        api.request("DELETE", path)
+    except ApiError as error:
+        if error.status != 404:
+            raise
