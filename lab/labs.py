@@ -19,6 +19,7 @@ from lab.errors import LabError
 from lab.homes import CHECKOUT, Home
 from lab.node import clone, lifecycle
 from lab.node.spec import Spec, load
+from lab.setup import image
 
 Object = dict[str, Any]
 _NODE_TIMEOUT, _READY_TIMEOUT = 120.0, 420.0
@@ -213,6 +214,7 @@ def _key(home: Home, objects: list[Object], nodes: int) -> str:
     for file in sorted((CHECKOUT / "lab/node").glob("*.py")):
         digest.update(file.read_bytes())
     digest.update((home.root / "stamps/base").read_bytes())
+    digest.update(image.identity(home))
     return digest.hexdigest()[:16]
 
 

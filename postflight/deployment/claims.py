@@ -82,6 +82,8 @@ def _workloads_of_parts(deployment: Deployment) -> Iterator[str]:
     yield from (each.workload for each in deployment.antivirus.clamds)
     for store in deployment.stores:
         yield from store.workloads
+    for servers in deployment.store_servers:
+        yield from servers.workloads
     for vault in deployment.vaults:
         yield from vault.workloads
     if deployment.li:

@@ -1,5 +1,7 @@
 """Set-up runs each step once per content, goes on after an interruption, and finds the machine's own mirror."""
 
+import io
+import tarfile
 import threading
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from lab.errors import LabError
 from lab.homes import Home, home
-from lab.setup import apt, runner
+from lab.setup import apt, image, runner
 from lab.setup.runner import Step, Work
 
 
@@ -147,3 +149,18 @@ def test_a_cache_that_a_node_cannot_see_is_refused(monkeypatch: pytest.MonkeyPat
 def test_lab_names_are_checked() -> None:
     with pytest.raises(LabError, match="a lab's name"):
         Home(Path("/srv")).lab("../etc")
+
+
+def test_an_image_that_was_made_again_is_another(tmp_path: Path) -> None:
+    """Else a kept state has other layers than what is put upon them: made twice of the same, they are not the same."""
+    made = Home(tmp_path)
+    made.image.mkdir()
+
+    def identity(digest: str) -> bytes:
+        with tarfile.open(made.image / "image.tar", "w") as tar:
+            entry = tarfile.TarInfo("manifest.json")
+            entry.size = len(digest)
+            tar.addfile(entry, io.BytesIO(digest.encode()))
+        return image.identity(made)
+
+    assert identity("one") == identity("one") != identity("two")
