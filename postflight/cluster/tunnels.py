@@ -179,7 +179,7 @@ def _upwards(local: socket.socket, stream: websocket.WebSocket, talk: Talk) -> N
     try:
         while data := _from_client(local, talk):
             stream.send_binary(b"\x00" + data)
-            talk.asked = time.monotonic()
+            talk.asked = talk.asked or time.monotonic()
         talk.hung_up = time.monotonic()
     except (OSError, websocket.WebSocketException):
         pass

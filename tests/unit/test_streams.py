@@ -227,6 +227,25 @@ class TestSilence:
                     pass
         assert bool(heard.met) is met
 
+    def test_is_noted_where_the_way_itself_took_the_time(self) -> None:
+        answers = silently(wait=9.0)
+
+        def late(connection: socket.socket) -> None:
+            time.sleep(2.2)
+            answers(connection)
+
+        with (
+            talking(late) as port,
+            silences.noted() as heard,
+            tunnel(api_to(port), "matrix", "redis-0", 6379) as local,
+            socket.create_connection(("127.0.0.1", local)) as own,
+        ):
+            own.sendall(b"PING\r\n")
+            own.settimeout(2.8)
+            with suppress(TimeoutError):
+                own.recv(5)
+        assert heard.met
+
     def test_is_noted_of_a_command_that_does_not_end(self) -> None:
         def talk(connection: socket.socket) -> None:
             upgraded(b"\x01half a li")(connection)
