@@ -92,7 +92,7 @@ def _upwards(local: socket.socket, stream: websocket.WebSocket, talk: Talk) -> N
     try:
         while data := local.recv(CHUNK):
             stream.send_binary(bytes([STDIN]) + data)
-            talk.asked = time.monotonic()
+            talk.asked = talk.asked or time.monotonic()
         talk.hung_up = time.monotonic()
     except (OSError, websocket.WebSocketException):
         pass
