@@ -29,6 +29,8 @@ SIZE = re.compile(r"New size: (\d+)")
 HOUR = timedelta(hours=1)
 #: Who is without metrics for longer has lost more than one round, of its own and of metrics-server's.
 ROUNDS = timedelta(seconds=45)
+#: Seconds: whoever is without is given one more look of its own. Metrics may have come since its last.
+LOOK = 18.0
 PAUSE = 2.0
 
 
@@ -57,10 +59,11 @@ def autoscalers(snapshot: Snapshot, api: Api) -> Autoscalers:
     """Wait until each autoscaler has looked at its target and got its metrics, and ask for metrics where one has none."""
     if why := snapshot.why_unseen(AUTOSCALER):
         raise Unseen(why)
-    deadline = time.monotonic() + Limit.AUTOSCALING - Limit.REQUEST
+    began = time.monotonic()
+    deadline = began + Limit.AUTOSCALING - Limit.REQUEST
     found = _by_id(snapshot.all(AUTOSCALER))
     try:
-        while _waits(found, snapshot, api.now()) and time.monotonic() + PAUSE < deadline:
+        while _waits(found, snapshot, api.now(), time.monotonic() - began) and time.monotonic() + PAUSE < deadline:
             time.sleep(PAUSE)
             found = _read(api, snapshot.namespaces)
         if not found:
@@ -96,12 +99,12 @@ def settled(raw: Object) -> bool:
     return bool(able) and (least <= current <= most or able.get("status") == "False")
 
 
-def _waits(found: Mapping[str, Object], snapshot: Snapshot, now: datetime) -> bool:
-    """Whether one has not settled, or is without metrics for want of one round alone, which was lost."""
+def _waits(found: Mapping[str, Object], snapshot: Snapshot, now: datetime, waited: float) -> bool:
+    """Whether one has not settled, or is without metrics and has not looked again, or only lost a round."""
     for raw in found.values():
         since = instant(condition(raw, ACTIVE).get("lastTransitionTime"))
-        lost = not _has_metrics(raw) and since is not None and now - since < ROUNDS
-        if not settled(raw) or (lost and _is_up(raw, snapshot)):
+        due = waited < LOOK or (since is not None and now - since < ROUNDS)
+        if not settled(raw) or (due and not _has_metrics(raw) and _is_up(raw, snapshot)):
             return True
     return False
 

@@ -42,6 +42,7 @@ class Server:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "PAUSE", 0.01)
+    monkeypatch.setattr(probes, "LOOK", 0.0)
     monkeypatch.setattr(Limit, "AUTOSCALING", Limit.REQUEST + 0.2)
 
 
@@ -79,8 +80,12 @@ def test_metrics_that_are_not_to_be_had(status: int, unasked: bool) -> None:
     assert "pods.metrics.k8s.io" in found.metered["matrix"].problem
 
 
-@pytest.mark.parametrize(("seconds", "waits"), [(20, True), (90, False)])
-def test_one_round_without_metrics_is_waited_for(seconds: int, waits: bool) -> None:
+@pytest.mark.parametrize(("seconds", "look", "waits"), [(20, 0.0, True), (90, 0.0, False), (90, 0.1, True)])
+def test_one_round_without_metrics_is_waited_for(
+    seconds: int, look: float, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "LOOK", look)
+
     def without(raw: dict[str, Any]) -> None:
         told(ACTIVE, "Failed")(raw)
         at = (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
