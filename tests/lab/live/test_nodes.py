@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,8 @@ LONGEST = 300.0
 #: Seconds until the control plane gives a silent node up (--node-monitor-grace-period, 50 s), and its pods are unready.
 GIVEN_UP = 90.0
 CUT_OFF = 2
+#: Between nodes replication in plain text is told of, unless it is accepted.
+SETTINGS = "network: {plaintext_replication: true}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Two:
     """The lab, and what a run said of it while it was whole."""
 
     cluster: Cluster
+    settings: Path
     healthy: Mapping[str, Status]
     beyond: frozenset[str]
 
@@ -37,10 +41,13 @@ class Two:
 @pytest.fixture(scope="module")
 def two(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     with bench.with_nodes(2) as cluster:
-        run = Run(tmp_path_factory.mktemp("whole") / "run", "checks/", "--kubeconfig", cluster.kubeconfig)
+        folder = tmp_path_factory.mktemp("whole")
+        settings = folder / "settings.yaml"
+        settings.write_text(SETTINGS)
+        run = Run(folder / "run", "checks/", "--kubeconfig", cluster.kubeconfig, "--settings", settings)
         seen = run.end(LONGEST)
         seen.must_be_green()
-        yield Two(cluster, seen.statuses, frozenset(_names_on(cluster, CUT_OFF)))
+        yield Two(cluster, settings, seen.statuses, frozenset(_names_on(cluster, CUT_OFF)))
 
 
 def test_two_nodes_are_green(two: Two) -> None:
@@ -54,7 +61,7 @@ def test_with_one_cut_off_nothing_false_is_said(given_up: bool, two: Two, start:
         two.cluster.cut(CUT_OFF)
     else:
         _wait_until_given_up(two.cluster)
-    seen = start("checks/", "--kubeconfig", two.cluster.kubeconfig).end(LONGEST)
+    seen = start("checks/", "--kubeconfig", two.cluster.kubeconfig, "--settings", two.settings).end(LONGEST)
     false = [*_false(seen, two)]
     assert not false, "\n".join([*false, "", seen.output])
     assert seen.code in (1, 6), seen.output
@@ -69,7 +76,7 @@ def test_joined_again_it_is_green(two: Two, start: Start) -> None:
     wait_for_nodes(two.cluster, time.time())
     leftovers.sweep(two.cluster)
     defects.heal(two.cluster)
-    start("checks/", "--kubeconfig", two.cluster.kubeconfig).end(LONGEST).must_be_green()
+    start("checks/", "--kubeconfig", two.cluster.kubeconfig, "--settings", two.settings).end(LONGEST).must_be_green()
 
 
 def _false(seen: Verified, two: Two) -> Iterator[str]:
