@@ -3,16 +3,17 @@ NAME ?= lab
 NODES ?= 1
 SYNAPSE ?=
 DEFECT ?= database-password
+RUNS ?= 200
 LAB = .venv/bin/python -m lab
 TOX = .venv/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab-up lab-down lab-break lab-heal lab-list lab-shell lab-status demo test test-quick test-each docs
+.PHONY: help setup lab-up lab-down lab-break lab-heal lab-list lab-shell lab-status demo test test-quick test-each catalogue soak docs
 
 help:            ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo "variables: NAME (a lab, default lab), NODES (default 1), SYNAPSE (1.119; default the newest),"
-	@echo "           DEFECT (default database-password)"
+	@echo "           DEFECT (default database-password), RUNS (default 200)"
 
 setup:           ## everything that is made once (first step of all others; under a second when it is there)
 	@python3 -c 'import sys; sys.exit("python3 is %d.%d: the lab needs 3.11 or newer" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -50,6 +51,12 @@ test-quick: setup ## lint, types, unit tests
 
 test-each: setup ## every defect alone, one by one; writes docs/defects.md
 	@$(TOX) -e each
+
+catalogue: setup ## every finding of the review red by its defect, in one table; tries what is not proven
+	@.venv/bin/python -m tests.lab.live.catalogue
+
+soak: setup      ## RUNS runs in a row on a healthy lab; goes on where it was interrupted; writes docs/soak.md
+	@.venv/bin/python -m tests.lab.live.soak --runs $(RUNS)
 
 docs: setup      ## the pages of the checks, docs/checks/, made anew
 	@.venv/bin/python -m tests.pages

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ BITE_TIMEOUT, HEAL_TIMEOUT = 180.0, 300.0
 class Defect:
     """What `expect.yaml` says, written by hand. `may_block` and `may_warn` are checks that come to blocked, to warned, or
     stay green, as chance has it: by which pooled connection, or by which of several nodes, a process goes. `absent` are
-    those that are no part of what the deployment is then."""
+    those that are no part of what the deployment is then. `nodes` is how many a lab must have at least, `settings` what the
+    verifier's settings promise of the deployment, healthy or broken."""
 
     name: str
     title: str
@@ -48,6 +49,8 @@ class Defect:
     absent: tuple[str, ...] = ()
     touches: tuple[str, ...] = ()
     restart: bool = True
+    nodes: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
     edits: tuple[Step, ...] = ()
     remove: tuple[str, ...] = ()
     actions: tuple[Step, ...] = ()
@@ -81,6 +84,9 @@ def break_(cluster: Cluster, names: Sequence[str]) -> None:
         raise LabError(f"lab {cluster.name} is broken already ({broken}): `make lab-heal` first")
     wanted = [_translated(cluster, name) for name in names]
     _must_not_meet(wanted)
+    for defect in wanted:
+        if defect.nodes > cluster.nodes:
+            raise LabError(f"{defect.name} needs {defect.nodes} nodes: `python -m lab up --nodes {defect.nodes}`")
     healthy, now = manifests.rendered(cluster), manifests.rendered(cluster, names)
     record.write_text(json.dumps({"defects": list(names), "removed": _removed(cluster, wanted)}))
     ending = _change(cluster, healthy, now, restart=all(d.restart for d in wanted))

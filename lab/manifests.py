@@ -62,11 +62,11 @@ def place(name: str) -> Path:
 
 
 def apply(cluster: Cluster, objects: Iterable[Object], timeout: float = 120) -> None:
-    """Makes the cluster's objects what `objects` say. Only what needs the PostgreSQL operator waits for it."""
+    """Makes the cluster's objects what `objects` say. Only what needs an operator, or its kinds, waits for them."""
     mine: list[Object] = []
     operators: list[Object] = []
     for o in objects:
-        (operators if group(o).endswith("cnpg.io") else mine).append(o)
+        (operators if _is_custom(o) else mine).append(o)
     if mine:
         _apply(cluster, mine)
     deadline = time.monotonic() + timeout
@@ -78,6 +78,12 @@ def apply(cluster: Cluster, objects: Iterable[Object], timeout: float = 120) -> 
             if time.monotonic() > deadline or not any(text in str(error) for text in NOT_YET):
                 raise
         time.sleep(0.2)
+
+
+def _is_custom(o: Object) -> bool:
+    """Whether a CustomResourceDefinition must be there first: the kinds that every cluster has are of no domain, or of
+    Kubernetes' own."""
+    return "." in group(o) and not group(o).endswith("k8s.io")
 
 
 def wait_ready(cluster: Cluster, objects: Sequence[Object], since: float = 0, timeout: float = 180) -> None:

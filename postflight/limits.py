@@ -16,6 +16,8 @@ class Limit:
     """One TCP or TLS connection, to the API server or through a tunnel."""
     REQUEST: Final = 8.0
     """One request to the API server."""
+    BACK: Final = 20.0
+    """Until an API server that was away answers again, before what it cut is looked at once more."""
     EXEC: Final = 12.0
     """One command in a pod."""
     SCRIPT: Final = 24.0
@@ -108,3 +110,7 @@ class Limit:
     """Between two looks at something that must move."""
     AGAIN: Final = 10.0
     """A second look, in quiet, of a probe that met silence while all looked at once."""
+    AUTOSCALING: Final = 38.0
+    """A probe of the autoscalers, which look every 15 s (Kubernetes 1.34), as metrics-server does: a round may be lost."""
+    SHUT: Final = 1.5
+    """One connection that is to be dropped on its way: within a cluster, what is let through is made in milliseconds."""

@@ -56,6 +56,10 @@ federation_custom_ca_list: [/canary-ca/ca.crt]
 
 # 5. Where NetworkPolicies shut the namespace: allow Synapse's pods to reach pods with the label
 #    {label} on ports {first} to {last}, and the name service.
+#    The pods of other checks are told apart by the label postflight/purpose: let all that have it out to anywhere,
+#    so that it is the other end that lets them in or not; let `connections` in where Synapse comes in (it stands in for
+#    Synapse where no process of it runs), and in at `participants` and `turn` whatever media come back. The one that is
+#    called `foreign` is to be let in nowhere.
 """
 
 

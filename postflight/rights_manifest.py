@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from postflight.cluster.access import Way
-from postflight.cluster.kinds import CONFIGURATION, DAEMON_SET, DEPLOYMENT, LISTED, POD, SECRET, SERVICE
+from postflight.cluster.kinds import (
+    BUDGET,
+    CONFIGURATION,
+    DAEMON_SET,
+    DEPLOYMENT,
+    LISTED,
+    NAMESPACE,
+    POD,
+    SECRET,
+    SERVICE,
+)
 from postflight.cluster.references import secret_names
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment import front
@@ -38,7 +48,7 @@ def manifest(
     ingress: IngressNames | None = None,
 ) -> list[Object]:
     """A ServiceAccount, its Role in each namespace in scope, a smaller one where an ingress controller stands, and
-    what finding operators and ingress controllers needs in all.
+    what finding operators and ingress controllers, and knowing namespaces by their labels, needs in all.
 
     ``secrets`` are the namespace and name of those to be read beside the ones that workloads name; the
     ServiceAccount is called ``account`` and stands in namespace ``home``.
@@ -51,7 +61,9 @@ def manifest(
     ]
     doors = {each.namespace for each in front.controllers(snapshot, ingress or IngressNames(), ())}
     for namespace in sorted(doors - names.keys()):
-        rules = _rules({*(Right("list", kind.plural) for kind in (POD, SERVICE)), *(wanted & {FORWARD})})
+        rules = _rules(
+            {*(Right("list", kind.plural, kind.group) for kind in (POD, SERVICE, BUDGET)), *(wanted & {FORWARD})}
+        )
         found.append(_object("Role", f"{account}-front-door", namespace, rules=rules))
         found.append(_binding("Role", f"{account}-front-door", namespace, account, home))
     for namespace, its_secrets in names.items():
@@ -59,7 +71,8 @@ def manifest(
         found.append(_object("Role", account, namespace, rules=rules))
         found.append(_binding("Role", account, namespace, account, home))
     operators = f"{account}-operators"
-    everywhere = {Right("list", kind.plural, kind.group) for kind in (DEPLOYMENT, DAEMON_SET)}
+    # The labels of namespaces are what policies know them by.
+    everywhere = {Right("list", kind.plural, kind.group) for kind in (DEPLOYMENT, DAEMON_SET, NAMESPACE)}
     found.append(_object("ClusterRole", operators, rules=_rules(everywhere)))
     found.append(_binding("ClusterRole", operators, "", account, home))
     return found

@@ -19,6 +19,7 @@ from postflight.cluster.connection import ClusterError, connect
 from postflight.cluster.files import read_files
 from postflight.cluster.kinds import LISTED, MODEL, SERVICE, Kind
 from postflight.cluster.references import secret_names
+from postflight.cluster.replaced import replaced
 from postflight.cluster.rights import missing_rights
 from postflight.cluster.secrets import read_secrets
 from postflight.cluster.snapshot import Snapshot, take
@@ -27,7 +28,7 @@ from postflight.credential import NONE, Credential
 from postflight.deployment.build import build, survey
 from postflight.deployment.federating import choice_of
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import Side
+from postflight.deployment.parts import Side, pod_id
 from postflight.deployment.synapse import holds_homeserver
 from postflight.probes.probe import FORWARD, BarredBy, NotTried, Probe, Right, Safety
 from postflight.probes.runner import Looked, Outcome, closure, once_more
@@ -35,6 +36,7 @@ from postflight.probes.runner import run as run_probes
 from postflight.secrets import Redactor
 from postflight.settings import Settings
 from postflight.traces import Traces
+from postflight.verdict.doubts import Doubts
 from postflight.verdict.record import ProbeTime, Scene
 
 KINDS = {kind.name: kind for kind in LISTED}
@@ -119,6 +121,8 @@ class Run:
         self._run(looks, refused, report, next((each for each in self.times if each.name == "files"), None))
         # All look at once, which keeps a small cluster from answering some; who met silence looks again in quiet.
         if again := once_more(looks, self.outcomes):
+            if any(each.cut for each in self.outcomes.values()):
+                self.given["api"].wait_until_back()
             first = dict(self.outcomes)
             self._run(again, refused, report, max(self.times, key=lambda each: each.chain))
             self.outcomes |= {name: seen for name, seen in first.items() if self.outcomes[name].unseen}
@@ -126,6 +130,8 @@ class Run:
     def leave(self, needed: Iterable[str], report: Callable[[str, int, int], None]) -> None:
         """Clean up, then run the probes that judge what is left."""
         last, began = max(self.times, key=lambda each: each.chain, default=None), time.monotonic()
+        if any(each.cut for each in self.outcomes.values()):
+            self.given["api"].wait_until_back()
         self.trouble += self.traces.clean_up()
         if last and not self.dead:
             seconds = time.monotonic() - began
@@ -150,6 +156,16 @@ class Run:
         """Why the model, or one of these kinds of object, is not wholly in the picture; "" when it is."""
         snapshot: Snapshot | None = self.given.get("snapshot")
         return snapshot.why_unseen(*MODEL, *(KINDS[name] for name in kinds)) if snapshot else ""
+
+    def doubts(self) -> Doubts:
+        """What no way led to, and what was replaced by now: asked once everything was judged."""
+        no_way = {pod_id(*pod): why for each in self.outcomes.values() for pod, why in each.no_way.items()}
+        try:
+            gone = replaced(self.given["api"], self.given["snapshot"])
+        except ClusterError:
+            # The API server itself is away: what it cut is known where it was cut.
+            gone = {}
+        return Doubts(no_way, {pod_id(*pod): why for pod, why in gone.items()})
 
     @property
     def deployment(self) -> Deployment | None:

@@ -15,7 +15,7 @@ import pytest
 from postflight import __version__, options
 from postflight.check import meta_of
 from postflight.deployment.model import Deployment
-from postflight.probes.probe import BarredBy, NotTried, Unseen
+from postflight.probes.probe import BarredBy, NotTried, Probe, Unseen
 from postflight.probes.registry import all_probes
 from postflight.probes.runner import closure
 from postflight.run import Run
@@ -23,6 +23,7 @@ from postflight.secrets import Redactor
 from postflight.settings import unknown_names
 from postflight.verdict import exitcode, waivers
 from postflight.verdict.blame import resolve
+from postflight.verdict.doubts import doubted
 from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.record import CheckMeta, CheckResult, RunRecord, Statement
@@ -162,6 +163,7 @@ class Session:
         out_of_reach = self.run.options.settings.out_of_reach
         statements = [_reached(each, out_of_reach) for each in statements]
         statements = [_expected(each, self.run.options.settings.expect) for each in statements]
+        statements = self._doubted(statements, model)
         statements.sort(key=lambda each: not each.check.id.startswith("platform."))
         verdict = resolve(statements, model.depends if model else {}, self.waivers)
         trouble = (*((self.run.dead,) if self.run.dead else ()), *verdict.trouble, *self.run.trouble)
@@ -180,6 +182,16 @@ class Session:
         )
         if self.signoff:
             self._sign(self.record, self.signoff)
+
+    def _doubted(self, statements: list[Statement], model: Deployment | None) -> list[Statement]:
+        """Unknown where the way, or what was asked, was not there throughout; looked up only where something failed."""
+        looked = {
+            meta(item).id for item in self.items if any(map(_asks_pods, closure(_fixtures(item), self.run.probes)))
+        }
+        failed = {each.check.id for each in statements if any(one.status is Status.FAILED for one in each.failures)}
+        if model is None or not failed & looked:
+            return statements
+        return doubted(statements, self.run.doubts(), model.depends, looked)
 
     def _sign(self, record: RunRecord, request: Request) -> None:
         """Sign the run, or have its record say why not."""
@@ -222,6 +234,10 @@ def all_ids(checks: Path) -> frozenset[str]:
 def _fixtures(item: pytest.Item) -> Sequence[str]:
     names: Any = getattr(item, "fixturenames", ())
     return tuple(names)
+
+
+def _asks_pods(probe: Probe) -> bool:
+    return probe.reaches or any(right.resource.startswith("pods/") for right in probe.rights)
 
 
 def _unknown(check: CheckMeta, line: str) -> Failure:

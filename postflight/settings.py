@@ -12,9 +12,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from postflight import strictyaml
+from postflight.network_settings import NetworkSettings
 from postflight.strictyaml import STRICT, nearest
 
 SettingsError = strictyaml.FileError
@@ -194,8 +195,8 @@ class ProbeUserSettings:
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """``hosts`` are object stores outside the cluster, by the host names that Synapse's configuration has, that may
-    be asked with the key pair that Synapse has."""
+    """``hosts`` are object stores outside the cluster, by the host names that Synapse's configuration or a Cluster of
+    PostgreSQL has, that may be asked with the key pair that these have."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 
@@ -333,6 +334,7 @@ class Settings:
 
     ``namespaces`` is empty where those that hold a homeserver are meant. ``expect`` lists the kinds
     of part that must be there. ``federation`` says whether the deployment federates, None where what is found is to tell.
+    ``availability: high`` promises that the front door outlasts the loss of any one pod and node.
     ``eicar`` says whether the file that every scanner takes for a virus may be uploaded.
     ``out_of_reach`` maps the id of a check to the reason why the one who
     runs it will never have the right. ``probe_image`` is the image of the probe pod (that of a Synapse
@@ -345,6 +347,7 @@ class Settings:
     names: Names = Names()
     expect: tuple[str, ...] = ()
     federation: bool | None = None
+    availability: Literal["", "high"] = ""
     eicar: bool = True
     probe_user: ProbeUserSettings = ProbeUserSettings()
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
@@ -356,6 +359,7 @@ class Settings:
     li: LiSettings = LiSettings()
     calls: CallsSettings = CallsSettings()
     key_vault: KeyVaultSettings = KeyVaultSettings()
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     probe_image: str = ""
     probe_pod: Mapping[str, object] = field(default_factory=dict)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from postflight.cluster import cuts
+
 MANAGED_BY = "app.kubernetes.io/managed-by"
 NAME = "postflight"
 RUN_LABEL = "postflight/run"
@@ -65,12 +67,18 @@ class Traces:
         return self.clean_up()
 
     def clean_up(self) -> list[str]:
-        """Remove everything; a line for each that could not be."""
+        """Remove everything, what the way was cut from twice; a line for each that could not be."""
         troubles: list[str] = []
         while self.removals:
             what, remove = self.removals.pop()
             try:
-                remove()
+                with cuts.noted() as way:
+                    try:
+                        remove()
+                    except Exception:
+                        if not way.met:
+                            raise
+                        remove()
             except Exception as error:
                 troubles.append(f"{what} could not be removed: {' '.join(str(error).split())[:200]}")
         return troubles

@@ -1,4 +1,5 @@
-"""What a cluster has before anything is deployed: DNS, a default storage class, the PostgreSQL operator."""
+"""What a cluster has before anything is deployed: DNS, a default storage class, metrics of pods, the operators, the
+kinds that a Prometheus takes up."""
 
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ from lab.errors import LabError
 from lab.homes import Home
 
 _DNS = Path(__file__).with_name("coredns.yaml")
+_OTHERS = tuple(Path(__file__).with_name(f"{each}.yaml") for each in ("metrics-server", "minio-operator", "monitoring"))
 
 
 def objects(home: Home, nodes: int) -> list[dict[str, Any]]:
@@ -27,7 +29,8 @@ def objects(home: Home, nodes: int) -> list[dict[str, Any]]:
             elif one["kind"] == "StorageClass":
                 # The scheduler must choose the node before a folder is made on it.
                 one["volumeBindingMode"] = "WaitForFirstConsumer"
-    return dns + operator
+    others = [one for file in _OTHERS for one in yaml.safe_load_all(file.read_text())]
+    return dns + others + operator
 
 
 def apply(cluster: Cluster, wanted: list[dict[str, Any]]) -> None:

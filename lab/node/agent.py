@@ -78,11 +78,15 @@ class Agent:
         """Policies in this thread, volumes in another."""
         threading.Thread(target=self._provide_volumes, name="volumes", daemon=True).start()
         loaded = ""
+        known: policy.World | None = None
         while True:
             self._filter.wait()
             time.sleep(0.01)  # changes come in flocks
             self._filter.clear()
-            wanted = policy.ruleset(self._world(), self._node)
+            world = self._world()
+            if loaded and world == known:
+                continue  # most changes of pods are none that a policy knows of
+            known, wanted = world, policy.ruleset(world, self._node)
             if wanted == loaded:
                 continue
             began = time.monotonic()

@@ -25,6 +25,7 @@ def of(spec: Spec, node: Node) -> dict[str, Component]:
         "kube-apiserver": _apiserver(spec),
         "kube-controller-manager": _controller_manager(spec),
         "kube-scheduler": _scheduler(spec),
+        "metrics-server": _metrics_server(spec),
     }
     others = {
         other.name: [sys.executable, "-m", "lab.node.further", str(spec.home), str(other.number)]
@@ -114,6 +115,23 @@ def _scheduler(spec: Spec) -> list[str]:
         "--kube-api-burst=400",
         "--profiling=false",
         "--bind-address=127.0.0.1",
+    ]
+
+
+def _metrics_server(spec: Spec) -> list[str]:
+    """As the agent, who may do everything: RBAC is not what the lab has it for. A request must end before the next round."""
+    path = f"{_PKI}/agent.conf"
+    return [
+        f"{spec.bin}/metrics-server",
+        f"--kubeconfig={path}",
+        f"--authentication-kubeconfig={path}",
+        f"--authorization-kubeconfig={path}",
+        "--secure-port=4443",
+        "--cert-dir=/run/metrics-server",
+        f"--kubelet-certificate-authority={_PKI}/ca.crt",
+        "--kubelet-preferred-address-types=InternalIP",
+        "--metric-resolution=10s",
+        "--kubelet-request-timeout=9s",
     ]
 
 

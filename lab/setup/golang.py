@@ -1,4 +1,5 @@
-"""Kubernetes, etcd, CoreDNS and the operator from one Go module, LiveKit and MinIO from one each, with one cache."""
+"""Kubernetes, etcd, CoreDNS and the operator from one Go module, LiveKit, MinIO and metrics-server from one each, with one
+cache."""
 
 import re
 import shutil
@@ -15,6 +16,9 @@ LIVEKIT_MODULE = CHECKOUT / "lab/node/livekit"
 LIVEKIT = "livekit-server"
 MINIO_MODULE = CHECKOUT / "lab/node/minio"
 MINIO = "minio"
+# Of the same versions as Kubernetes, so that the cache has most of it.
+METRICS_MODULE = CHECKOUT / "lab/node/metrics"
+METRICS = "metrics-server"
 VERSION = "v1.34.4"
 _KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 # Package, the name that Go gives to the program, the name that it has here.
@@ -52,7 +56,7 @@ def on_path() -> str | None:
     if program is None:
         return None
     told = subprocess.run([program, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/")
-    files = [(module / "go.mod").read_text() for module in (MODULE, LIVEKIT_MODULE, MINIO_MODULE)]
+    files = [(module / "go.mod").read_text() for module in (MODULE, LIVEKIT_MODULE, MINIO_MODULE, METRICS_MODULE)]
     asked = [_numbers(version) for text in files for version in re.findall(r"^go (\S+)$", text, re.M)]
     return program if _numbers(told.stdout) >= max(asked) else None
 
@@ -111,6 +115,11 @@ def livekit(work: Work) -> None:
 def minio(work: Work) -> None:
     """MinIO, its modules included. Raises LabError."""
     _alone(work, MINIO_MODULE, "github.com/minio/minio", MINIO)
+
+
+def metrics(work: Work) -> None:
+    """metrics-server, its modules included. Raises LabError."""
+    _alone(work, METRICS_MODULE, "sigs.k8s.io/metrics-server/cmd/metrics-server", METRICS)
 
 
 def _alone(work: Work, module: Path, package: str, name: str) -> None:

@@ -73,6 +73,16 @@ def steps(home: Home) -> list[Step]:
             ("livekit",),
             200,
         ),
+        # After Kubernetes, of which it is made for the most part.
+        Step(
+            "metrics",
+            "metrics-server",
+            golang.metrics,
+            _content(golang.METRICS_MODULE / "go.mod", golang.METRICS_MODULE / "go.sum"),
+            (home.bin / golang.METRICS,),
+            ("programs",),
+            30,
+        ),
         Step(
             "debian",
             "Debian for the image",
@@ -110,6 +120,15 @@ def steps(home: Home) -> list[Step]:
             15,
         ),
         Step(
+            "barman",
+            "Barman for the image",
+            rootfs.barman,
+            _content(rootfs.BARMAN_LOCKED),
+            (home.image / "barman",),
+            ("venv",),
+            3,
+        ),
+        Step(
             "verifier",
             "packages of the verifier's image",
             packages.download,
@@ -124,7 +143,7 @@ def steps(home: Home) -> list[Step]:
             image.archive,
             _content(image.TAGS, _HERE / "image.py"),
             (home.image / "image.tar",),
-            ("programs", "livekit", "minio", "debian", "synapse", "older-synapse", "scanner"),
+            ("programs", "livekit", "minio", "debian", "synapse", "older-synapse", "scanner", "barman"),
             50,
         ),
         Step("base", "image imported", image.base, "", (home.base,), ("image",), 15),

@@ -44,7 +44,7 @@ def registries(work: Work, todo: Iterable[Step]) -> None:
     folder = work.home.root / "try.part"
     if names & {"requirements", "synapse", "scanner", "verifier"}:
         python.try_index(work, folder)
-    if names & {"modules", "livekit", "minio"} and (program := golang.on_path()):
+    if names & {"modules", "livekit", "minio", "metrics"} and (program := golang.on_path()):
         environment = golang.environment(work.home)
         try:
             work.run(program, "mod", "download", "k8s.io/klog/v2", environment=environment, folder=golang.MODULE)

@@ -14,6 +14,18 @@ SCANNER = "opt/matrix-content-scanner"
 #: Its source, what it imports, and what stands in for its Rust part.
 SCANNER_SOURCE, SCANNER_LOCKED = IMAGE / "source-content-scanner.txt", IMAGE / "requirements-content-scanner.txt"
 SCANNER_RUST = IMAGE / "mcs_rust"
+#: By which PostgreSQL's operator archives. It calls these commands (github.com/cloudnative-pg/barman-cloud, pkg/utils).
+BARMAN, BARMAN_LOCKED = "opt/barman", IMAGE / "requirements-barman.txt"
+_BARMAN_COMMANDS = {
+    "backup": "backup",
+    "backup-delete": "backup_delete",
+    "backup-list": "backup_list",
+    "backup-show": "backup_show",
+    "check-wal-archive": "check_wal_archive",
+    "restore": "restore",
+    "wal-archive": "walarchive",
+    "wal-restore": "walrestore",
+}
 _UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt/archives", "var/lib/apt/lists")
 
 
@@ -70,12 +82,35 @@ def scanner(work: Work) -> None:
     part.rename(root)
 
 
+def barman(work: Work) -> None:
+    """Barman's commands for object stores into image/barman. Raises LabError."""
+    root, part = work.home.image / "barman", work.home.image / "barman.part"
+    shutil.rmtree(part, ignore_errors=True)
+    python.download_for_image(work, BARMAN_LOCKED, part / BARMAN)
+    commands = part / BARMAN / "commands"
+    commands.mkdir()
+    for name, module in _BARMAN_COMMANDS.items():
+        command = commands / f"barman-cloud-{name}"
+        command.write_text(
+            f"#!/usr/bin/python3\nimport sys\n\nsys.path.insert(0, '/{BARMAN}')\n"
+            f"from barman.clients.cloud_{module} import main\n\nsys.exit(main())\n"
+        )
+        command.chmod(0o755)
+    shutil.rmtree(root, ignore_errors=True)
+    part.rename(root)
+
+
 def compile_synapse(work: Work, home: Home) -> None:
-    """Without .pyc files each of 15 processes would compile Synapse anew; the scanner is compiled with it. The older one
-    ends up beside Debian, in image/older: it is a layer of its own. Raises LabError."""
+    """Without .pyc files each of 15 processes would compile Synapse anew; the scanner and Barman are compiled with it. The
+    older one ends up beside Debian, in image/older: it is a layer of its own. Raises LabError."""
     debian_root, older = home.image / "debian", home.image / "older"
     _compiled(work, home.image / "synapse", debian_root, NEWEST.folder)
     _compiled(work, home.image / "scanner", debian_root, SCANNER)
+    _compiled(work, home.image / "barman", debian_root, BARMAN)
+    for command in (debian_root / BARMAN / "commands").iterdir():
+        link = debian_root / "usr/local/bin" / command.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"/{BARMAN}/commands/{command.name}")
     _compiled(work, home.image / "older-synapse", debian_root, OLDER.folder)
     shutil.rmtree(older, ignore_errors=True)
     (older / OLDER.folder).parent.mkdir(parents=True)

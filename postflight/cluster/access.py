@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from postflight.cluster import silences
 from postflight.cluster.api import Api
-from postflight.cluster.streams import tunnel
+from postflight.cluster.tunnels import tunnel
 from postflight.limits import Limit
 
 

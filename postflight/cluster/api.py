@@ -5,21 +5,30 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import tenacity
 
+from postflight.cluster import cuts
 from postflight.cluster.connection import ClusterError, Connection
 from postflight.cluster.kinds import Kind
 from postflight.limits import Limit
 
+T = TypeVar("T")
+
 Object = Mapping[str, Any]
 PAGE = 500
+#: Seconds until the same is asked for again.
+AGAIN = 0.5
+#: As an API server answers that is still coming up.
+NOT_READY = frozenset({500, 503})
+#: What asks for the same however often it is sent.
+TWICE = frozenset({"GET", "DELETE"})
 CHUNK = 2**20
 #: What the kubelet writes in the place of a log, with status 200: for a second or so after a container has crashed again
 #: it still looks for the log of the life before, which is gone (pkg/kubelet/kuberuntime, GetContainerLogs; seen on 1.34).
@@ -41,6 +50,13 @@ class Unreachable(ApiError):
         super().__init__(0, line)
 
 
+class Late(Unreachable):
+    """No answer in time: what was asked for may be slow, a node's kubelet, and the way there whole."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__(f"API server {server} does not answer within its time limit")
+
+
 def _tls(configuration: Any) -> ssl.SSLContext:
     """The context for streams, made once: loading the certificates costs more than a handshake."""
     try:
@@ -54,6 +70,22 @@ def _tls(configuration: Any) -> ssl.SSLContext:
         why = " ".join(str(error).split())
         raise ClusterError(f"the CA or the client certificate of the kubeconfig cannot be used: {why}") from error
     return context
+
+
+def _again(method: str, path: str, send: Callable[[], T]) -> T:
+    """What may be asked for twice is asked for once more where the way was cut. Raises ApiError."""
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Unreachable),
+        stop=tenacity.stop_after_attempt(2 if method in TWICE else 1),
+        wait=tenacity.wait_fixed(AGAIN),
+        reraise=True,
+    )
+    try:
+        return retrying(send)
+    except Unreachable as error:
+        if not isinstance(error, Late):
+            cuts.note(f"{method} {path}")
+        raise
 
 
 class Api:
@@ -92,17 +124,24 @@ class Api:
         content_type: str = "application/json",
     ) -> Any:
         """Send one request, return its JSON. Raises :class:`ApiError`."""
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Unreachable),
-            stop=tenacity.stop_after_attempt(2 if method == "GET" else 1),
-            wait=tenacity.wait_fixed(0.5),
-            reraise=True,
-        )
         url = path + (f"?{urlencode(query)}" if query else "")
-        return retrying(self._request, method, url, body, limit, content_type)
+        return _again(method, path, lambda: self._request(method, url, body, limit, content_type))
 
     def get(self, path: str, **query: str) -> Any:
         return self.request("GET", path, query=query)
+
+    def wait_until_back(self, limit: float = Limit.BACK) -> None:
+        """Return once the API server answers again, or after ``limit`` seconds."""
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            try:
+                self._send("GET", "/readyz", None, Limit.CONNECT, "")
+                return
+            except ApiError as error:
+                # One that refuses to say answers.
+                if not isinstance(error, Unreachable) and error.status not in NOT_READY:
+                    return
+            time.sleep(AGAIN)
 
     def list_all(self, kind: Kind, namespace: str = "", **query: str) -> Iterator[Object]:
         """Yield all objects of a kind, page by page. Raises :class:`ApiError`."""
@@ -121,7 +160,8 @@ class Api:
 
     def log(self, path: str, **query: str) -> list[str]:
         """The lines of a container's log; none where the kubelet has just removed it. Raises :class:`ApiError`."""
-        data = self._send("GET", f"{path}?{urlencode(query)}", None, Limit.REQUEST, "")
+        url = f"{path}?{urlencode(query)}"
+        data = _again("GET", path, lambda: self._send("GET", url, None, Limit.REQUEST, ""))
         return [each for each in data.decode("utf-8", "replace").splitlines() if not each.startswith(NO_LOG)]
 
     def may(self, verb: str, resource: str, group: str, namespace: str, name: str = "") -> bool:
@@ -177,7 +217,7 @@ class Api:
                 data += piece
                 if time.monotonic() > deadline:
                     answer.close()
-                    raise Unreachable(f"API server {self.server} does not answer within its time limit")
+                    raise Late(self.server)
             answer.release_conn()
         except urllib3.exceptions.HTTPError as error:
             raise self._unreachable(error) from error
@@ -197,7 +237,7 @@ class Api:
         if "refused" in text:
             return Unreachable(f"API server {self.server} refuses connections: is the cluster up?")
         if "timed out" in text:
-            return Unreachable(f"API server {self.server} does not answer within its time limit")
+            return Late(self.server)
         return Unreachable(f"API server {self.server} cannot be reached: {' '.join(text.split())[:200]}")
 
     def _refusal(self, method: str, url: str, status: int, data: bytes) -> str:

@@ -46,6 +46,13 @@ HTTP_ROUTE = Kind("HTTPRoute", "httproutes", "gateway.networking.k8s.io", custom
 POLICY = Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io")
 BUDGET = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy")
 POSTGRES_CLUSTER = Kind("Cluster", "clusters", "postgresql.cnpg.io", custom=True)
+SERVICE_MONITOR = Kind("ServiceMonitor", "servicemonitors", "monitoring.coreos.com", custom=True)
+POD_MONITOR = Kind("PodMonitor", "podmonitors", "monitoring.coreos.com", custom=True)
+PROMETHEUS_RULE = Kind("PrometheusRule", "prometheusrules", "monitoring.coreos.com", custom=True)
+SCHEDULED_BACKUP = Kind("ScheduledBackup", "scheduledbackups", "postgresql.cnpg.io", custom=True)
+TENANT = Kind("Tenant", "tenants", "minio.min.io", "v2", custom=True)
+BACKUP = Kind("Backup", "backups", "postgresql.cnpg.io", custom=True)
+CERTIFICATE = Kind("Certificate", "certificates", "cert-manager.io", custom=True)
 
 #: The kinds whose objects carry a pod template.
 WORKLOADS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB)
@@ -67,6 +74,15 @@ LISTED = (
     INGRESS,
     LEASE,
     POSTGRES_CLUSTER,
+    BUDGET,
+    POLICY,
+    SCHEDULED_BACKUP,
+    TENANT,
+    SERVICE_MONITOR,
+    POD_MONITOR,
+    PROMETHEUS_RULE,
+    BACKUP,
+    CERTIFICATE,
     *WORKLOADS,
 )
 
@@ -85,4 +101,7 @@ CONFIGURATION = (
     POLICY,
     BUDGET,
     POSTGRES_CLUSTER,
+    SCHEDULED_BACKUP,
+    CERTIFICATE,
+    TENANT,
 )

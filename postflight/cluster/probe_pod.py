@@ -22,6 +22,8 @@ from postflight.settings import Settings
 from postflight.traces import MANAGED_BY, NAME, RUN_LABEL, Traces
 
 CONTAINER = "probe"
+#: What a probe pod is there for: by this label a NetworkPolicy lets it do that.
+PURPOSE = "postflight/purpose"
 DEADLINE = 200
 #: Ends at once when it is told to: as PID 1 a process without a handler would wait for the kill.
 WAIT = f"import signal as s; s.pthread_sigmask(s.SIG_BLOCK, [15]); s.sigtimedwait([15], {DEADLINE})"
@@ -61,7 +63,7 @@ def start_probe_pod(
 ) -> ProbePod:
     """Make a probe pod beside the pod ``like`` and return it once it runs.
 
-    ``purpose`` ends its name; ``labels`` are put on the pod beside the run's own. The settings say its
+    ``purpose`` ends its name and is a label of the pod; ``labels`` are put on it beside the run's own. The settings say its
     image and what to merge into its spec and metadata (for admission policies). Raises
     :class:`NoProbePod`, with the admission's or the kubelet's own words.
     """
@@ -79,7 +81,7 @@ def start_probe_pod(
 
     traces.will_make(f"Job {name}", remove, path)
     try:
-        made = job(name, traces.labels, like, settings.probe_image, settings.probe_pod, labels)
+        made = job(name, traces.labels, like, settings.probe_image, settings.probe_pod, {**labels, PURPOSE: purpose})
         api.request("POST", JOB.path(namespace), made)
     except ApiError as error:
         raise NoProbePod(f"the cluster refuses a probe pod: {error}") from error

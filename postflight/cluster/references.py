@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from postflight.cluster.api import Object
+from postflight.cluster.custom_references import custom_references
 from postflight.cluster.kinds import (
     CONFIG_MAP,
     CRON_JOB,
+    INGRESS,
     POD,
     POSTGRES_CLUSTER,
     REPLICA_SET,
@@ -76,12 +78,40 @@ def references(snapshot: Snapshot) -> tuple[Reference, ...]:
 
 
 def secret_names(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
-    """Namespace and name of every Secret that a workload or a PostgreSQL Cluster names."""
+    """Namespace and name of every Secret that a workload or an object of an operator's kind names."""
     named = {(each.namespace, each.name): None for each in references(snapshot) if each.kind is SECRET}
     for cluster in snapshot.all(POSTGRES_CLUSTER):
-        for name in cluster_secrets(cluster):
+        for name in (*cluster_secrets(cluster), *bucket_secrets(cluster), server_tls_secret(cluster)):
             named[(cluster["metadata"]["namespace"], name)] = None
+    named |= {(each.namespace, each.name): None for each in custom_references(snapshot) if each.kind is SECRET}
+    for ingress in snapshot.all(INGRESS):
+        for each in (ingress.get("spec") or {}).get("tls") or ():
+            if name := each.get("secretName"):
+                named[(ingress["metadata"]["namespace"], name)] = None
     return tuple(named)
+
+
+def server_tls_secret(cluster: Object) -> str:
+    """The Secret with the certificate that a Cluster's servers show (CloudNativePG 1.27: NAME-server unless named)."""
+    told = ((cluster.get("spec") or {}).get("certificates") or {}).get("serverTLSSecret")
+    return told or f"{cluster['metadata']['name']}-server"
+
+
+def bucket_keys(cluster: Object) -> Mapping[str, tuple[str, str]]:
+    """Where a Cluster says that its bucket's key pair is: Secret and key of ``accessKeyId``, ``secretAccessKey`` and, where
+    they are told, ``region`` and ``sessionToken``."""
+    archive = ((cluster.get("spec") or {}).get("backup") or {}).get("barmanObjectStore") or {}
+    given = archive.get("s3Credentials") or {}
+    return {
+        field: (str(ref["name"]), str(ref["key"]))
+        for field in ("accessKeyId", "secretAccessKey", "region", "sessionToken")
+        if isinstance(ref := given.get(field), Mapping) and ref.get("name") and ref.get("key")
+    }
+
+
+def bucket_secrets(cluster: Object) -> tuple[str, ...]:
+    """The Secrets that hold the key pair of the bucket that a Cluster archives to."""
+    return tuple(dict.fromkeys(name for name, _ in bucket_keys(cluster).values()))
 
 
 def cluster_secrets(cluster: Object) -> tuple[str, ...]:

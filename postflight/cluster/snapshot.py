@@ -24,7 +24,10 @@ from postflight.cluster.threads import in_threads, spawn
 from postflight.limits import Limit
 
 Key = tuple[Kind, str]
+#: Listed in the whole cluster: they say where the deployment, its operators and ingress controllers stand. Of pods and
+#: Secrets other tenants may have ten thousands, and theirs are nobody's business here.
 WIDE = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET)
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ def take(
     """
     objects: dict[Key, tuple[Object, ...]] = {}
     unseen: dict[Key, str] = {}
-    known = {kind: spawn(partial(_is_served, api, kind)) for kind in kinds if kind.custom}
+    groups = dict.fromkeys((kind.group, kind.version) for kind in kinds if kind.custom)
+    known = {each: spawn(partial(_served, api, *each)) for each in groups}
     wide = in_threads([_lister(api, kind, "") for kind in WIDE], Limit.REQUEST * 3)
     controllers: list[Object] = []
     for kind, outcome in zip(WIDE, wide, strict=True):
@@ -87,7 +91,8 @@ def take(
     wanted = [
         (kind, namespace) for namespace in namespaces for kind in kinds if kind not in WIDE or (kind, "") in unseen
     ]
-    served = frozenset(kind for kind, answer in known.items() if answer.result(Limit.REQUEST * 3))
+    plurals = {each: answer.result(Limit.REQUEST * 3) for each, answer in known.items()}
+    served = frozenset(kind for kind in kinds if kind.custom and kind.plural in plurals[(kind.group, kind.version)])
     wanted = [(kind, ns) for kind, ns in wanted if not kind.custom or kind in served]
     works = [_lister(api, kind, namespace) for kind, namespace in wanted]
     works += [_exists(api, namespace) for namespace in requested]
@@ -124,9 +129,12 @@ def _matters(kind: Kind, each: Object) -> bool:
 
 
 def _lean(kind: Kind, each: Object) -> Object:
-    """The object with its kind, which lists leave out, and without what nobody here reads: who wrote which field
-    tells of a ConfigMap when its data changed."""
+    """The object with its kind, which lists leave out, and without what nobody here reads and a large cluster has much
+    of: the copy of itself that kubectl keeps in it, and who wrote which field. A ConfigMap's tell when its data
+    changed, and the copy in an object of a custom kind what was written of it that the kind does not know."""
     meta = {key: value for key, value in each["metadata"].items() if key != "managedFields" or kind is CONFIG_MAP}
+    if not kind.custom and APPLIED in (notes := meta.get("annotations") or {}):
+        meta["annotations"] = {key: value for key, value in notes.items() if key != APPLIED}
     return {**each, "kind": kind.name, "metadata": meta}
 
 
@@ -144,15 +152,15 @@ def _exists(api: Api, namespace: str) -> Callable[[], list[Object]]:
     return look
 
 
-def _is_served(api: Api, kind: Kind) -> bool:
-    """Whether the API server knows a custom kind; every authenticated user may ask that."""
+def _served(api: Api, group: str, version: str) -> frozenset[str]:
+    """The kinds that the API server knows of a group, by their plurals; every authenticated user may ask that."""
     try:
-        answer = api.get(f"/apis/{kind.group}/{kind.version}")
+        answer = api.get(f"/apis/{group}/{version}")
     except ApiError as error:
         if error.status != 404:
             raise
-        return False
-    return any(each.get("name") == kind.plural for each in answer.get("resources") or ())
+        return frozenset()
+    return frozenset(str(each.get("name")) for each in answer.get("resources") or ())
 
 
 def _scope(

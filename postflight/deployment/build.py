@@ -15,10 +15,12 @@ from postflight.deployment import (
     coturn,
     databases,
     li,
+    placeholders,
     proxies,
     redis,
     scanning,
     storage,
+    store_servers,
     synapse,
     turn,
     vault,
@@ -128,6 +130,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
     endpoints = redis.find_endpoints(snapshot, pods, processes, groups, passwords)
     doors = proxies.read_proxies(surveyed.proxies, files, snapshot, pods)
     stores = storage.find_stores(snapshot, pods, processes, keys, surveyed.places)
+    servers = store_servers.find_servers(snapshot, surveyed.places, stores)
     vaults = vault.find_vaults(snapshot, pods, processes, specs, surveyed.places, settings)
     calling = calls.read_calls(surveyed.calls, files, secrets, processes, doors)
     relaying = turn.read_turn(surveyed.turn, files, secrets, snapshot, pods, processes, shared, surveyed.places)
@@ -147,6 +150,7 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
                 *_edges_of_li(intercept),
                 *_call_edges(calling, doors, processes, endpoints),
                 *storage.edges(stores),
+                *store_servers.edges(servers),
                 *turn.edges(relaying),
                 *scanning.edges(antivirus),
                 *vault.edges(vaults),
@@ -162,6 +166,8 @@ def build(surveyed: Survey, files: Files, settings: Settings) -> Deployment:
         turn=relaying,
         antivirus=antivirus,
         vaults=vaults,
+        placeholders=placeholders.find(surveyed.places, secrets, files),
+        store_servers=servers,
     )
 
 

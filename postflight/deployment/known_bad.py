@@ -72,7 +72,7 @@ TABLE: tuple[KnownBad, ...] = (
     ),
     _row(
         "replication secret",
-        r"Failed handle request via 'Replication[\s\S]*RuntimeError: (?P<what>(Missing|Too many|Invalid) Authorization header)",
+        r"Failed handle request via 'Replication(?![^\n]*/events/postflight\b)[\s\S]*RuntimeError: (?P<what>(Missing|Too many|Invalid) Authorization header)",
         "is asked for replication by someone who does not know its worker_replication_secret ({what})",
         "a process has another worker_replication_secret, or somebody else reaches the replication listener",
         "give all processes one worker_replication_secret; let nobody else reach the replication listeners",

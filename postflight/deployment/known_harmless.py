@@ -131,6 +131,13 @@ HARMLESS: tuple[Harmless, ...] = (
         "media.storage",
     ),
     _row(
+        "asked by the verifier without the secret",
+        r"\AFailed handle request via 'Replication[^\n]*/events/postflight\b"
+        r"[\s\S]*^(builtins\.)?RuntimeError: Missing Authorization header",
+        "`security.replication_listener` asks each replication listener once, and is refused",
+        "synapse/replication/http/_base.py",
+    ),
+    _row(
         "client gone",
         r"'NoneType' object has no attribute '(writeHeaders|registerProducer|unregisterProducer|loseConnection|write)'"
         r"|'TransportProxyProducer' object has no attribute 'abortConnection'"

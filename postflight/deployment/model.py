@@ -19,8 +19,9 @@ from postflight.deployment.parts import (
     Unclear,
     Workload,
 )
+from postflight.deployment.placeholders import Placeholders
 from postflight.deployment.scan_parts import Antivirus
-from postflight.deployment.store_parts import ObjectStore
+from postflight.deployment.store_parts import ObjectStore, StoreServers
 from postflight.deployment.turn_parts import TurnSetup
 from postflight.deployment.vault_parts import KeyVault
 from postflight.secrets import Secret
@@ -50,6 +51,8 @@ class Deployment:
     turn: TurnSetup = field(default_factory=TurnSetup)
     antivirus: Antivirus = field(default_factory=Antivirus)
     vaults: tuple[KeyVault, ...] = ()
+    placeholders: Placeholders = field(default_factory=Placeholders)
+    store_servers: tuple[StoreServers, ...] = ()
 
     def passwords(self) -> Iterator[tuple[Secret, str]]:
         """Every password that something here logs in with, and the name to report it by."""

@@ -74,6 +74,23 @@ def selects(service: Object, pod: Pod) -> bool:
     )
 
 
+def leads_to(snapshot: Snapshot, service: Object, pod: Pod, port: int) -> bool:
+    """Whether a Service leads to that port of a pod."""
+    return selects(service, pod) and port in _targets(snapshot, service, pod)
+
+
+def target_of(snapshot: Snapshot, service: Object, backend: Mapping[str, Any], pod: Pod) -> int | None:
+    """The port of a pod that an Ingress's backend (``{number: 80}`` or ``{name: http}``) comes to by a Service."""
+    raw = snapshot.get(POD, pod.namespace, pod.name)
+    named = {each.get("name"): each["containerPort"] for each in _ports(raw["spec"] if raw else {})}
+    for each in service["spec"].get("ports") or ():
+        if each["port"] == backend.get("number") or (backend.get("name") and each.get("name") == backend["name"]):
+            target = each.get("targetPort") or each["port"]
+            found = named.get(target, target)
+            return found if isinstance(found, int) else None
+    return None
+
+
 def _targets(snapshot: Snapshot, service: Object, pod: Pod) -> set[int]:
     """The ports of a pod that a Service leads to."""
     raw = snapshot.get(POD, pod.namespace, pod.name)

@@ -1,11 +1,14 @@
-"""The schedule of a CronJob, as far as it tells how long there is nothing between two rounds.
+"""Schedules, as far as they tell how long there is nothing between two rounds.
 
-Source: robfig/cron v3, ``ParseStandard``, which Kubernetes parses it with: five fields, or a name for them.
+Sources: robfig/cron v3, ``ParseStandard``, which Kubernetes parses a CronJob's with: five fields, or a name for them;
+robfig/cron v1.2, ``Parse``, which CloudNativePG 1.27 parses a ScheduledBackup's with: six fields, seconds first, of which
+the last may be left out.
 """
 
 from __future__ import annotations
 
 import calendar
+import re
 from collections.abc import Mapping
 from datetime import date, timedelta
 from itertools import pairwise
@@ -32,9 +35,9 @@ def longest_gap(schedule: str) -> timedelta | None:
     if len(fields) != 5:
         return None
     try:
-        minutes, hours = _numbers(fields[0], 0, 59), _numbers(fields[1], 0, 23)
-        days, months = _numbers(fields[2], 1, 31), _numbers(fields[3], 1, 12, MONTHS)
-        weekdays = {each % 7 for each in _numbers(fields[4], 0, 7, DAYS)}
+        minutes, hours = numbers(fields[0], 0, 59), numbers(fields[1], 0, 23)
+        days, months = numbers(fields[2], 1, 31), numbers(fields[3], 1, 12, MONTHS)
+        weekdays = {each % 7 for each in numbers(fields[4], 0, 7, DAYS)}
     except ValueError:
         return None
     # Where both are restricted, either suffices.
@@ -52,7 +55,43 @@ def longest_gap(schedule: str) -> timedelta | None:
     return max(gaps, default=None)
 
 
-def _numbers(field: str, first: int, last: int, names: Mapping[str, int] | None = None) -> set[int]:
+def seconds_of(schedule: str) -> frozenset[int] | None:
+    """The seconds of a minute in which a ScheduledBackup's schedule comes; None where it is not understood."""
+    words = schedule.split()
+    if schedule.strip().startswith("@"):
+        return frozenset({0})
+    try:
+        return frozenset(numbers(words[0], 0, 59)) if len(words) in (5, 6) else None
+    except ValueError:
+        return None
+
+
+def longest_gap_of_backups(schedule: str) -> timedelta | None:
+    """The longest time between two rounds of a ScheduledBackup, leaving the seconds aside; None where its schedule is not
+    understood, or never comes."""
+    text = schedule.strip()
+    if text.startswith("@every "):
+        return _duration(text.removeprefix("@every ").strip())
+    if text.startswith("@"):
+        return longest_gap(text)
+    fields = text.split()
+    if len(fields) not in (5, 6) or seconds_of(text) is None:
+        return None
+    weekdays = fields[5] if len(fields) == 6 else "*"
+    # That parser has no seventh day.
+    return None if re.search(r"(^|[,-])7", weekdays) else longest_gap(" ".join([*fields[1:5], weekdays]))
+
+
+def _duration(text: str) -> timedelta | None:
+    """As Go writes one, to seconds: 1h30m."""
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    if not text or found is None:
+        return None
+    hours, minutes, seconds = (int(each or 0) for each in found.groups())
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds) or None
+
+
+def numbers(field: str, first: int, last: int, names: Mapping[str, int] | None = None) -> set[int]:
     """What a field allows. Raises ValueError where it is none."""
     known = names or {}
 

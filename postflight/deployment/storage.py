@@ -61,11 +61,16 @@ def keys_of(spec: Spec, container: Mapping[str, Any], config: Config | None) -> 
     return Keys(hidden="its key pair stands neither in its configuration nor in its environment")
 
 
+def is_minio(container: Mapping[str, Any]) -> bool:
+    """Whether a container is a MinIO server, by its command or its image."""
+    words = words_of(container)
+    program = any(word.rpartition("/")[2] == "minio" for word in words) and "server" in words
+    return program or IMAGE.search(container.get("image") or "") is not None
+
+
 def root_keys(place: Place) -> Keys | None:
     """The key pair that a MinIO server is started with; None for any other container."""
-    words = words_of(place.container)
-    program = any(word.rpartition("/")[2] == "minio" for word in words) and "server" in words
-    if not program and not IMAGE.search(place.container.get("image") or ""):
+    if not is_minio(place.container):
         return None
     variables = place.spec.environment(place.container)
     for user, password in ROOT:

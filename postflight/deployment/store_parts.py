@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from postflight.deployment.parts import Endpoint, Side
+from postflight.deployment.parts import Endpoint, Pod, Side
 from postflight.secrets import Secret
 
 
@@ -48,6 +50,28 @@ class ObjectStore:
     def key_of(self, media_id: str) -> str:
         """The key of a file that a user of this server uploaded (synapse/media/filepath.py, 1.163)."""
         return f"{self.prefix}{path_of(media_id)}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreServers:
+    """The MinIO servers that keep one set of drives together.
+
+    ``servers`` are as many as they were made of, whatever runs now; ``drives`` is how many each of them has, 0 where nobody
+    says. ``tenant`` is the operator's object, empty without one; ``buckets`` are the ids of the :class:`ObjectStore`
+    that lead to them.
+    """
+
+    id: str
+    namespace: str
+    name: str
+    workloads: tuple[str, ...]
+    pods: tuple[Pod, ...]
+    port: int
+    tls: bool
+    servers: int
+    drives: int
+    tenant: Mapping[str, Any] = field(default_factory=dict)
+    buckets: tuple[str, ...] = ()
 
 
 def path_of(media_id: str) -> str:

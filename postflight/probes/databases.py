@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from postflight.cluster import silences
 from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.streams import run_in_pod
@@ -185,6 +186,10 @@ def log_in(login: Login, address: str | None, port: int, *, read_only: bool = Tr
             connection.read_only = read_only
             connection.execute(LIMITS)
             return connection
+        except psycopg.errors.ConnectionTimeout:
+            # Each of its answers may have come in time, and not all of them.
+            silences.note(f"a login at {login.host}")
+            raise
         except psycopg.OperationalError as error:
             if sslmode == "disable" or "does not support SSL" not in str(error):
                 raise
@@ -229,6 +234,9 @@ select json_build_object(
  'lsn', case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end,
  'wal_bytes', (select sum(size) from pg_ls_waldir()),
  'wal_ceiling', pg_size_bytes(current_setting('max_wal_size')),
+ 'archiver', (select json_build_object('last_archived', last_archived_wal, 'archived_at', last_archived_time,
+   'last_failed', last_failed_wal, 'failed_at', last_failed_time, 'failed', failed_count, 'now', now(),
+   'open', case when pg_is_in_recovery() then null else pg_walfile_name(pg_current_wal_lsn()) end) from pg_stat_archiver),
  'subscriptions', (select coalesce(json_agg(subslotname), '[]') from pg_subscription),
  'slots', (select coalesce(json_agg(json_build_object('name', slot_name, 'type', slot_type, 'active', active,
    'wal_status', wal_status, 'behind', case when pg_is_in_recovery() then null else

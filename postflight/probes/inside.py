@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.kinds import POD
@@ -12,11 +13,13 @@ from postflight.cluster.probe_pod import CONTAINER, NoProbePod, start_probe_pod
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
 from postflight.deployment.model import Deployment
-from postflight.deployment.parts import SynapseProcess, name_of
+from postflight.deployment.parts import Side, SynapseProcess, name_of
 from postflight.deployment.writers import addresses_of
 from postflight.limits import Limit
+from postflight.probes import tries
 from postflight.probes.own import Turn
 from postflight.probes.probe import EXEC, MAKE_JOBS, REMOVE_JOBS, NotTried, Safety, Unseen, probe
+from postflight.probes.tries import Tried
 from postflight.settings import Settings
 from postflight.traces import Traces
 from postflight.words import several
@@ -41,10 +44,15 @@ class InsideConnection:
 
 @dataclass(frozen=True, slots=True)
 class InsideView:
-    """``unseen`` says why a process's pod could not be asked, by process id."""
+    """``unseen`` says why a process's pod could not be asked, by process id. ``tried`` is what else was tried on the way:
+    whether the pods reach what they need beside these, and what they are not to reach."""
 
     connections: tuple[InsideConnection, ...]
     unseen: Mapping[str, str]
+    tried: tuple[Tried, ...] = ()
+
+
+_Heard = tuple[list[InsideConnection], tuple[Tried, ...]]
 
 
 def unseen_ways(own: InsideView | NotTried, instead: InsideView | NotTried) -> str:
@@ -63,30 +71,35 @@ def unseen_ways(own: InsideView | NotTried, instead: InsideView | NotTried) -> s
 
 
 @probe(limit=Limit.INSIDE, rights=(EXEC,))
-def inside_connections(deployment: Deployment, api: Api) -> InsideView:
-    """From one running pod of each Synapse workload, connect to its database, Redis and instance_map by name."""
+def inside_connections(deployment: Deployment, settings: Settings, api: Api) -> InsideView:
+    """From one running pod of each Synapse workload, connect to its database, Redis and instance_map by name, and try
+    its other ways."""
     chosen: dict[str, SynapseProcess] = {}
     for process in deployment.synapse:
         status = process.pod.container(process.container) if process.pod else None
         if status and status.running and process.config:
             chosen.setdefault(process.workload, process)
 
-    def asker(process: SynapseProcess) -> Callable[[], list[InsideConnection]]:
+    def asker(process: SynapseProcess) -> Callable[[], _Heard]:
         assert process.pod is not None
-        pod = process.pod.name
-        return lambda: _ask(api, process, pod, process.container, _asks(deployment, process), Limit.INSIDE - 2)
+        pod, asks, more = process.pod.name, _asks(deployment, process), _tries(deployment, process, settings)
+        return lambda: _ask(api, process, pod, process.container, asks, Limit.INSIDE - 2, more)
 
     found: list[InsideConnection] = []
+    ways: list[Tried] = []
     unseen: dict[str, str] = {}
     outcomes = in_threads([asker(each) for each in chosen.values()], Limit.INSIDE - 1)
     for process, outcome in zip(chosen.values(), outcomes, strict=True):
         try:
-            found += outcome.result()
+            connections, further = outcome.result()
         except (ApiError, TimeoutError) as error:
             # One that is not ready may end while it is asked: that is said of its workload.
             if process.pod and process.pod.ready:
                 unseen[process.id] = str(error) or "no answer within the time limit"
-    return InsideView(tuple(found), unseen)
+        else:
+            found += connections
+            ways += further
+    return InsideView(tuple(found), unseen, tuple(ways))
 
 
 @probe(limit=Limit.PROBE_POD, rights=(MAKE_JOBS, REMOVE_JOBS, EXEC), safety=Safety.CANARY)
@@ -111,7 +124,7 @@ def probe_pod_connections(
         pod = start_probe_pod(api, traces, like, settings, "connections", limit=Limit.PROBE_POD / 2)
     except NoProbePod as error:
         raise Unseen(str(error)) from error
-    return InsideView(tuple(_ask(api, main, pod.name, CONTAINER, _asks(deployment, main), Limit.INSIDE)), {})
+    return InsideView(tuple(_ask(api, main, pod.name, CONTAINER, _asks(deployment, main), Limit.INSIDE)[0]), {})
 
 
 def _asks(deployment: Deployment, process: SynapseProcess) -> list[dict[str, object]]:
@@ -134,11 +147,32 @@ def _asks(deployment: Deployment, process: SynapseProcess) -> list[dict[str, obj
     return asked
 
 
+def _tries(deployment: Deployment, process: SynapseProcess, settings: Settings) -> list[dict[str, Any]]:
+    """What it needs beside those: its object store, the key vault, the name service. And what it is not to reach: the API
+    server, and, from LI, what the settings name outside."""
+    where = [(each.endpoint.host, each.endpoint.port) for each in deployment.stores if process.id in each.users]
+    for vault in deployment.vaults:
+        if any(process.id in key.users for key in vault.keys):
+            where.append((vault.endpoint.host, vault.endpoint.port))
+    where += [(tries.NAME_SERVICE, tries.NAME_PORT), (tries.API_SERVER, tries.API_PORT)]
+    if process.side is Side.LI and settings.network.beyond:
+        where.append(settings.network.beyond)
+    return [tries.ask(host, port) for host, port in dict.fromkeys(where)]
+
+
 def _ask(
-    api: Api, process: SynapseProcess, pod: str, container: str, asks: list[dict[str, object]], limit: float
-) -> list[InsideConnection]:
-    answers = ask_outpost(api, process.namespace, pod, container, "connect", asks, limit=limit)
-    return [
+    api: Api,
+    process: SynapseProcess,
+    pod: str,
+    container: str,
+    asks: list[dict[str, object]],
+    limit: float,
+    more: Sequence[dict[str, Any]] = (),
+) -> _Heard:
+    answers = ask_outpost(api, process.namespace, pod, container, "connect", [*asks, *more], limit=limit)
+    own, further = answers[: len(asks)], answers[len(asks) :]
+    found = [
         InsideConnection(process, pod, str(ask["host"]), int(str(ask["port"])), tuple(said["seen"]), said["problem"])
-        for ask, said in zip(asks, answers, strict=True)
+        for ask, said in zip(asks, own, strict=True)
     ]
+    return found, tries.tried(process.workload, pod, more, further)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from postflight.cluster.access import Access
 from postflight.cluster.threads import in_threads
+from postflight.deployment.exposition import series_in
 from postflight.deployment.listeners import port_of
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import SynapseProcess
@@ -29,11 +30,12 @@ SAMPLE = re.compile(rf"^({POOL}|{SENT}|{PERSISTED})(?:\{{([^}}]*)\}})?\s+([0-9.e
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """The samples of one process, by metric: labels and value. ``problem`` says why it could not be asked, and
-    ``silent`` that nobody could, as it serves no metrics."""
+    ``silent`` that nobody could, as it serves no metrics. ``series`` are the names of all that it serves."""
 
     samples: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
     problem: str = ""
     silent: bool = False
+    series: frozenset[str] = frozenset()
 
     def total(self, metric: str, having: str = "") -> int:
         """The sum over the samples of a metric whose labels hold a text; 0 where there is none."""
@@ -88,7 +90,7 @@ def _ask(access: Access, process: SynapseProcess) -> Numbers:
     samples: dict[str, tuple[tuple[str, float], ...]] = {}
     for metric, labels, value in SAMPLE.findall(text):
         samples[metric] = (*samples.get(metric, ()), (labels, float(value)))
-    return Numbers(samples)
+    return Numbers(samples, series=series_in(text))
 
 
 def read_metrics(access: Access, process: SynapseProcess) -> str | None:

@@ -115,9 +115,18 @@ def sending(deployment: Deployment) -> tuple[SynapseProcess, ...]:
     return tuple(each for each in deployment.synapse if provider_of(each.config) and holds_media(each))
 
 
-def ask(access: Access, settings: Settings, store: ObjectStore, method: str, key: str, *, version: str = "") -> Stored:
-    """One request for one object, signed as the S3 API wants it. A certificate is not looked at: what is behind the
-    address is meant, and a signature is worth nothing to another."""
+def ask(
+    access: Access,
+    settings: Settings,
+    store: ObjectStore,
+    method: str,
+    key: str,
+    *,
+    version: str = "",
+    query: Mapping[str, str] | None = None,
+) -> Stored:
+    """One request for one object, or with a ``query`` for the bucket itself (``key`` ""), signed as the S3 API wants it. A
+    certificate is not looked at: what is behind the address is meant, and a signature is worth nothing to another."""
     import httpx
     from requests_aws4auth.aws4auth import AWS4Auth
 
@@ -142,7 +151,8 @@ def ask(access: Access, settings: Settings, store: ObjectStore, method: str, key
             httpx.Client(timeout=limits, verify=False, trust_env=False, headers={"Host": named}) as client,
         ):
             url = f"{origin(host, port, tls=store.tls)}{path}"
-            answer = client.request(method, url, params={"versionId": version} if version else None, auth=auth)
+            asked = {**({"versionId": version} if version else {}), **(query or {})}
+            answer = client.request(method, url, params=asked or None, auth=auth)
     except httpx.TimeoutException:
         return Stored(problem="no answer in time")
     except (httpx.HTTPError, OSError, ApiError) as error:

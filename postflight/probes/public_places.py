@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api, ApiError, Object
-from postflight.cluster.kinds import DAEMON_SET, DEPLOYMENT, POD, SERVICE
+from postflight.cluster.kinds import BUDGET, DAEMON_SET, DEPLOYMENT, POD, SERVICE
 from postflight.cluster.snapshot import Snapshot
 from postflight.cluster.threads import in_threads
 from postflight.deployment import front, ingresses
@@ -54,13 +54,15 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class ControllerSeen:
-    """An ingress controller: its pods, each with the port at which TLS is met, and the Services of its namespace;
-    ``problem`` says why they could not be listed."""
+    """An ingress controller: its pods, each with the port at which TLS is met, the Services of its namespace, and the
+    budgets there; ``problem`` says why they could not be listed, ``hidden`` why the budgets could not."""
 
     controller: Controller
     pods: tuple[tuple[Pod, int], ...] = ()
     services: tuple[Object, ...] = field(default=(), repr=False)
     problem: str = ""
+    budgets: tuple[Object, ...] = field(default=(), repr=False)
+    hidden: str = ""
 
 
 @dataclass(slots=True)
@@ -74,10 +76,21 @@ class _Draft:
 
 @probe(limit=Limit.KUBERNETES)
 def ingress_controllers(snapshot: Snapshot, settings: Settings, api: Api) -> tuple[ControllerSeen, ...]:
-    """List the pods of every ingress controller there is, and the Services beside them, once for all who ask."""
+    """List the pods of every ingress controller there is, and the Services and budgets beside them, once for all who
+    ask."""
     found = front.controllers(snapshot, settings.names.ingress, ())
     services: dict[str, tuple[Object, ...]] = {}
-    return tuple(_listed(each, api, services) for each in found)
+    return tuple(_with_budgets(_listed(each, api, services), snapshot, api) for each in found)
+
+
+def _with_budgets(each: ControllerSeen, snapshot: Snapshot, api: Api) -> ControllerSeen:
+    namespace = each.controller.namespace
+    if namespace in snapshot.namespaces:
+        return replace(each, budgets=tuple(snapshot.all(BUDGET, namespace)))
+    try:
+        return replace(each, budgets=tuple(api.list_all(BUDGET, namespace)))
+    except ApiError as error:
+        return replace(each, hidden=str(error))
 
 
 def _listed(each: Controller, api: Api, services: dict[str, tuple[Object, ...]]) -> ControllerSeen:

@@ -25,7 +25,7 @@ EXPIRED, NOT_YET = 10, 9
 class Certificate:
     """What one name was shown at one place. ``refusal`` is OpenSSL's word on its chain ("" where an authority that
     counts signed it: ``authority`` names it where it is none of the machine's own), ``code`` its number. ``names`` are
-    those of the certificate itself; ``problem`` says why none was seen."""
+    those of the certificate itself, ``der`` is all of it; ``problem`` says why none was seen."""
 
     host: str
     names: tuple[str, ...] = ()
@@ -37,6 +37,7 @@ class Certificate:
     code: int = 0
     authority: str = ""
     problem: str = ""
+    der: bytes = field(default=b"", repr=False)
 
     @property
     def is_for_host(self) -> bool:
@@ -62,7 +63,9 @@ class Trust:
     @classmethod
     def of(cls, further: Sequence[Authority]) -> Trust:
         """Raises ssl.SSLError (an OSError) where an authority is none."""
-        system, wider, secure = _roots(), _roots(), _roots()
+        system, secure = _roots(), _roots()
+        # Each holds some hundred authorities, a MiB of them.
+        wider = _roots() if further else system
         for each in further:
             wider.load_verify_locations(cadata=each.pem)
             secure.load_verify_locations(cadata=each.pem)
@@ -116,7 +119,7 @@ def read(host: str, der: bytes, refusal: str = "", code: int = 0, authority: str
         names = ()
     begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
     issuer = found.issuer.rfc4514_string()
-    return Certificate(host, names, issuer, begins, ends, datetime.now(UTC), refusal, code, authority)
+    return Certificate(host, names, issuer, begins, ends, datetime.now(UTC), refusal, code, authority, der=der)
 
 
 def _handshake(access: Access, place: Place, host: str, context: ssl.SSLContext) -> bytes:

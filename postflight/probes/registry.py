@@ -55,6 +55,17 @@ MODULES = (
     "li_front",
     "pages",
     "element_addresses",
+    "looks",
+    "node_clocks",
+    "monitors",
+    "placeholder_logins",
+    "custom_schemas",
+    "certificates",
+    "backup_buckets",
+    "store_health",
+    "autoscalers",
+    "network",
+    "replication_listeners",
 )
 
 

@@ -6,10 +6,10 @@ import queue
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from postflight.cluster import silences
+from postflight.cluster import cuts, silences
 from postflight.cluster.connection import ClusterError
 from postflight.cluster.threads import spawn
 from postflight.limits import Limit
@@ -21,13 +21,16 @@ from postflight.verdict.record import ProbeTime
 class Outcome:
     """What a probe came to: an observation, or one line that says why there is none. ``crash`` is
     the traceback where that is the verifier's own fault; ``barred_by`` is set where it was not tried;
-    ``silent`` where somebody who was asked said nothing in time."""
+    ``silent`` where somebody who was asked said nothing in time, or the way there was ``cut``; ``no_way`` are the pods
+    that no way led to, with the reason."""
 
     value: Any = None
     unseen: str = ""
     crash: str = ""
     barred_by: BarredBy | None = None
     silent: bool = False
+    cut: bool = False
+    no_way: Mapping[cuts.PodName, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +126,10 @@ def run(
 
 def once_more(wanted: Iterable[Probe], outcomes: Mapping[str, Outcome]) -> tuple[Probe, ...]:
     """Those that only read and met silence, and all that only read and take what they saw, or were not tried for want
-    of it: what a second look in quiet is worth. It is a short one."""
+    of it: what a second look in quiet is worth. It is a short one, but for what the way was cut from, or from beneath:
+    that has not looked yet."""
     found: dict[str, Probe] = {}
+    cut: set[str] = set()
     for each in wanted:
         outcome = outcomes[each.name]
         if outcome.crash or outcome.barred_by:
@@ -134,13 +139,15 @@ def once_more(wanted: Iterable[Probe], outcomes: Mapping[str, Outcome]) -> tuple
         later = any(name in found for name in each.inputs)
         blind = later and outcome.unseen and not outcome.silent
         if (outcome.silent or later) and (each.safety is Safety.READ_ONLY or blind):
-            found[each.name] = replace(each, limit=min(each.limit, Limit.AGAIN))
+            if outcome.cut or (blind and cut & set(each.inputs)):
+                cut.add(each.name)
+            found[each.name] = each if each.name in cut else replace(each, limit=min(each.limit, Limit.AGAIN))
     return tuple(found.values())
 
 
 def _body(each: Probe, values: Mapping[str, Any], done: queue.Queue[tuple[str, Outcome]]) -> Callable[[], None]:
     def body() -> None:
-        with silences.noted() as heard:
+        with silences.noted() as heard, cuts.noted() as way:
             try:
                 outcome = Outcome(each.function(**values))
             except (Unseen, ClusterError) as error:
@@ -148,6 +155,16 @@ def _body(each: Probe, values: Mapping[str, Any], done: queue.Queue[tuple[str, O
             except Exception as error:
                 line = f"{each.name} crashed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 outcome = Outcome(unseen=line, crash=traceback.format_exc())
-        done.put((each.name, replace(outcome, silent=bool(heard.met))))
+        cut = bool(way.met)
+        told = replace(_believed(outcome, way), silent=cut or bool(heard.met), cut=cut, no_way=dict(way.pods))
+        done.put((each.name, told))
 
     return body
+
+
+def _believed(outcome: Outcome, way: cuts.Cuts) -> Outcome:
+    """What was seen while the way was cut is not believed: who asked may have taken the end of the way for an answer, or
+    have stumbled over it."""
+    if not way.met or (outcome.unseen and not outcome.crash):
+        return outcome
+    return Outcome(unseen=f"{cuts.CUT} in the middle of it: {way.met[0]}")

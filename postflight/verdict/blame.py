@@ -81,7 +81,7 @@ def _judge(
     for statement in statements:
         cases = []
         for failure in _failures(statement):
-            beneath = _closure(failure.leans_on, depends)
+            beneath = closure(failure.leans_on, depends)
             rank = (len(beneath), tuple(sorted(beneath)), next(order))
             waiver = waiving.covering(waivers, statement.check.id, failure)
             cases.append(_Case(statement.check.id, failure, waiver, beneath, rank))
@@ -102,7 +102,8 @@ def _failures(statement: Statement) -> tuple[Failure, ...]:
     return (Failure(Status.UNKNOWN, Nature.UNAVAILABLE, id, NOTHING_SEEN),)
 
 
-def _closure(parts: Iterable[str], depends: Mapping[str, Iterable[str]]) -> frozenset[str]:
+def closure(parts: Iterable[str], depends: Mapping[str, Iterable[str]]) -> frozenset[str]:
+    """These parts and all that they depend on."""
     found: set[str] = set()
     waiting = list(parts)
     while waiting:

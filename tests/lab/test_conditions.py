@@ -102,3 +102,7 @@ def test_a_kind_of_deployment_is_told_in_the_same_words_and_fails_nothing() -> N
 def test_no_condition_of_a_defect_changes_redis() -> None:
     looks = [each["says"]["run"] for defect in defects.names() for each in defect.bites if "says" in each]
     assert not [each for each in looks if " kill " in each or " set " in each]
+
+
+def test_settings_are_promised_only_where_a_lab_of_its_own_is_asked_with_them() -> None:
+    assert not [each.name for each in defects.names() if each.settings and each.nodes == 1]

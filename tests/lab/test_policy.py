@@ -69,6 +69,12 @@ def test_a_named_port_is_the_receivers_number() -> None:
     assert "ip daddr { 10.244.0.3 } tcp dport 5432 return" in chain(rules(policy(spec)), "out_10_244_0_2")
 
 
+def test_a_named_port_in_a_block_is_that_of_the_pods_in_it() -> None:
+    to = {"to": [{"ipBlock": {"cidr": "10.244.0.0/24"}}], "ports": [{"port": "sql"}]}
+    made = rules(policy({"podSelector": {}, "policyTypes": ["Egress"], "egress": [to]}))
+    assert "ip daddr { 10.244.0.3 } tcp dport 5432 return" in chain(made, "out_10_244_0_2")
+
+
 def test_blocks_ranges_and_exceptions() -> None:
     block = {"ipBlock": {"cidr": "198.51.100.0/24", "except": ["198.51.100.11/32"]}}
     ports = [{"port": 8000, "endPort": 8100}, {"protocol": "UDP", "port": 53}]
@@ -108,3 +114,18 @@ def test_pods_without_filter() -> None:
     assert Pod.of(pod, []) is None
     assert Pod.of({**pod, "status": {"phase": "Succeeded"}}, ["10.0.0.1"]) is None
     assert Pod.of({**pod, "spec": {"containers": [], "hostNetwork": True}}, ["10.0.0.1"]) is None
+
+
+def test_the_loopback_address_that_each_pod_has_is_none_of_its_own() -> None:
+    spec = {"containers": [], "nodeName": "node1"}
+    raw = {"metadata": {"namespace": "shop", "labels": {}}, "spec": spec, "status": {"phase": "Running"}}
+    pods = [Pod.of(raw, ["127.0.0.1", address]) for address in ("10.244.0.8", "10.244.0.9")]
+    assert [each.addresses for each in pods if each] == [("10.244.0.8",), ("10.244.0.9",)]
+    deny = policy({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
+    assert "127." not in ruleset(World([each for each in pods if each], {}, [deny]), "node1")
+    assert Pod.of(raw, ["127.0.0.1"]) is None
+
+
+def test_a_port_without_a_number_is_all_of_its_protocol() -> None:
+    spec = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [{"protocol": "UDP"}]}]}
+    assert "meta l4proto udp return" in chain(rules(policy(spec)), "out_10_244_0_2")

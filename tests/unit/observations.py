@@ -6,7 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from checks import test_leftovers
+from checks import test_coverage, test_leftovers
+from checks.autoscaling import test_workers as test_autoscaling
+from checks.availability import test_budgets, test_synapse_main
+from checks.availability import test_front_door as test_ways_in
 from checks.calls import test_candidates, test_matrixrtc, test_turn
 from checks.clients import test_closed_doors, test_element_config, test_journey
 from checks.database import test_connections, test_login, test_names, test_replication
@@ -14,10 +17,23 @@ from checks.federation import test_exactly_once
 from checks.li import test_front_door, test_identity, test_main_database_rights, test_recovery_keys, test_retention
 from checks.li import test_replication as test_li
 from checks.media import test_antivirus, test_storage, test_workers
-from checks.platform import test_operators, test_references, test_workloads
+from checks.platform import (
+    test_backups,
+    test_certificates,
+    test_clocks,
+    test_monitoring,
+    test_objects,
+    test_operators,
+    test_references,
+    test_selectors,
+    test_volumes,
+    test_workloads,
+)
 from checks.redis import test_endpoint, test_memory
 from checks.redis import test_replication as test_redis
 from checks.routing import test_backends, test_public
+from checks.security import test_network_policy, test_placeholders, test_replication_listener
+from checks.storage import test_quorum
 from checks.workers import (
     test_background,
     test_configuration,
@@ -30,11 +46,13 @@ from checks.workers import (
 from postflight.check import meta_of
 from postflight.credential import NONE
 from postflight.probes.background import BackgroundUpdates
+from postflight.probes.custom_schemas import CustomSchemas
 from postflight.probes.federation_counters import Sent
 from postflight.probes.inside import InsideView
 from postflight.probes.li import Said
 from postflight.probes.li_front import LiFront
 from postflight.probes.li_import import Imported
+from postflight.probes.looks import Looks
 from postflight.probes.metrics import Count
 from postflight.probes.persister_rooms import PersistedEvents
 from postflight.probes.probe import BarredBy, NotTried
@@ -46,14 +64,22 @@ from postflight.verdict.failure import Failure
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
 from tests.unit import (
+    autoscaling,
+    backing,
+    budgeting,
     calling,
     front,
     fronting,
+    listening,
+    looking,
+    monitoring,
+    networking,
     processes,
     recorded,
     relaying,
     routing,
     scanning,
+    showing,
     stores,
     storing,
     vaulting,
@@ -63,6 +89,8 @@ from tests.unit.recorded import Json, item
 
 MODULES = (
     test_leftovers,
+    test_ways_in,
+    test_synapse_main,
     test_candidates,
     test_matrixrtc,
     test_turn,
@@ -83,8 +111,11 @@ MODULES = (
     test_retention,
     test_storage,
     test_workers,
+    test_objects,
     test_operators,
     test_references,
+    test_selectors,
+    test_volumes,
     test_workloads,
     test_endpoint,
     test_memory,
@@ -98,6 +129,17 @@ MODULES = (
     test_signing_key,
     test_event_persisters,
     test_stream_writers,
+    test_clocks,
+    test_coverage,
+    test_monitoring,
+    test_placeholders,
+    test_certificates,
+    test_backups,
+    test_quorum,
+    test_budgets,
+    test_autoscaling,
+    test_network_policy,
+    test_replication_listener,
 )
 CHECKS: Mapping[str, Callable[..., None]] = {
     meta.id: each for module in MODULES for each in vars(module).values() if (meta := meta_of(each))
@@ -110,11 +152,12 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
     """Everything that a check may ask for, as of a lab where every probe finds what it should."""
     lab = lab or recorded.healthy()
     model = recorded.model() if lab is recorded.healthy() and files is None else lab.deployment(files=files)
-    stored = storing.with_storage(model)
+    stored = backing.with_backups(storing.with_storage(model))
+    snapshot, secrets = backing.snapshot(lab.snapshot), backing.secrets(lab.secrets)
     return {
-        "snapshot": lab.snapshot,
-        "secrets": lab.secrets,
-        "deployment": relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored))),
+        "snapshot": networking.with_policies(budgeting.with_tenant(budgeting.usual(snapshot))),
+        "secrets": secrets,
+        "deployment": budgeting.with_servers(relaying.with_turn(scanning.with_antivirus(calling.with_calls(stored)))),
         "background_updates": tuple(BackgroundUpdates(each) for each in model.synapse if each.is_main),
         "known_updates": {},
         "calls_discovery": calling.discovery(model),
@@ -172,6 +215,23 @@ def observed(lab: recorded.Recording | None = None, files: Any = None) -> dict[s
         "front_door_requests": routing.front_door(stored) if model.proxies else (),
         "haproxy_views": routing.views(model, lab.snapshot),
         "leftovers": (),
+        "node_clocks": looking.nodes(),
+        "placeholder_logins": (),
+        "scraped_metrics": monitoring.scraped(model, lab.snapshot),
+        "custom_schemas": CustomSchemas(),
+        "ingress_controllers": (),
+        "pod_looks": Looks(
+            {
+                **looking.looks(relaying.with_turn(calling.with_calls(model))).seen,
+                **listening.looks(model, lab.snapshot).seen,
+            },
+            {},
+        ),
+        "shown_certificates": showing.whole(model),
+        "backup_buckets": backing.buckets(stored, snapshot, secrets),
+        "store_health": budgeting.health(),
+        "autoscalers": autoscaling.seen(lab.snapshot),
+        **networking.observations(model, networking.with_policies(lab.snapshot)),
     }
 
 

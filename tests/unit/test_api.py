@@ -83,7 +83,7 @@ class TestADroppedConnection:
             assert api_to(port).get("/version") == {"a": 1}
         assert len(connections) == 2
 
-    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
     def test_what_changes_something_is_not(self, method: str) -> None:
         connections: list[int] = []
 

@@ -10,7 +10,7 @@ import pytest
 from postflight.probes.inside import InsideView
 from postflight.probes.own import Left
 from postflight.verdict.judge import Judge
-from tests.unit import li_world, paging, recorded, vaulting
+from tests.unit import budgeting, li_world, paging, recorded, vaulting
 from tests.unit.observations import CHECKS, MODEL, ask, observed, only
 from tests.unit.stores import logins
 from tests.unit.worlds import NO_SECRETS, deployment, snapshot
@@ -31,7 +31,11 @@ def test_the_healthy_lab_keeps_it_green(id: str) -> None:
         "li_main_token": paging.tried(found),
         **vaulting.observations(found),
     }
-    pen = ask(id, None, **(small if id.startswith("li.") or id == "clients.element_config" else {}))
+    others = small if id.startswith("li.") or id == "clients.element_config" else {}
+    if id == "platform.selectors":
+        # The recorded lab has not all the workloads that the lab's policies of today are for.
+        others = {"snapshot": budgeting.usual(recorded.healthy().snapshot)}
+    pen = ask(id, None, **others)
     assert pen.failures == []
     assert pen.seen
     assert pen.absence == ""

@@ -86,6 +86,9 @@ PASSES = {
     "file whose reader has gone": "while calling from thread\nTraceback (most recent call last):\n"
     '  File "/opt/synapse/s3_storage_provider.py", line 389, in _finish\n    self.consumer.unregisterProducer()\n'
     "builtins.AttributeError: 'XForwardedForRequest' object has no attribute 'channel'",
+    "asked by the verifier without the secret": "Failed handle request via 'ReplicationGetStreamUpdates': <Request at 0x1"
+    " method='GET' uri='/_synapse/replication/get_repl_stream_updates/events/postflight?from_token=1' site='9093'>\n"
+    "RuntimeError: Missing Authorization header.",
     "client gone": "Failed handle request via 'X': <R>\n"
     "AttributeError: 'NoneType' object has no attribute 'unregisterProducer'",
     "cancelled": "Got cancellation before client disconnection from 'X': <R>\ntwisted.internet.defer.CancelledError",

@@ -333,5 +333,5 @@ class TestOperators:
     def test_an_operator_that_could_not_be_looked_for_is_unknown(self) -> None:
         lab = recorded.healthy()
         blind = replace(lab.snapshot, unseen={(DEPLOYMENT, ""): "no right: deployments"}, controllers=())
-        found = only(ask("platform.operators", snapshot=blind), Status.UNKNOWN)
+        found = only(ask("platform.operators", snapshot=blind, deployment=MODEL), Status.UNKNOWN)
         assert found.headline == "CloudNativePG's operator could not be looked for: no right: deployments"

@@ -123,7 +123,10 @@ class TestControllers:
         objects = manifest(world(controller("front")), frozenset(), [], "me", "home")
         (role,) = [each for each in objects if each["kind"] == "Role" and each["metadata"]["namespace"] == "edge"]
         assert role["metadata"]["name"] == "me-front-door"
-        assert role["rules"] == [{"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["list"]}]
+        assert role["rules"] == [
+            {"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["list"]},
+            {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": ["list"]},
+        ]
 
 
 class TestAddresses:

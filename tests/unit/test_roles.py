@@ -73,7 +73,8 @@ class TestRights:
         assert "secrets" not in json.dumps(objects)
 
     def test_in_all_namespaces_only_what_operators_and_controllers_are_is_listed(self) -> None:
-        assert allowed(made()["ClusterRole"]) == {("list", "apps", "deployments"), ("list", "apps", "daemonsets")}
+        workloads = {("list", "apps", "deployments"), ("list", "apps", "daemonsets")}
+        assert allowed(made()["ClusterRole"]) == {*workloads, ("list", "", "namespaces")}
 
     def test_each_role_is_bound_to_the_account(self) -> None:
         found = made()

@@ -9,12 +9,18 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from postflight.cluster.kinds import POD
 from postflight.deployment.model import Deployment
 from postflight.probes.probe import BarredBy
+from postflight.probes.registry import all_probes
+from postflight.probes.runner import Outcome
 from postflight.run import Run
 from postflight.session import Session, _beyond
 from postflight.settings import Settings
+from postflight.verdict.doubts import Doubts
+from postflight.verdict.judge import Judge
 from postflight.verdict.status import Status
+from tests.unit.loopback import RecordedApi, answering, api_to, closed_port
 from tests.unit.observations import CHECKS
 from tests.unit.records import absent, green, said
 from tests.unit.worlds import container, deployment, files, pod, snapshot
@@ -85,3 +91,48 @@ def test_a_probe_that_was_wanted_and_has_said_nothing_is_not_one_that_nobody_ask
     assert Run.value(run, "wanted").barred_by is None
     assert Run.value(run, "other").barred_by is BarredBy.RUN
     assert all(Run.value(run, each).unseen for each in ("wanted", "other"))
+
+
+class TestWhatWasReplacedMeanwhile:
+    def after(self, id: str, kind: str = "wrong", asked: int = 1) -> Status:
+        judge, calls = Judge(), list[Doubts]()
+        getattr(judge, kind)("pod/matrix/main-0", "it is so")
+        found = session(id)
+        doubts = Doubts(replaced={"pod/matrix/main-0": "main-0 was replaced during the run"})
+        found.run.probes = all_probes()
+
+        def asking() -> Doubts:
+            calls.append(doubts)
+            return doubts
+
+        found.run.doubts = asking
+        model = SimpleNamespace(depends={"pod/matrix/main-0": ("cluster/matrix/pg",)})
+        (statement,) = Session._doubted(found, [said(id, judge)], cast(Deployment, model))
+        assert len(calls) == asked
+        return statement.failures[0].status
+
+    def test_is_unknown_where_a_check_goes_by_what_pods_answered(self) -> None:
+        assert self.after("workers.signing_key") is Status.UNKNOWN
+        assert self.after("workers.logs") is Status.UNKNOWN
+
+    def test_stands_where_kubernetes_says_it(self) -> None:
+        assert self.after("platform.references", asked=0) is Status.FAILED
+
+    def test_is_not_looked_for_where_nothing_failed(self) -> None:
+        assert self.after("workers.signing_key", "warn", asked=0) is Status.WARNED
+
+
+def test_a_run_says_what_no_way_led_to_and_what_was_replaced() -> None:
+    world = snapshot(pod("one"), pod("two"))
+    for each in world.all(POD):
+        cast(dict[str, Any], each)["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+    run: Any = SimpleNamespace(
+        given={"snapshot": world}, outcomes={"a": Outcome(no_way={("matrix", "one"): "no way"}), "b": Outcome()}
+    )
+    with answering(RecordedApi(snapshot(pod("one")), ("matrix",))) as (port, _):
+        run.given["api"] = api_to(port)
+        found = Run.doubts(run)
+    assert found.no_way == {"pod/matrix/one": "no way"}
+    assert found.replaced == {"pod/matrix/two": "two was replaced during the run"}
+    run.given["api"] = api_to(closed_port())
+    assert Run.doubts(run).replaced == {}

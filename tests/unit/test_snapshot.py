@@ -19,7 +19,7 @@ from postflight.cluster.kinds import (
     POSTGRES_CLUSTER,
     STATEFUL_SET,
 )
-from postflight.cluster.snapshot import Snapshot, take
+from postflight.cluster.snapshot import WIDE, Snapshot, take
 from postflight.deployment.synapse import holds_homeserver
 from tests.unit import recorded
 from tests.unit.loopback import RecordedApi, Reply, Request, answering, api_to
@@ -58,6 +58,25 @@ class TestScope:
         assert not found.unseen
         assert not any("/namespaces/default/" in each.path for each in seen)
         assert len(seen) == len({each.path for each in seen}), "one LIST per kind"
+
+    def test_nothing_but_controllers_is_listed_beyond_it_however_much_there_is(self) -> None:
+        seen: list[Request] = []
+        look(RecordedApi(LAB, namespaces=("default", "matrix"), page=20), seen=seen)
+        lists = [each for each in seen if "limit" in each.query]
+        assert {each.path for each in lists if "/namespaces/" not in each.path} == {kind.path() for kind in WIDE}
+        assert {each.path for each in lists if each.path.endswith("/pods")} == {POD.path("matrix")}
+        assert not [each for each in lists if "/secrets" in each.path]
+        assert any("continue" in each.query for each in lists)
+
+    def test_what_kubectl_keeps_in_an_object_is_not_kept_here(self) -> None:
+        notes = {"kubectl.kubernetes.io/last-applied-configuration": "{}" * 1000, "own": "note"}
+        one, *others = LAB.objects[(POD, "matrix")]
+        marked = {**one, "metadata": {**one["metadata"], "annotations": notes, "managedFields": [{}]}}
+        world = replace(LAB, objects={**LAB.objects, (POD, "matrix"): (marked, *others)})
+        found = look(RecordedApi(world), "matrix").get(POD, "matrix", one["metadata"]["name"])
+        assert found
+        assert found["metadata"]["annotations"] == {"own": "note"}
+        assert "managedFields" not in found["metadata"]
 
     def test_pages_make_no_difference(self) -> None:
         assert names(look(RecordedApi(LAB, page=3))) == names(LAB)

@@ -17,7 +17,8 @@ import pytest
 
 from postflight.cluster import silences
 from postflight.cluster.api import ApiError
-from postflight.cluster.streams import Answer, _exit_code, run_in_pod, tunnel
+from postflight.cluster.streams import Answer, _exit_code, run_in_pod
+from postflight.cluster.tunnels import tunnel
 from tests.unit.loopback import answering, api_to, closed_port, head, refuse, talking
 
 
@@ -246,6 +247,10 @@ class TestSilence:
         assert heard.met
 
     def test_is_noted_of_a_command_that_does_not_end(self) -> None:
-        with talking(upgraded(b"\x01half a li")) as port, silences.noted() as heard:
-            run(port)
+        def talk(connection: socket.socket) -> None:
+            upgraded(b"\x01half a li")(connection)
+            time.sleep(2.5)
+
+        with talking(talk) as port, silences.noted() as heard:
+            assert run(port).complaint == "no answer within the time limit"
         assert heard.met == ["a command in redis-0"]

@@ -40,8 +40,7 @@ def stale(known: Iterable[Defect], rows: Mapping[str, Row]) -> list[str]:
 def to_try(known: Collection[Defect], rows: Mapping[str, Row], groups: Sequence[Group]) -> list[Group]:
     """The groups that hold every stale defect, and quick ones until each check has at least one defect."""
     by_name = {each.name: each for each in known}
-    grouped = {name: group for group in groups for name in group}
-    units = list(dict.fromkeys(grouped.get(each.name, (each.name,)) for each in known))
+    units = _units(known, groups)
     waiting = set(stale(known, rows))
     chosen = [unit for unit in units if waiting & set(unit)]
 
@@ -59,6 +58,16 @@ def to_try(known: Collection[Defect], rows: Mapping[str, Row], groups: Sequence[
         if proves(unit) <= {check for other in others for check in proves(other)}:
             chosen = others
     return [unit for unit in units if unit in chosen]
+
+
+def holding(known: Collection[Defect], groups: Sequence[Group], wanted: Collection[str]) -> list[Group]:
+    """The groups that hold one of these defects."""
+    return [unit for unit in _units(known, groups) if set(unit) & set(wanted)]
+
+
+def _units(known: Iterable[Defect], groups: Sequence[Group]) -> list[Group]:
+    grouped = {name: group for group in groups for name in group}
+    return list(dict.fromkeys(grouped.get(each.name, (each.name,)) for each in known))
 
 
 def _clashes(one: Defect, two: Defect) -> list[str]:

@@ -18,8 +18,9 @@ KEEP = bool(os.environ.get("POSTFLIGHT_KEEP_LAB"))
 #: Own to this checkout: a run that was killed is cleaned up by the next one, and no other's lab is touched.
 NAME = f"tests-{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:6]}"
 Tell = Callable[[str], None]
-#: Other names, and another release of Synapse.
-Kind = tuple[Path | None, str]
+#: Other names, another release of Synapse, and how many nodes.
+Kind = tuple[Path | None, str, int]
+USUAL: Kind = (None, "", 1)
 
 
 class Bench:
@@ -27,21 +28,22 @@ class Bench:
 
     def __init__(self, home: Home, tell: Tell) -> None:
         self.home, self._tell = home, tell
-        self._kind: Kind = (None, "")
+        self._kind = USUAL
         self._spoiled = False
         self._defects: tuple[str, ...] = ()
         self._cluster: Cluster | None = None
         if KEEP and lifecycle.running(home.lab(NAME)):
             self._cluster, self._spoiled = labs.open_lab(home, NAME), True
             release = releases.of(self._cluster.home)
-            self._kind = (manifests.renamed(self._cluster), "" if release == releases.NEWEST else release.series)
+            series = "" if release == releases.NEWEST else release.series
+            self._kind = (manifests.renamed(self._cluster), series, self._cluster.nodes)
         else:
             self._remove()
 
-    def healthy(self, rename: Path | None = None, synapse: str = "") -> Cluster:
-        """The lab, with everything in it Ready, under the names that `rename` gives, and of this release of Synapse.
-        Raises LabError."""
-        kind = (rename, synapse)
+    def healthy(self, rename: Path | None = None, synapse: str = "", nodes: int = 1) -> Cluster:
+        """The lab, with everything in it Ready, under the names that `rename` gives, of this release of Synapse, and on
+        so many nodes. Raises LabError."""
+        kind = (rename, synapse, nodes)
         if self._cluster and kind == self._kind:
             if not self._spoiled:
                 return self._cluster
@@ -50,14 +52,14 @@ class Bench:
                 return self._cluster
         self._remove()
         self._tell(f"lab {NAME}: up")
-        wanted = labs.Wanted(NAME, rename=rename, synapse=synapse)
+        wanted = labs.Wanted(NAME, nodes, rename=rename, synapse=synapse)
         self._cluster = labs.up(self.home, wanted, lambda line: self._tell(f"  {line}"))
         self._kind, self._spoiled, self._defects = kind, False, ()
         return self._cluster
 
     def defective(self, *names: str) -> Cluster:
         """The lab with these defects in it, each biting, until somebody asks for a healthy one. Raises LabError."""
-        if self._cluster and self._kind == (None, "") and self._defects == names:
+        if self._cluster and self._kind == USUAL and self._defects == names:
             return self._cluster
         cluster = self.healthy()
         self._spoiled = True
@@ -66,9 +68,11 @@ class Bench:
         return cluster
 
     @contextlib.contextmanager
-    def broken(self, names: Sequence[str], rename: Path | None = None, synapse: str = "") -> Iterator[Cluster]:
+    def broken(
+        self, names: Sequence[str], rename: Path | None = None, synapse: str = "", nodes: int = 1
+    ) -> Iterator[Cluster]:
         """The lab with these defects in it, each biting; healed at the end. Raises LabError."""
-        cluster = self.healthy(rename, synapse)
+        cluster = self.healthy(rename, synapse, nodes)
         self._spoiled = True
         defects.break_(cluster, names)
         yield cluster

@@ -21,6 +21,7 @@ ORDER = (
     "test_bounds",
     "test_healthy",
     "test_eicar",
+    "test_network_policy",
     "test_requests",
     "test_unreachable",
     "test_rights",
@@ -28,6 +29,7 @@ ORDER = (
     "test_federation",
     "test_account",
     "test_elsewhere",
+    "test_trouble",
     "test_interrupted",
     "test_secrets",
     "test_signoff",
@@ -36,7 +38,9 @@ ORDER = (
     "test_probe_pod",
     "test_kinds",
     "test_defects",
+    "test_findings",
     "test_deleted",
+    "test_two_nodes",
     "test_older_synapse",
     "test_renamed",
 )
@@ -44,6 +48,7 @@ ORDER = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--each", action="store_true", help="try every defect alone, and write all of docs/defects.md")
+    parser.addoption("--defect", action="append", default=[], help="try the groups of these defects, and no other")
     parser.addoption("--inside", action="store_true", help="try each defect from inside the cluster too, in a Job")
 
 

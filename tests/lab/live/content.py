@@ -5,7 +5,7 @@ import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -30,9 +30,20 @@ EVERYBODYS = ("postflight.deployment.model", "postflight.deployment.parts")
 def digest(defect: Defect) -> str:
     """Changes whenever one of the files does that the defect's row in the table rests on."""
     files = {file for file in (DEFECTS / defect.name).rglob("*") if file.is_file()}
-    for check in checks_of(defect):
-        file, probes = _looks(check)
-        files |= {file, *_judged_by(file), *(_module(each) for each in probes)}
+    return _hashed(files.union(*map(_files, checks_of(defect))))
+
+
+def of_check(check: str) -> str:
+    """Changes whenever one of the files does that the check's green rests on."""
+    return _hashed(_files(check))
+
+
+def _files(check: str) -> set[Path]:
+    file, probes = _looks(check)
+    return {file, *_judged_by(file), *(_module(each) for each in probes)}
+
+
+def _hashed(files: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for file in sorted(files):
         found.update(f"{file.relative_to(CHECKOUT)}\0".encode())

@@ -1,7 +1,7 @@
 """docs/defects.md: what every defect was seen to do, and by which content. Written here and nowhere else."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -47,10 +47,10 @@ def read(file: Path = FILE) -> dict[str, Row]:
     if not file.exists():
         return {}
     found = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        cells = [_text(cell) for cell in line.replace("\\|", "\0").strip("| ").split("|")]
-        if len(cells) == len(fields(Row)) and cells[0] not in ("defect", "---"):
-            found[cells[0]] = Row(*cells)
+    for text in file.read_text(encoding="utf-8").splitlines():
+        row = cells(text)
+        if len(row) == len(fields(Row)) and row[0] not in ("defect", "---"):
+            found[row[0]] = Row(*row)
     return found
 
 
@@ -58,7 +58,7 @@ def write(rows: Mapping[str, Row], file: Path = FILE) -> None:
     """All rows, sorted, in one step: a reader never sees half a table."""
     names = [field.name.replace("_", " ") for field in fields(Row)]
     lines = [names, ["---"] * len(names), *(list(astuple(rows[name])) for name in sorted(rows))]
-    text = HEAD + "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines) + "\n"
+    text = HEAD + "\n".join(map(line, lines)) + "\n"
     file.parent.mkdir(exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -66,6 +66,16 @@ def write(rows: Mapping[str, Row], file: Path = FILE) -> None:
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def line(row: Sequence[str]) -> str:
+    """A row as Markdown has it."""
+    return "| " + " | ".join(map(_cell, row)) + " |"
+
+
+def cells(text: str) -> list[str]:
+    """What stands in a row of Markdown."""
+    return [_text(cell) for cell in text.replace("\\|", "\0").strip("| ").split("|")]
 
 
 def _cell(text: str) -> str:

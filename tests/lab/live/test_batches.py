@@ -34,6 +34,10 @@ def test_every_check_has_a_defect() -> None:
     assert content.all_checks() == {check for each in KNOWN.values() for check in content.checks_of(each)}
 
 
+def test_no_group_holds_what_needs_another_lab() -> None:
+    assert not [name for group in batches.declared() for name in group if KNOWN[name].nodes > 1]
+
+
 def test_what_is_tried_holds_each_check_and_all_that_is_stale() -> None:
     rows = {
         name: Row(name, each.check, "", "", "", "", "1.0", "", content.digest(each)) for name, each in KNOWN.items()

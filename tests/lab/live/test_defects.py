@@ -21,11 +21,15 @@ Verify = Callable[..., Verified]
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "group" in metafunc.fixturenames:
-        known = names()
+        # Those that need more nodes have a lab of their own (test_two_nodes).
+        known = [each for each in names() if each.nodes == 1]
         if metafunc.config.getoption("--each", default=False):
             groups: list[tuple[str, ...]] = [(each.name,) for each in known]
         else:
             groups = batches.to_try(known, table.read(), batches.declared())
+        if only := metafunc.config.getoption("--defect", default=[]):
+            # The whole of a group: one of it alone would cost as much.
+            groups = batches.holding(known, batches.declared(), only)
         metafunc.parametrize("group", groups, ids=["+".join(group) for group in groups])
 
 
@@ -52,7 +56,7 @@ def test_the_cause_is_red_and_healed_all_is_green_again(
     # What was blocked is green once nothing but its cause is healed.
     wrong = differences([], healthy.statuses, green)
     assert not wrong, "\n".join(["healed:", *wrong, "", green.output])
-    _keep(defects, red, seconds, always=request.config.getoption("--each", default=False))
+    keep(defects, red, seconds, always=request.config.getoption("--each", default=False))
 
 
 def test_no_row_of_the_table_is_stale() -> None:
@@ -72,7 +76,7 @@ def _says_the_same(cluster: Cluster, red: Verified) -> None:
     assert inside.message(pod).splitlines()[0] == first, log
 
 
-def _keep(defects: Sequence[Defect], seen: Verified, seconds: float, always: bool) -> None:
+def keep(defects: Sequence[Defect], seen: Verified, seconds: float, always: bool) -> None:
     """Writes the rows of defects that were just proven; rows of defects that no longer exist go."""
     known = {each.name for each in names()}
     rows = {name: row for name, row in table.read().items() if name in known}

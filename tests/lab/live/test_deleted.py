@@ -32,6 +32,7 @@ DELETED = {
             "database.names",
             "database.connections",
             "database.replication",
+            "platform.backups",
         },
     ),
 }

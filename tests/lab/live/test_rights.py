@@ -34,12 +34,16 @@ THROUGH_TUNNELS = {
     "media.workers",
     "media.storage",
     "media.antivirus",
+    "security.replication_listener",
     "clients.closed_doors",
     "clients.journey",
     "routing.backends",
     "routing.public",
     "clients.element_config",
     "li.front_door",
+    "platform.monitoring",
+    "platform.certificates",
+    "storage.quorum",
 }
 FEDERATION = "federation.exactly_once"
 #: What is lacking, and the checks that must not be green without it.
@@ -49,15 +53,18 @@ LACKING = {
     "endpointslices": {"database.login", "redis.endpoint"},
     "configmaps": {"platform.references"},
     "secrets": {"platform.references", "database.login"},
-    "cronjobs": {"platform.references"},
+    "cronjobs": {"platform.references", "coverage"},
     "persistentvolumeclaims": {"platform.workloads"},
     "clusters": {"platform.operators", "database.replication"},
     "pods/log": {"workers.logs"},
-    "horizontalpodautoscalers": {"database.connections", "workers.stream_writers"},
+    "horizontalpodautoscalers": {"database.connections", "workers.stream_writers", "autoscaling.workers"},
+    "poddisruptionbudgets": {"availability.budgets", "storage.quorum"},
+    "tenants": {"platform.operators"},
     "ingresses": {
         *("li.identity", "clients.closed_doors", "clients.journey", "routing.backends", "routing.public"),
-        *("clients.element_config", "li.front_door", "media.antivirus"),
+        *("clients.element_config", "li.front_door", "media.antivirus", "platform.certificates"),
     },
+    "networkpolicies": {"security.network_policy"},
     "pods/exec": {"database.replication"},
     "pods/portforward": THROUGH_TUNNELS,
     # A stream is opened by a GET: either verb alone is worth nothing to some version of Kubernetes.
