@@ -178,8 +178,9 @@ def _complaint(pod: str, port: int, text: str) -> Exception:
 def _upwards(local: socket.socket, stream: websocket.WebSocket, talk: Talk) -> None:
     try:
         while data := _from_client(local, talk):
-            stream.send_binary(b"\x00" + data)
+            # Before it is sent: the answer may be quicker than the next line.
             talk.asked = talk.asked or time.monotonic()
+            stream.send_binary(b"\x00" + data)
         talk.hung_up = time.monotonic()
     except (OSError, websocket.WebSocketException):
         pass
