@@ -91,8 +91,9 @@ def _carry(
 def _upwards(local: socket.socket, stream: websocket.WebSocket, talk: Talk) -> None:
     try:
         while data := local.recv(CHUNK):
-            stream.send_binary(bytes([STDIN]) + data)
+            # Before it is sent: the answer may be quicker than the next line.
             talk.asked = talk.asked or time.monotonic()
+            stream.send_binary(bytes([STDIN]) + data)
         talk.hung_up = time.monotonic()
     except (OSError, websocket.WebSocketException):
         pass
