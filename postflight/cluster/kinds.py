@@ -84,7 +84,6 @@ LISTED = (
     BACKUP,
     CERTIFICATE,
     *WORKLOADS,
-    POLICY,
 )
 
 #: What people write to configure a deployment, and what a sign-off takes the hash of.

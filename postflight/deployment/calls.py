@@ -240,7 +240,7 @@ def _pair(key: str, secret: str, later: str, shown: _Shown, secrets: SecretStore
             held = secrets.found.get(each.secret)
             origin, changed = each.origin, held.changed if held else None
             break
-    return KeyPair(key, Secret(secret), origin, changed, stale=secret != later)
+    return KeyPair(key, Secret(secret), origin, changed, stale=bool(later) and secret != later)
 
 
 def _announced(processes: Iterable[SynapseProcess], proxies: Iterable[Proxy]) -> Iterator[tuple[str, tuple[str, ...]]]:

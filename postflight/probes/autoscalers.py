@@ -52,11 +52,14 @@ class Autoscalers:
 
 @probe(limit=Limit.AUTOSCALING, helped_by=(METERED,))
 def autoscalers(snapshot: Snapshot, api: Api) -> Autoscalers:
-    """Read all autoscalers anew, once each has looked at its target, and ask for metrics where one has none."""
+    """Wait until each autoscaler has looked at its target and got its metrics, and ask for metrics where one has none."""
+    if why := snapshot.why_unseen(AUTOSCALER):
+        raise Unseen(why)
     deadline = time.monotonic() + Limit.AUTOSCALING - Limit.REQUEST
+    found = _by_id(snapshot.all(AUTOSCALER))
     try:
-        found = _read(api, snapshot.namespaces)
-        while not all(map(settled, found.values())) and time.monotonic() + PAUSE < deadline:
+        # A round of metrics that was lost leaves all of them without, until the next.
+        while not all(map(_at_rest, found.values())) and time.monotonic() + PAUSE < deadline:
             time.sleep(PAUSE)
             found = _read(api, snapshot.namespaces)
         if not found:
@@ -64,7 +67,7 @@ def autoscalers(snapshot: Snapshot, api: Api) -> Autoscalers:
         sizes = _sizes(api, {each["metadata"]["namespace"] for each in found.values()})
     except ApiError as error:
         raise Unseen(str(error)) from error
-    without = {each["metadata"]["namespace"] for each in found.values() if _by_pods(each) and not holds(each, ACTIVE)}
+    without = {each["metadata"]["namespace"] for each in found.values() if not _has_metrics(each)}
     return Autoscalers(found, {namespace: _metered(api, namespace) for namespace in sorted(without)}, sizes)
 
 
@@ -92,15 +95,23 @@ def settled(raw: Object) -> bool:
     return bool(able) and (least <= current <= most or able.get("status") == "False")
 
 
-def _by_pods(raw: Object) -> bool:
-    return any(each.get("type") in BY_PODS for each in raw["spec"].get("metrics") or ())
+def _at_rest(raw: Object) -> bool:
+    return settled(raw) and (_has_metrics(raw) or not bounds(raw)[0])
+
+
+def _has_metrics(raw: Object) -> bool:
+    """Also where it goes by none of pods."""
+    by_pods = any(each.get("type") in BY_PODS for each in raw["spec"].get("metrics") or ())
+    return not by_pods or holds(raw, ACTIVE)
 
 
 def _read(api: Api, namespaces: Sequence[str]) -> dict[str, Object]:
+    return _by_id(each for namespace in namespaces for each in api.list_all(AUTOSCALER, namespace))
+
+
+def _by_id(raws: Iterable[Object]) -> dict[str, Object]:
     return {
-        f"horizontalpodautoscaler/{namespace}/{each['metadata']['name']}": each
-        for namespace in namespaces
-        for each in api.list_all(AUTOSCALER, namespace)
+        f"horizontalpodautoscaler/{each['metadata']['namespace']}/{each['metadata']['name']}": each for each in raws
     }
 
 

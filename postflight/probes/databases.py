@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from postflight.cluster import silences
 from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.streams import run_in_pod
@@ -195,6 +196,10 @@ def log_in(login: Login, address: str | None, port: int, *, read_only: bool = Tr
             connection.read_only = read_only
             connection.execute(LIMITS)
             return connection
+        except psycopg.errors.ConnectionTimeout:
+            # Each of its answers may have come in time, and not all of them.
+            silences.note(f"a login at {login.host}")
+            raise
         except psycopg.OperationalError as error:
             if sslmode == "disable" or "does not support SSL" not in str(error):
                 raise

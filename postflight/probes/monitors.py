@@ -18,6 +18,7 @@ from postflight.deployment.monitors import KINDS, Monitor, Rule, Target, monitor
 from postflight.limits import Limit
 from postflight.probes.metrics import PATH, Numbers
 from postflight.probes.probe import probe
+from postflight.probes.public_tls import unverified
 
 Where = tuple[str, int, str, bool]
 OK = 200
@@ -89,9 +90,7 @@ def scrape(access: Access, target: Target) -> Page:
 def _ask(host: str, local: int, target: Target) -> Page:
     connection: http.client.HTTPConnection
     if target.tls:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(host, local, timeout=Limit.HTTP, context=context)
+        connection = http.client.HTTPSConnection(host, local, timeout=Limit.HTTP, context=unverified())
     else:
         connection = http.client.HTTPConnection(host, local, timeout=Limit.HTTP)
     try:

@@ -63,7 +63,9 @@ class Trust:
     @classmethod
     def of(cls, further: Sequence[Authority]) -> Trust:
         """Raises ssl.SSLError (an OSError) where an authority is none."""
-        system, wider, secure = _roots(), _roots(), _roots()
+        system, secure = _roots(), _roots()
+        # Each holds some hundred authorities, a MiB of them.
+        wider = _roots() if further else system
         for each in further:
             wider.load_verify_locations(cadata=each.pem)
             secure.load_verify_locations(cadata=each.pem)

@@ -15,10 +15,10 @@ from postflight.verdict.failure import Failure
 from postflight.verdict.record import Statement
 from postflight.verdict.status import Nature, Status
 
-#: What is found out by requests or messages that may go through whatever process there is.
+#: What is found out by requests or messages that may go through whatever process there is, or by counting them.
 BY_ANY_PROCESS = (
     *("federation.", "clients.", "routing.", "media.", "calls.", "li.front_door", "li.replication"),
-    *("workers.event_persisters", "workers.stream_writers", "workers.logs"),
+    *("workers.event_persisters", "workers.stream_writers", "workers.logs", "redis.endpoint"),
 )
 
 

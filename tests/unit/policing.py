@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from typing import Any
 
 Json = dict[str, Any]
@@ -36,7 +37,10 @@ def _selector(dice: random.Random) -> Json:
 def _peer(dice: random.Random, place: Place) -> Json:
     kind = dice.randrange(4)
     team = {"namespaceSelector": {"matchLabels": {"team": dice.choice("ab")}}}
-    block = {"cidr": dice.choice(place.blocks), "except": [place.excepted]}
+    block: Json = {"cidr": dice.choice(place.blocks)}
+    if IPv4Network(place.excepted).subnet_of(IPv4Network(block["cidr"])):
+        # The API server takes no other.
+        block["except"] = [place.excepted]
     return ({"podSelector": _selector(dice)}, team, team | {"podSelector": _selector(dice)}, {"ipBlock": block})[kind]
 
 

@@ -38,9 +38,20 @@ class Server:
         return self.metrics
 
 
-def asked(server: Any) -> Autoscalers:
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "PAUSE", 0.01)
+    monkeypatch.setattr(probes.Limit, "AUTOSCALING", probes.Limit.REQUEST + 0.2)
+
+
+def asked(server: Server) -> Autoscalers:
+    """What the probe finds; the first turn is what the snapshot holds."""
+    first = (
+        tuple(server.turns.pop(0).found.values()) if len(server.turns) > 1 else tuple(server.turns[0].found.values())
+    )
+    snapshot = replace(SNAPSHOT, namespaces=("matrix",), objects={**SNAPSHOT.objects, (AUTOSCALER, "matrix"): first})
     with answering(server) as (port, _):
-        return autoscalers(replace(SNAPSHOT, namespaces=("matrix",)), api_to(port))
+        return autoscalers(snapshot, api_to(port))
 
 
 def test_those_that_are_active_need_no_further_question() -> None:
@@ -67,8 +78,12 @@ def test_metrics_that_are_not_to_be_had(status: int, unasked: bool) -> None:
     assert "pods.metrics.k8s.io" in found.metered["matrix"].problem
 
 
-def test_it_waits_until_a_new_one_has_looked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "PAUSE", 0.01)
+def test_one_round_without_metrics_is_no_finding() -> None:
+    found = asked(Server(seen(SNAPSHOT, told(ACTIVE, "Failed")), seen(SNAPSHOT), metrics=(500, {})))
+    assert found.metered == {}
+
+
+def test_it_waits_until_a_new_one_has_looked() -> None:
     fresh = seen(SNAPSHOT, lambda raw: raw.update(status={}))
     low = seen(SNAPSHOT, lambda raw: raw["status"].update(currentReplicas=1))
     found = asked(Server(fresh, low, seen(SNAPSHOT)))
@@ -86,5 +101,6 @@ def test_sizes_of_the_last_hour_in_turn() -> None:
 
 
 def test_what_cannot_be_read_is_unseen() -> None:
-    with pytest.raises(Unseen, match="no right"):
-        asked(refuse(403, "horizontalpodautoscalers is forbidden"))
+    blind = replace(SNAPSHOT, unseen={(AUTOSCALER, "matrix"): "no right: horizontalpodautoscalers is forbidden"})
+    with answering(refuse(500, "nobody asks")) as (port, _), pytest.raises(Unseen, match="no right"):
+        autoscalers(blind, api_to(port))

@@ -20,11 +20,16 @@ PUBLIC = re.compile(
 def of(cluster: Cluster, namespace: str = "matrix") -> set[str]:
     """All values of all Secrets of the deployment, and the long words in them (a key in a PEM, a password in a URI)."""
     found: set[str] = set()
+    certificates = ""
     for secret in cluster.get(f"/api/v1/namespaces/{namespace}/secrets")["items"]:
         for key, encoded in (secret.get("data") or {}).items():
+            text = base64.b64decode(encoded).decode("utf-8", "replace")
             if not PUBLIC.match(key):
-                found |= set(_parts(base64.b64decode(encoded).decode("utf-8", "replace")))
-    return found
+                found |= set(_parts(text))
+            elif key.endswith(".crt"):
+                certificates += "".join(text.split()) + " "
+    # The last line of an EC key may be of its public half alone, which its certificate shows.
+    return {each for each in found if each not in certificates}
 
 
 def in_effect(cluster: Cluster, namespace: str = "matrix") -> set[str]:
