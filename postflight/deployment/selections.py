@@ -61,7 +61,8 @@ def would_select(
     asked = {each["key"] for each in (selector or {}).get("matchExpressions") or ()}
     asked |= ((selector or {}).get("matchLabels") or {}).keys()
     known = {key for pod in deployment.pods.values() if pod.namespace == namespace for key in pod.labels}
-    return any(key.startswith((*OPERATED, OWN)) for key in asked - known)
+    # Of a run the pods go; one that was killed may have left some of them.
+    return any(key.startswith(OPERATED) for key in asked - known) or any(key.startswith(OWN) for key in asked)
 
 
 def _made(snapshot: Snapshot, namespace: str) -> Iterator[Mapping[str, str]]:

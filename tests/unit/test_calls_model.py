@@ -111,6 +111,11 @@ class TestTheKeysOfLiveKit:
         assert pair(found) == ("APIkey", OTHER, "Secret livekit/API_SECRET")
         assert found.keys[0].stale
 
+    def test_what_a_restart_would_take_is_not_known_without_the_secret(self) -> None:
+        env = [*self.ENV, plain("LIVEKIT_KEYS", "$(API_KEY): $(API_SECRET)")]
+        read = {ENVIRONMENT: f"API_SECRET={OTHER}\0LIVEKIT_KEYS=APIkey: {OTHER}\0"}
+        assert not sfu(env=env, read=read, unseen={"livekit": "no right"}).keys[0].stale
+
     def test_without_any_it_says_why(self) -> None:
         assert sfu().problem == "neither its environment nor its configuration holds a key"
         hidden = sfu(unseen={"livekit": "no right"}, env=[*self.ENV, plain("LIVEKIT_KEYS", "")])

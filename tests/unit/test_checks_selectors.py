@@ -95,6 +95,11 @@ class TestNothing:
         policy = thing(POLICY, "pg", spec={"podSelector": {"matchLabels": {key: "other"}}})
         assert len(judged(policy, pods=(own,)).failures) == count
 
+    @pytest.mark.parametrize("left", [(), (pod("old", container(), labels={"postflight/purpose": "canary"}),)])
+    def test_what_is_for_the_pods_of_a_run_whether_some_are_left_or_not(self, left: tuple[Json, ...]) -> None:
+        selector = {"matchExpressions": [{"key": "postflight/purpose", "operator": "In", "values": ["turn"]}]}
+        assert judged(thing(POLICY, "own", spec={"podSelector": selector}), pods=(WEB, *left)).failures == []
+
     def test_the_canarys_service_under_another_name(self) -> None:
         settings = Settings(canary=CanarySettings(service="other"))
         assert judged(service({"app": "wbe"}, name="other"), settings=settings).failures == []

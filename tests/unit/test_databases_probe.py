@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from threading import Event
 
 import pytest
 
+from postflight.cluster import silences
 from postflight.cluster.access import Access, Way
 from postflight.deployment.parts import Endpoint, Login
+from postflight.limits import Limit
 from postflight.probes.databases import LoginOutcome, LoginTry, _try
 from postflight.secrets import Secret
 from tests.unit.loopback import answering, api_to, closed_port, refuse, talking
@@ -45,6 +48,13 @@ def test_a_tunnel_that_is_refused_is_no_word_of_the_servers() -> None:
     with answering(refuse(403, words)) as (port, _):
         found = tried(Access(api_to(port), Way.TUNNEL))
     assert (found.outcome, found.message) == (LoginOutcome.UNSEEN, f"no right: {words}")
+
+
+def test_a_login_that_is_late_is_met_by_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limit, "CONNECT", 2.0)
+    with talking(lambda connection: connection.recv(9999) and Event().wait(3)) as port, silences.noted() as heard:
+        assert tried(Access(api_to(closed_port()), Way.DNS), port).outcome is LoginOutcome.TIMED_OUT
+    assert "a login at 0.0.0.0" in heard.met
 
 
 @pytest.mark.parametrize("way", [Way.DNS, Way.DIRECT])

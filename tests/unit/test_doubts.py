@@ -58,6 +58,8 @@ def test_what_is_said_of_a_replaced_pod_is_unknown(subject: str, nature: Nature)
         ("clients.journey", "pod/matrix/main-0", Status.UNKNOWN),
         ("routing.backends", "cluster/matrix/pg", Status.UNKNOWN),
         ("redis.memory", "nobody/knows", Status.UNKNOWN),
+        # It counts the processes that are subscribed.
+        ("redis.endpoint", "cluster/matrix/pg", Status.UNKNOWN),
     ],
 )
 def test_of_others_it_stands_where_it_could_not_have_come_of_that(check: str, subject: str, status: Status) -> None:

@@ -45,10 +45,11 @@ def matrix(cluster: Cluster, namespace: str = "matrix") -> list[str]:
 
 
 def files(cluster: Cluster, namespace: str = "matrix") -> list[str]:
-    """What is in the object store, and in the media processes' own stores: nobody but a run uploads to a lab. A process that
-    does not run took nothing, and cannot be asked."""
+    """What is in the object store, but for the database's backups, and in the media processes' own stores: nobody but a run
+    uploads to a lab. A process that does not run took nothing, and cannot be asked."""
+    own = "-not -path '*/.minio.sys/*' -not -path '*/postgresql-backups/*'"
     asked = (
-        ("app.kubernetes.io/name=minio", "find /export0 /export1 -name xl.meta -not -path '*/.minio.sys/*'"),
+        ("app.kubernetes.io/name=minio", f"find /export0 /export1 -name xl.meta {own}"),
         ("app.kubernetes.io/component=media-repository", "if [ -d /data/media ]; then find /data/media -type f; fi"),
     )
     found: list[str] = []
