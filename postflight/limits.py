@@ -111,8 +111,7 @@ class Limit:
     AGAIN: Final = 10.0
     """A second look, in quiet, of a probe that met silence while all looked at once."""
     AUTOSCALING: Final = 38.0
-    """A probe of the autoscalers: they look every 15 s (Kubernetes 1.34), at metrics that are read every 15 s
-    (metrics-server 0.8); one round of each may be lost."""
+    """A probe of the autoscalers, which look every 15 s (Kubernetes 1.34), as metrics-server does: a round may be lost."""
     SHUT: Final = 1.5
     """One connection that is to be dropped on its way: within a cluster, what is let through is made in milliseconds."""
     ANSWER: Final = 5.0
