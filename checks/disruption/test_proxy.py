@@ -10,7 +10,6 @@ REMEDY = "run two proxies at least, let the Service select all of them, and have
 @check(
     "disruption.proxy",
     severity=Severity.MAJOR,
-    finding="2.2",
     remedy=REMEDY,
     blind_spots=(
         "a proxy that hangs and still takes connections; users who come in by a balancer outside of the cluster"

@@ -10,7 +10,6 @@ REMEDY = "let the Sentinels' quorum be a majority of them, and Synapse's address
 @check(
     "disruption.redis",
     severity=Severity.MAJOR,
-    finding="1.3",
     remedy=REMEDY,
     blind_spots=(
         "a master whose pod is lost: it comes back under another address, which Sentinels that know each other by address"

@@ -12,7 +12,6 @@ REMEDY = (
 @check(
     "disruption.synapse_main",
     severity=Severity.MAJOR,
-    finding="2.1",
     remedy=REMEDY,
     blind_spots=(
         "a main process that is killed in the middle of a migration; a node that is lost without a word: Kubernetes waits"
