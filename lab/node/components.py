@@ -131,7 +131,7 @@ def _metrics_server(spec: Spec) -> list[str]:
         f"--kubelet-certificate-authority={_PKI}/ca.crt",
         "--kubelet-preferred-address-types=InternalIP",
         "--metric-resolution=10s",
-        "--kubelet-request-timeout=5s",
+        "--kubelet-request-timeout=9s",
     ]
 
 

@@ -6,6 +6,7 @@ pass; from the node to its pods (probes, logs, exec) nothing is filtered, as ups
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 TABLE = "lab_netpol"
@@ -136,7 +137,7 @@ def _rules(world: World, policy: Mapping[str, Any], pod: Pod, way: _Way) -> Iter
                 addresses = far.addresses
                 if only is not None and way is _EGRESS:
                     # A named port is a number of its own in each pod that receives.
-                    addresses = only if addresses is None else [a for a in addresses if a in only]
+                    addresses = [a for each in far.pods for a in each.addresses if a in only]
                 if addresses is not None and not addresses:
                     continue
                 parts = [] if addresses is None else [f"ip {way.far} {{ {', '.join(sorted(set(addresses)))} }}"]
@@ -158,7 +159,8 @@ def _far(world: World, namespace: str, peer: Mapping[str, Any] | None) -> _Far:
         return _Far(None, (), world.pods)
     if "ipBlock" in peer:
         block = peer["ipBlock"]
-        return _Far([a for a in [block["cidr"]] if ":" not in a], block.get("except") or (), ())
+        inside = [pod for pod in world.pods if any(_in(block["cidr"], each) for each in pod.addresses)]
+        return _Far([a for a in [block["cidr"]] if ":" not in a], block.get("except") or (), inside)
 
     def taken(pod: Pod) -> bool:
         if "namespaceSelector" in peer:
@@ -169,6 +171,10 @@ def _far(world: World, namespace: str, peer: Mapping[str, Any] | None) -> _Far:
 
     pods = [pod for pod in world.pods if taken(pod)]
     return _Far([address for pod in pods for address in pod.addresses], (), pods)
+
+
+def _in(cidr: str, address: str) -> bool:
+    return ip_address(address) in ip_network(cidr, strict=False)
 
 
 def _ports(ports: Sequence[Mapping[str, Any]] | None, receivers: Sequence[Pod]) -> list[tuple[str, list[str] | None]]:

@@ -9,11 +9,11 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from postflight.cluster.api import Api, ApiError, Object
-from postflight.cluster.kinds import AUTOSCALER, EVENT
+from postflight.cluster.kinds import AUTOSCALER, DEPLOYMENT, EVENT, STATEFUL_SET
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.pods import instant
 from postflight.limits import Limit
@@ -27,6 +27,10 @@ ABLE, ACTIVE, LIMITED = "AbleToScale", "ScalingActive", "ScalingLimited"
 RESCALED = "SuccessfulRescale"
 SIZE = re.compile(r"New size: (\d+)")
 HOUR = timedelta(hours=1)
+#: Who is without metrics for longer has lost more than one round, of its own and of metrics-server's.
+ROUNDS = timedelta(seconds=45)
+#: Seconds: whoever is without is given one more look of its own. Metrics may have come since its last.
+LOOK = 18.0
 PAUSE = 2.0
 
 
@@ -55,11 +59,11 @@ def autoscalers(snapshot: Snapshot, api: Api) -> Autoscalers:
     """Wait until each autoscaler has looked at its target and got its metrics, and ask for metrics where one has none."""
     if why := snapshot.why_unseen(AUTOSCALER):
         raise Unseen(why)
-    deadline = time.monotonic() + Limit.AUTOSCALING - Limit.REQUEST
+    began = time.monotonic()
+    deadline = began + Limit.AUTOSCALING - Limit.REQUEST
     found = _by_id(snapshot.all(AUTOSCALER))
     try:
-        # A round of metrics that was lost leaves all of them without, until the next.
-        while not all(map(_at_rest, found.values())) and time.monotonic() + PAUSE < deadline:
+        while _waits(found, snapshot, api.now(), time.monotonic() - began) and time.monotonic() + PAUSE < deadline:
             time.sleep(PAUSE)
             found = _read(api, snapshot.namespaces)
         if not found:
@@ -95,8 +99,23 @@ def settled(raw: Object) -> bool:
     return bool(able) and (least <= current <= most or able.get("status") == "False")
 
 
-def _at_rest(raw: Object) -> bool:
-    return settled(raw) and (_has_metrics(raw) or not bounds(raw)[0])
+def _waits(found: Mapping[str, Object], snapshot: Snapshot, now: datetime, waited: float) -> bool:
+    """Whether one has not settled, or is without metrics and has not looked again, or only lost a round."""
+    for raw in found.values():
+        since = instant(condition(raw, ACTIVE).get("lastTransitionTime"))
+        due = waited < LOOK or (since is not None and now - since < ROUNDS)
+        if not settled(raw) or (due and not _has_metrics(raw) and _is_up(raw, snapshot)):
+            return True
+    return False
+
+
+def _is_up(raw: Object, snapshot: Snapshot) -> bool:
+    """Whether its target has pods that metrics could be there of."""
+    target = raw["spec"]["scaleTargetRef"]
+    kinds = {each.name: each for each in (DEPLOYMENT, STATEFUL_SET)}
+    kind = kinds.get(target["kind"])
+    made = snapshot.get(kind, raw["metadata"]["namespace"], target["name"]) if kind else None
+    return made is not None and bool((made.get("status") or {}).get("readyReplicas"))
 
 
 def _has_metrics(raw: Object) -> bool:

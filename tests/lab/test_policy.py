@@ -69,6 +69,12 @@ def test_a_named_port_is_the_receivers_number() -> None:
     assert "ip daddr { 10.244.0.3 } tcp dport 5432 return" in chain(rules(policy(spec)), "out_10_244_0_2")
 
 
+def test_a_named_port_in_a_block_is_that_of_the_pods_in_it() -> None:
+    to = {"to": [{"ipBlock": {"cidr": "10.244.0.0/24"}}], "ports": [{"port": "sql"}]}
+    made = rules(policy({"podSelector": {}, "policyTypes": ["Egress"], "egress": [to]}))
+    assert "ip daddr { 10.244.0.3 } tcp dport 5432 return" in chain(made, "out_10_244_0_2")
+
+
 def test_blocks_ranges_and_exceptions() -> None:
     block = {"ipBlock": {"cidr": "198.51.100.0/24", "except": ["198.51.100.11/32"]}}
     ports = [{"port": 8000, "endPort": 8100}, {"protocol": "UDP", "port": 53}]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from postflight.cluster.kinds import AUTOSCALER, EVENT
+from postflight.limits import Limit
 from postflight.probes import autoscalers as probes
 from postflight.probes.autoscalers import ACTIVE, Autoscalers, Metered, autoscalers
 from postflight.probes.probe import Unseen
@@ -41,7 +42,8 @@ class Server:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "PAUSE", 0.01)
-    monkeypatch.setattr(probes.Limit, "AUTOSCALING", probes.Limit.REQUEST + 0.2)
+    monkeypatch.setattr(probes, "LOOK", 0.0)
+    monkeypatch.setattr(Limit, "AUTOSCALING", Limit.REQUEST + 0.2)
 
 
 def asked(server: Server) -> Autoscalers:
@@ -78,9 +80,19 @@ def test_metrics_that_are_not_to_be_had(status: int, unasked: bool) -> None:
     assert "pods.metrics.k8s.io" in found.metered["matrix"].problem
 
 
-def test_one_round_without_metrics_is_no_finding() -> None:
-    found = asked(Server(seen(SNAPSHOT, told(ACTIVE, "Failed")), seen(SNAPSHOT), metrics=(500, {})))
-    assert found.metered == {}
+@pytest.mark.parametrize(("seconds", "look", "waits"), [(20, 0.0, True), (90, 0.0, False), (90, 0.1, True)])
+def test_one_round_without_metrics_is_waited_for(
+    seconds: int, look: float, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "LOOK", look)
+
+    def without(raw: dict[str, Any]) -> None:
+        told(ACTIVE, "Failed")(raw)
+        at = (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        raw["status"]["conditions"][1]["lastTransitionTime"] = at
+
+    found = asked(Server(seen(SNAPSHOT, without), seen(SNAPSHOT)))
+    assert (found.metered == {}) is waits
 
 
 def test_it_waits_until_a_new_one_has_looked() -> None:
