@@ -94,6 +94,16 @@ class Bench:
         finally:
             self._remove()
 
+    @contextlib.contextmanager
+    def with_nodes(self, nodes: int) -> Iterator[Cluster]:
+        """A healthy lab of several nodes, once: the next one who needs a lab gets another. Raises LabError."""
+        self._remove()
+        self._tell(f"lab {NAME}: up, with {nodes} nodes")
+        try:
+            yield labs.up(self.home, labs.Wanted(NAME, nodes=nodes), lambda line: self._tell(f"  {line}"))
+        finally:
+            self._remove()
+
     @property
     def standing(self) -> Cluster | None:
         """The lab as it is, if one is up."""

@@ -40,10 +40,12 @@ ORDER = (
     "test_disruptive",
     "test_defects",
     "test_findings",
+    "test_crowded",
     "test_deleted",
     "test_two_nodes",
     "test_older_synapse",
     "test_renamed",
+    "test_nodes",
 )
 
 
