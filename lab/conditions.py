@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +136,9 @@ def _run(scene: Scene, value: Step) -> dict[str, str]:
     if not names:
         raise LabError(f"no pod is {value.get('labels', value.get('pod'))}")
     argv = ["-c", value["container"], "--", "sh", "-ec", value["run"]]
-    return {name: scene.cluster.kubectl("exec", "-n", scene.namespace, name, *argv) for name in names}
+    with ThreadPoolExecutor() as pool:
+        said = pool.map(lambda name: scene.cluster.kubectl("exec", "-n", scene.namespace, name, *argv), names)
+        return dict(zip(names, said, strict=True))
 
 
 def _restart(scene: Scene, value: Step) -> None:
