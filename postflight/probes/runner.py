@@ -20,7 +20,7 @@ from postflight.verdict.record import ProbeTime
 #: How many probes begin at once, and the seconds after which one counts as begun, where there are more than a FEW: what
 #: all of them ask at once, a small cluster answers none of in time.
 ABREAST, BEGUN = 2, 0.5
-FEW = 16
+FEW = 24
 
 
 @dataclass(frozen=True, slots=True)
