@@ -5,7 +5,7 @@ from typing import Any
 
 from postflight.check import check
 from postflight.cluster.api import Object
-from postflight.cluster.kinds import AUTOSCALER, DEPLOYMENT, POD, STATEFUL_SET
+from postflight.cluster.kinds import AUTOSCALER, POD
 from postflight.cluster.references import template_of
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.model import Deployment
@@ -16,6 +16,7 @@ from postflight.probes.autoscalers import (
     ACTIVE,
     BY_PODS,
     LIMITED,
+    SCALED,
     Autoscalers,
     Metered,
     bounds,
@@ -33,7 +34,6 @@ TOLERANCE = 1.1
 #: Turns between growing and shrinking within an hour.
 FLAPS = 3
 MIB = 2**20
-MAKERS = {each.name: each for each in (DEPLOYMENT, STATEFUL_SET)}
 
 
 @check(
@@ -108,7 +108,7 @@ def _containers(snapshot: Snapshot, workload: Workload) -> Sequence[Mapping[str,
     raws = (snapshot.get(POD, each.namespace, each.name) for each in workload.pods)
     spec = next((each["spec"] for each in raws if each), None)
     if spec is None:
-        kind = MAKERS.get(workload.kind)
+        kind = SCALED.get(workload.kind)
         made = snapshot.get(kind, workload.namespace, workload.name) if kind else None
         spec = template_of(made) if made else {}
     sidecars = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]

@@ -23,6 +23,8 @@ METRICS = "/apis/metrics.k8s.io/v1beta1"
 METERED = Right("list", "pods", "metrics.k8s.io")
 #: What it is called where metrics of pods are the source.
 BY_PODS = ("Resource", "ContainerResource")
+#: What an autoscaler scales here, by kind.
+SCALED = {each.name: each for each in (DEPLOYMENT, STATEFUL_SET)}
 ABLE, ACTIVE, LIMITED = "AbleToScale", "ScalingActive", "ScalingLimited"
 RESCALED = "SuccessfulRescale"
 SIZE = re.compile(r"New size: (\d+)")
@@ -112,8 +114,7 @@ def _waits(found: Mapping[str, Object], snapshot: Snapshot, now: datetime, waite
 def _is_up(raw: Object, snapshot: Snapshot) -> bool:
     """Whether its target has pods that metrics could be there of."""
     target = raw["spec"]["scaleTargetRef"]
-    kinds = {each.name: each for each in (DEPLOYMENT, STATEFUL_SET)}
-    kind = kinds.get(target["kind"])
+    kind = SCALED.get(target["kind"])
     made = snapshot.get(kind, raw["metadata"]["namespace"], target["name"]) if kind else None
     return made is not None and bool((made.get("status") or {}).get("readyReplicas"))
 
