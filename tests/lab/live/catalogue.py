@@ -11,7 +11,7 @@ from tests.lab.live import findings, table
 from tests.lab.live.findings import Finding, Line
 
 FOLDER = "tests/lab/live"
-TRIED = f"{FOLDER}/test_defects.py::test_the_cause_is_red_and_healed_all_is_green_again"
+TRIED = f"{FOLDER}/test_defects.py::test_the_cause_is_red_and_nothing_else"
 
 
 def main(arguments: Sequence[str]) -> int:

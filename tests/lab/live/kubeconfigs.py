@@ -23,11 +23,11 @@ RIGHTS = rights(all_probes().values(), Safety.CANARY, Way.TUNNEL) | {Right("get"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A ServiceAccount with every right that a run asks for, but `lacks`: a resource, or one verb on it."""
+    """A ServiceAccount with every right that a run asks for, but what it `lacks`: resources, or one verb on one."""
 
     cluster: Cluster
     name: str
-    lacks: str = ""
+    lacks: tuple[str, ...] = ()
 
     def create(self) -> None:
         """Makes it, and waits until its rights hold. Raises LabError."""
@@ -36,7 +36,7 @@ class Account:
         rules = [
             {"apiGroups": [each.group], "resources": [each.resource], "verbs": kept}
             for each in sorted(RIGHTS, key=str)
-            if (kept := [verb for verb in each.verbs if self.lacks not in (each.resource, f"{verb} {each.resource}")])
+            if (kept := [verb for verb in each.verbs if not {each.resource, f"{verb} {each.resource}"} & {*self.lacks}])
         ]
         self._apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}},

@@ -83,7 +83,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def half_blind(cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
     """A kubeconfig that may run no commands in pods."""
-    account = Account(cluster, "ci-lacks-exec", "pods/exec")
+    account = Account(cluster, "ci-lacks-exec", ("pods/exec",))
     account.create()
     yield kubeconfigs.with_token(cluster, account.token(), tmp_path / "config")
     account.remove()

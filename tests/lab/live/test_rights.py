@@ -74,41 +74,60 @@ LACKING = {
     "create jobs": {FEDERATION},
 }
 #: What the model itself is made of: without it any check may be blind.
-FOR_ALL = {"pods", "services", "endpointslices", "configmaps", "secrets", "clusters"}
+FOR_ALL = ("pods", "services", "endpointslices", "configmaps", "secrets", "clusters")
+#: What is taken away at once: of each, the checks that lack it are others.
+TOGETHER = (
+    *((each,) for each in FOR_ALL),
+    ("cronjobs", "pods/log", "horizontalpodautoscalers", "tenants", "networkpolicies", "create jobs"),
+    ("persistentvolumeclaims", "poddisruptionbudgets", "pods/exec"),
+    ("ingresses", "get pods/exec"),
+    ("pods/portforward",),
+    ("get pods/portforward",),
+    ("create pods/portforward",),
+)
 
 
 @pytest.fixture
 def account(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Account]:
-    lacks = request.param
-    made = Account(cluster, f"verifier-lacks-{re.sub('[/ ]', '-', lacks) or 'nothing'}", lacks)
+    lacks: tuple[str, ...] = request.param
+    made = Account(cluster, f"verifier-lacks-{re.sub('[/ ]', '-', lacks[0]) if lacks else 'nothing'}", lacks)
     made.create()
     yield made
     made.remove()
 
 
-@pytest.mark.parametrize("account", [""], indirect=True, ids=["nothing"])
+def test_what_is_taken_away_at_once_is_told_apart() -> None:
+    assert sorted(each for lacks in TOGETHER for each in lacks) == sorted(LACKING)
+    for lacks in TOGETHER:
+        meant = [check for each in lacks for check in LACKING[each]]
+        assert len(meant) == len(set(meant)), lacks
+
+
+@pytest.mark.parametrize("account", [()], indirect=True, ids=["nothing"])
 def test_the_rights_that_a_run_asks_for_are_enough(account: Account, tmp_path: Path, verify: Verify) -> None:
     verify(kubeconfigs.with_token(account.cluster, account.token(), tmp_path / "config")).must_be_green()
 
 
-@pytest.mark.parametrize("account", LACKING, indirect=True)
+@pytest.mark.parametrize("account", TOGETHER, indirect=True, ids="+".join)
 def test_a_right_that_is_missing_is_never_green(
     account: Account, tmp_path: Path, verify: Verify, without_federation: Path
 ) -> None:
-    options = () if FEDERATION in LACKING[account.lacks] else ("--settings", without_federation)
+    meant = {check for each in account.lacks for check in LACKING[each]}
+    options = () if FEDERATION in meant else ("--settings", without_federation)
     seen = verify(kubeconfigs.with_token(account.cluster, account.token(), tmp_path / "config"), *options)
     assert seen.code in (1, 6), seen.output
     blind = {Status.UNKNOWN, Status.BLOCKED}
-    for check in LACKING[account.lacks]:
+    for check in meant:
         assert seen.statuses[check] in blind, f"{check} is {seen.statuses[check]}\n{seen.output}"
-    if account.lacks not in FOR_ALL:
-        strangers = {check for check, status in seen.statuses.items() if status in blind}
-        strangers -= content.needing(account.lacks.rpartition(" ")[2]) | LACKING[account.lacks]
+    if account.lacks[0] not in FOR_ALL:
+        strangers = {check for check, status in seen.statuses.items() if status in blind} - meant
+        strangers -= {check for each in account.lacks for check in content.needing(each.rpartition(" ")[2])}
         assert not strangers, seen.output
     # What cannot be seen is no finding.
     assert Status.FAILED not in seen.statuses.values(), seen.output
-    resource = account.lacks.rpartition("/")[2]
-    assert any("no right" in line and resource in line for line in _statements(seen)), seen.output
+    said = [line for line in _statements(seen) if "no right" in line]
+    for each in account.lacks:
+        assert any(each.rpartition("/")[2] in line for line in said), f"{each}\n{seen.output}"
     must_be_plain(seen)
 
 
