@@ -8,6 +8,7 @@ from postflight.cluster.kinds import (
     SERVICE_MONITOR,
     TENANT,
 )
+from postflight.cluster.lacking import lacking
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.backup_schedule import misread, unreadable
@@ -76,7 +77,7 @@ def _keys(snapshot: Snapshot, secrets: SecretStore, judge: Judge) -> None:
         part = _id(ref.owner_kind, ref.namespace, ref.owner)
         if ref.kind is SECRET and (why := secrets.unseen.get((ref.namespace, ref.name))):
             unread[f"Secret {ref.name}, named by {ref.owner_kind} {ref.owner}, could not be read: {why}"] = part
-        elif what := _missing(ref, snapshot, secrets):
+        elif what := lacking(ref, snapshot, secrets):
             missing.setdefault((ref.owner_kind, ref.namespace, ref.owner, f"{ref.kind.name} {what}"), []).append(ref)
     for line, part in unread.items():
         judge.unknown(part, line)
@@ -89,18 +90,6 @@ def _keys(snapshot: Snapshot, secrets: SecretStore, judge: Judge) -> None:
             expected=f"{refs[0].kind.name} {refs[0].name} in namespace {namespace} has {keys}",
             remedy=f"make {what} in namespace {namespace}, or name the one that is meant",
         )
-
-
-def _missing(ref: NamedKey, snapshot: Snapshot, secrets: SecretStore) -> str:
-    if ref.kind is SECRET:
-        held = secrets.get(ref.namespace, ref.name)
-        keys = None if held is None else set(held.data)
-    else:
-        found = snapshot.get(ref.kind, ref.namespace, ref.name)
-        keys = None if found is None else {*(found.get("data") or {}), *(found.get("binaryData") or {})}
-    if keys is None:
-        return ref.name
-    return "" if ref.key in keys else f"{ref.name}/{ref.key}"
 
 
 def _fields(snapshot: Snapshot, schemas: CustomSchemas, judge: Judge) -> None:

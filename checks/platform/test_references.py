@@ -1,5 +1,6 @@
 from postflight.check import check
 from postflight.cluster.kinds import CONFIG_MAP, CRON_JOB, SECRET, SERVICE_ACCOUNT
+from postflight.cluster.lacking import lacking
 from postflight.cluster.references import Reference, references
 from postflight.cluster.secrets import SecretStore
 from postflight.cluster.snapshot import Snapshot
@@ -35,7 +36,7 @@ def test_every_secret_configmap_key_and_serviceaccount_that_a_workload_names_exi
             judge.unknown(
                 owner, f"{ref.kind.name} {ref.name}, named by {ref.owner}, could not be looked up: {unreadable}"
             )
-        elif what := _missing(ref, snapshot, secrets):
+        elif what := lacking(ref, snapshot, secrets):
             missing.setdefault((ref.namespace, ref.kind.name, what), []).append(ref)
     if why := snapshot.why_unseen(CRON_JOB):
         judge.unknown("CronJobs", f"what CronJobs name could not be looked up: {why}")
@@ -51,18 +52,6 @@ def test_every_secret_configmap_key_and_serviceaccount_that_a_workload_names_exi
             remedy=remedy or f"make {kind} {what} in namespace {namespace}, or name the one that is meant",
             stops=(*owners, *(f"spec/{owner}" for owner in owners)),
         )
-
-
-def _missing(ref: Reference, snapshot: Snapshot, secrets: SecretStore) -> str:
-    if ref.kind is SECRET:
-        held = secrets.get(ref.namespace, ref.name)
-        keys = None if held is None else set(held.data)
-    else:
-        found = snapshot.get(ref.kind, ref.namespace, ref.name)
-        keys = None if found is None else {*(found.get("data") or {}), *(found.get("binaryData") or {})}
-    if keys is None:
-        return ref.name
-    return f"{ref.name}/{ref.key}" if ref.key and ref.key not in keys else ""
 
 
 def _waited_for(ref: Reference, deployment: Deployment) -> str:
