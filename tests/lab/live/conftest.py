@@ -1,14 +1,16 @@
 """The lab for the tests of this folder, and the order that spares it most."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.homes import home
+from tests.lab.live import trials
 from tests.lab.live.bench import Bench, alone
 from tests.lab.live.inside import Inside
 from tests.lab.live.verify import Run, Verified
@@ -55,9 +57,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--inside", action="store_true", help="try each defect from inside the cluster too, in a Job")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "trial(*paths): long, and tried when one of these files has changed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     items.sort(key=lambda item: _place(item) if item.path.is_relative_to(here) else -1)
+    rows = {} if config.getoption("--each") else trials.read()
+    fresh = [item for item in items if trials.is_fresh(item, rows)]
+    if fresh:
+        config.hook.pytest_deselected(items=fresh)
+        items[:] = [item for item in items if item not in fresh]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    if call.when == "call" and report.passed:
+        trials.keep(item, call.duration)
+    return report
 
 
 def _place(item: pytest.Item) -> int:

@@ -4,7 +4,6 @@ What is red is taken from docs/defects.md, what is green from a run on a healthy
 content that there is now.
 """
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -141,26 +140,17 @@ def unproven(found: Iterable[Line]) -> list[str]:
 
 def read_greens(file: Path = FILE) -> dict[str, Line]:
     """The controls' lines as they were kept, by finding; what is no line of this shape is left out."""
-    if not file.exists():
-        return {}
     found = {}
-    for text in file.read_text(encoding="utf-8").splitlines():
-        cells = table.cells(text)
-        if len(cells) == len(TITLES) and cells[2] == HEALTHY:
+    for cells in table.body(file, len(TITLES), TITLES[0]):
+        if cells[2] == HEALTHY:
             number, check, defect, verdict, seconds, cause, date, now = cells
             found[number] = Line(number, check, defect, verdict, seconds, cause, date, now, proves=False)
     return found
 
 
 def write(found: Sequence[Line], file: Path = FILE) -> None:
-    """The whole page, in one step."""
-    rows = [TITLES, ("---",) * len(TITLES), *(each.cells for each in found)]
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        part.write_text(HEAD + "\n".join(map(table.line, rows)) + "\n", encoding="utf-8")
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    """The whole page."""
+    table.put(file, HEAD, [TITLES, *(each.cells for each in found)])
 
 
 def printed(found: Sequence[Line], width: int) -> str:

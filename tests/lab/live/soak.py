@@ -6,7 +6,6 @@ Each run is noted as it ends, so a soak that was interrupted goes on where it st
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import signal
 import sys
@@ -111,18 +110,10 @@ def row(laps: Sequence[Lap], digest: str) -> tuple[str, ...]:
 
 def write(laps: Sequence[Lap], digest: str, file: Path = FILE) -> None:
     """Puts these runs' line into the table, in the place of one of the same content."""
-    before = [table.cells(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-    kept = [each for each in before if len(each) == len(TITLES) and each[0] not in (TITLES[0], "---")]
-    rows = [each for each in kept if each[1] != digest]
+    rows = [each for each in table.body(file, len(TITLES), TITLES[0]) if each[1] != digest]
     if laps:
         rows.append(list(row(laps, digest)))
-    lines = [TITLES, ["---"] * len(TITLES), *sorted(rows)]
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        part.write_text(HEAD + "\n".join(map(table.line, lines)) + "\n", encoding="utf-8")
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    table.put(file, HEAD, [TITLES, *sorted(rows)])
 
 
 def content() -> str:

@@ -44,25 +44,30 @@ class Row:
 
 def read(file: Path = FILE) -> dict[str, Row]:
     """The rows by defect; what is no row of this shape is left out, and so counts as never tried."""
-    if not file.exists():
-        return {}
-    found = {}
-    for text in file.read_text(encoding="utf-8").splitlines():
-        row = cells(text)
-        if len(row) == len(fields(Row)) and row[0] not in ("defect", "---"):
-            found[row[0]] = Row(*row)
-    return found
+    return {row[0]: Row(*row) for row in body(file, len(fields(Row)), "defect")}
 
 
 def write(rows: Mapping[str, Row], file: Path = FILE) -> None:
-    """All rows, sorted, in one step: a reader never sees half a table."""
+    """All rows, sorted."""
     names = [field.name.replace("_", " ") for field in fields(Row)]
-    lines = [names, ["---"] * len(names), *(list(astuple(rows[name])) for name in sorted(rows))]
-    text = HEAD + "\n".join(map(line, lines)) + "\n"
+    put(file, HEAD, [names, *(list(astuple(rows[name])) for name in sorted(rows))])
+
+
+def body(file: Path, width: int, first_title: str) -> list[list[str]]:
+    """The rows of a page's table that are as wide, without their titles; none where there is no page."""
+    if not file.exists():
+        return []
+    rows = map(cells, file.read_text(encoding="utf-8").splitlines())
+    return [row for row in rows if len(row) == width and row[0] not in (first_title, "---")]
+
+
+def put(file: Path, head: str, rows: Sequence[Sequence[str]]) -> None:
+    """A page with one table, whose first row has the titles, in one step: a reader never sees half of it."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     file.parent.mkdir(exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(head + "\n".join(map(line, lines)) + "\n", encoding="utf-8")
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
