@@ -14,8 +14,6 @@ class Limit:
 
     CONNECT: Final = 6.0
     """One TCP or TLS connection, to the API server or through a tunnel."""
-    TURN: Final = 2.0
-    """Waiting while many streams are opened at once."""
     REQUEST: Final = 8.0
     """One request to the API server."""
     BACK: Final = 20.0

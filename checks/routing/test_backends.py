@@ -144,14 +144,15 @@ def _who(
     """What the counters of the processes show."""
     seen = asked.attributed(kind)
     strangers = [process for process, _ in seen.moved if process not in able]
-    # Where some were not counted and somebody could not be asked, a stranger's may be other people's.
-    if (asked.certain or not seen.short) and seen.beyond_chance(strangers):
+    # Where somebody could not be asked, or began anew meanwhile, as many may be other people's as were counted too many.
+    known = asked.certain or seen.exact
+    if known and seen.beyond_chance(strangers):
         writes = f", which writes {kind.stream}" if kind.stream else ""
         expected = f"{_named(able)}{writes} ({SOURCE}, {kind.section})"
         headline = f"{{}} requests are answered by {_named(strangers)}, which cannot serve them"
         return Trouble(headline, way.rule, seen.observed, expected)
     workers, main = [each for each in able if not each.is_main], front.main
-    if kind.relieves and workers and seen.beyond_chance([main]):
+    if known and kind.relieves and workers and seen.beyond_chance([main]):
         behind = [pod.id for each in way.endpoints for pod, _ in each.pods]
         meant = bool(behind) and (main.pod is None or main.pod.id not in behind)
         name = main.workload_name

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -31,9 +30,6 @@ NOT_READY = frozenset({500, 503})
 #: What asks for the same however often it is sent.
 TWICE = frozenset({"GET", "DELETE"})
 CHUNK = 2**20
-#: Streams that are opened at once: a hundred at once keep API server, kubelet and container runtime from answering any of
-#: them for seconds (on two processors 3 s; two runs at once, over 6 s), a few at once take a tenth of one each.
-OPENINGS = 12
 #: What the kubelet writes in the place of a log, with status 200: for a second or so after a container has crashed again
 #: it still looks for the log of the life before, which is gone (pkg/kubelet/kuberuntime, GetContainerLogs; seen on 1.34).
 NO_LOG = "unable to retrieve container logs for "
@@ -103,17 +99,6 @@ class Api:
         self.host: str = connection.configuration.host.rstrip("/")
         self.tls = _tls(connection.configuration)
         self._ahead = timedelta(0)
-        self._openings = threading.Semaphore(OPENINGS)
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Waits until few others open a stream, a little while at most: dead nodes keep nobody from the others."""
-        mine = self._openings.acquire(timeout=Limit.TURN)
-        try:
-            yield
-        finally:
-            if mine:
-                self._openings.release()
 
     @property
     def server(self) -> str:

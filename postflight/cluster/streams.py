@@ -176,18 +176,17 @@ def open_stream(api: Api, path: str, query: Sequence[tuple[str, str]], protocols
     proxy = urlsplit(configuration.proxy or "")
     token = api.authorization()
     try:
-        with api.turn():
-            return websocket.create_connection(
-                url,
-                timeout=Limit.CONNECT,
-                sslopt=secure,
-                subprotocols=list(protocols),
-                header=[f"Authorization: {token}"] if token else [],
-                http_proxy_host=proxy.hostname,
-                http_proxy_port=proxy.port,
-                proxy_type="http" if proxy.hostname else None,
-                skip_utf8_validation=True,
-            )
+        return websocket.create_connection(
+            url,
+            timeout=Limit.CONNECT,
+            sslopt=secure,
+            subprotocols=list(protocols),
+            header=[f"Authorization: {token}"] if token else [],
+            http_proxy_host=proxy.hostname,
+            http_proxy_port=proxy.port,
+            proxy_type="http" if proxy.hostname else None,
+            skip_utf8_validation=True,
+        )
     except websocket.WebSocketBadStatusException as error:
         what = f"{path.rsplit('/', 1)[1]} into {path.rsplit('/', 2)[1]}"
         body = (error.resp_body or b"").decode("utf-8", "replace")

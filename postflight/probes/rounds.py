@@ -90,6 +90,11 @@ class Attribution:
         return max(0, len(self.whole) - self.total)
 
     @property
+    def exact(self) -> bool:
+        """Whether as many were counted as were asked: no other people's among them."""
+        return self.total == len(self.whole)
+
+    @property
     def others(self) -> int:
         """What was counted beyond what was asked is other people's: as much may have come to any process."""
         return max(0, self.total - len(self.whole))
@@ -122,8 +127,15 @@ class Round:
 
     @property
     def lost(self) -> tuple[RequestClass, ...]:
-        """The classes with answers of Synapse's that nobody has counted."""
-        return tuple(each for each in self.kinds if self.attributed(each).short or self._nobodys(each))
+        """The classes with answers of Synapse's that nobody has counted, or may not have: who began anew has lost what it
+        counted, and beside other people's requests its own are not missed."""
+        anew = any(each.restarted for each in self.counted)
+
+        def is_lost(kind: RequestClass) -> bool:
+            found = self.attributed(kind)
+            return found.short > 0 or (anew and not found.exact) or self._nobodys(kind)
+
+        return tuple(each for each in self.kinds if is_lost(each))
 
     @property
     def waiting(self) -> tuple[RequestClass, ...]:

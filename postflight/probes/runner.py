@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from postflight.cluster import cuts, silences
@@ -15,6 +16,10 @@ from postflight.cluster.threads import spawn
 from postflight.limits import Limit
 from postflight.probes.probe import BarredBy, NotTried, Probe, Safety, Unseen
 from postflight.verdict.record import ProbeTime
+
+#: How many probes begin at once, and the seconds after which one counts as begun: what all of them ask at once, a small
+#: cluster answers none of in time.
+ABREAST, BEGUN = 8, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +67,10 @@ def run(
     report: Callable[[str, int, int], None] = lambda name, done, total: None,
     before: ProbeTime | None = None,
 ) -> Looked:
-    """Run them side by side. ``given`` are the inputs that are no probes; ``refused`` says why a
-    probe must not be run. ``before`` is what had to end before any of them could begin. A probe past its
-    time limit is left behind and counts as unseen."""
-    pending = {each.name: each for each in wanted}
+    """Run them side by side, begun a few at a time, those first from which the longest way leads on. ``given`` are the
+    inputs that are no probes; ``refused`` says why a probe must not be run. ``before`` is what had to end before any of
+    them could begin. A probe past its time limit is left behind and counts as unseen."""
+    pending = {each.name: each for each in _longest_first(wanted)}
     total = len(pending)
     outcomes: dict[str, Outcome] = {}
     times: dict[str, ProbeTime] = {}
@@ -92,24 +97,28 @@ def run(
     inputs_of = {each.name: each.inputs for each in pending.values()}
     while pending or running:
         now = time.monotonic() - origin
+        wake: list[float] = []
         for each in list(pending.values()):
-            waits = [name for name in each.inputs if name in inputs_of and name not in outcomes]
-            if waits:
-                continue
-            del pending[each.name]
-            if (barred := refused.get(each.name)) is not None:
-                finish(each.name, Outcome(unseen=barred.reason, barred_by=barred.barred_by), now, each.inputs)
+            if any(name in inputs_of and name not in outcomes for name in each.inputs):
                 continue
             blind = next((outcomes[n] for n in each.inputs if n in outcomes and outcomes[n].unseen), None)
-            if blind is not None:
+            barred = refused.get(each.name)
+            beginning = [began for began, _ in running.values() if now - began < BEGUN]
+            if barred is not None:
+                finish(each.name, Outcome(unseen=barred.reason, barred_by=barred.barred_by), now, each.inputs)
+            elif blind is not None:
                 finish(each.name, Outcome(unseen=blind.unseen, barred_by=blind.barred_by), now, each.inputs)
+            elif len(beginning) >= ABREAST:
+                wake.append(min(beginning) + BEGUN)
                 continue
-            values = {n: outcomes[n].value if n in outcomes else given[n] for n in each.inputs}
-            running[each.name] = (now, now + each.limit)
-            spawn(_body(each, values, done), f"probe {each.name}")
+            else:
+                values = {n: outcomes[n].value if n in outcomes else given[n] for n in each.inputs}
+                running[each.name] = (now, now + each.limit)
+                spawn(_body(each, values, done), f"probe {each.name}")
+            del pending[each.name]
         if not running:
             continue
-        nearest = min(deadline for _, deadline in running.values())
+        nearest = min([*wake, *(deadline for _, deadline in running.values())])
         try:
             name, outcome = done.get(timeout=max(0.0, nearest - (time.monotonic() - origin)))
             if name in running:
@@ -123,6 +132,22 @@ def run(
                 why = f"{name} did not end within its time limit of {deadline - began:g} s"
                 finish(name, Outcome(unseen=why, silent=True), began, inputs_of[name])
     return Looked(outcomes, tuple(times.values()))
+
+
+def _longest_first(wanted: Iterable[Probe]) -> list[Probe]:
+    """By the limits of each and of what takes its observation, added up along the longest way."""
+    probes = tuple(wanted)
+    followers: dict[str, list[Probe]] = {each.name: [] for each in probes}
+    for each in probes:
+        for name in each.inputs:
+            if name in followers:
+                followers[name].append(each)
+
+    @cache
+    def way(name: str, limit: float) -> float:
+        return limit + max((way(each.name, each.limit) for each in followers[name]), default=0.0)
+
+    return sorted(probes, key=lambda each: -way(each.name, each.limit))
 
 
 def once_more(wanted: Iterable[Probe], outcomes: Mapping[str, Outcome]) -> tuple[Probe, ...]:

@@ -191,6 +191,14 @@ class TestCounters:
         pen = ask(CHECK, front_door_requests=(unseen(front, "synapse-typing-writer", problem="no answer in time"),))
         assert only(pen, Status.UNKNOWN).subject == "pod/matrix/synapse-typing-writer-0"
 
+    def test_other_peoples_at_a_stranger_while_one_began_anew_are_not_blamed_on_the_proxy(self) -> None:
+        noise = [(worker(MODEL, "synapse-generic-worker"), ("PUT", "RoomTypingRestServlet", 401), 8)]
+        (front,) = front_door(MODEL, noise=noise)
+        anew = unseen(front, "synapse-typing-writer", problem="it began anew meanwhile", restarted=True)
+        found = ask(CHECK, front_door_requests=(anew,))
+        assert {each.status for each in found.failures} == {Status.UNKNOWN}
+        assert any("typing" in each.headline for each in found.failures)
+
     def test_a_process_without_metrics(self) -> None:
         (front,) = front_door(MODEL)
         dumb = unseen(front, "synapse-typing-writer", problem="it serves no metrics", silent=True)
