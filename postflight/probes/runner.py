@@ -19,7 +19,7 @@ from postflight.verdict.record import ProbeTime
 
 #: How many probes begin at once, and the seconds after which one counts as begun: what all of them ask at once, a small
 #: cluster answers none of in time.
-ABREAST, BEGUN = 8, 0.5
+ABREAST, BEGUN = 2, 0.5
 
 
 @dataclass(frozen=True, slots=True)
