@@ -8,7 +8,7 @@ LAB = .venv/bin/python -m lab
 TOX = .venv/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab-up lab-down lab-break lab-heal lab-list lab-shell lab-status demo test test-quick test-each catalogue soak docs
+.PHONY: help setup lab-up lab-down lab-break lab-heal lab-list lab-shell lab-status demo test test-quick test-each trials catalogue soak docs
 
 help:            ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -51,6 +51,9 @@ test-quick: setup ## lint, types, unit tests
 
 test-each: setup ## every defect alone, one by one; writes docs/defects.md
 	@$(TOX) -e each
+
+trials: setup    ## every long trial (other shapes, parts taken away, a node cut off, a crowd); writes docs/trials.md
+	@$(TOX) -e trials
 
 catalogue: setup ## every finding of the review red by its defect, in one table; tries what is not proven
 	@.venv/bin/python -m tests.lab.live.catalogue

@@ -55,6 +55,12 @@ def _over(each: Disruption, bound: str, remedy: str, judge: Judge) -> None:
     )
 
 
+def told(seen: object) -> list[str]:
+    """What users met of each part that was taken away, whether that was in time or not: a line of the report each."""
+    parts = seen.parts if isinstance(seen, Disrupted) else ()
+    return [f"{each.name}: {words(each)}" for each in parts if not each.problem]
+
+
 def words(each: Disruption) -> str:
     """What was done, what users met, and how long it took."""
     felt = [outage for outage in each.outages if _noticed(outage)]

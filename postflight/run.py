@@ -31,6 +31,7 @@ from postflight.deployment.federating import choice_of
 from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Side, pod_id
 from postflight.deployment.synapse import holds_homeserver
+from postflight.disrupted import told
 from postflight.disrupting import in_the_way
 from postflight.probes.probe import FORWARD, BarredBy, NotTried, Probe, Right, Safety
 from postflight.probes.runner import Looked, Outcome, closure, once_more
@@ -152,6 +153,7 @@ class Run:
                     self.outcomes[each.name] = Outcome(unseen=str(error))
                     continue
                 self._run([each], {}, report, last, anew)
+                self.notes += told(self.outcomes[each.name].value)
 
     def leave(self, needed: Iterable[str], report: Callable[[str, int, int], None]) -> None:
         """Clean up, then run the probes that judge what is left."""

@@ -15,7 +15,7 @@ from postflight.cluster.connection import ClusterError
 from postflight.cluster.threads import in_threads
 from postflight.limits import Limit
 from postflight.probes.probe import BarredBy, NotTried, Probe, Safety, Unseen
-from postflight.probes.runner import Looked, closure, once_more, run
+from postflight.probes.runner import ABREAST, BEGUN, Looked, closure, once_more, run
 from postflight.verdict.record import ProbeTime
 
 
@@ -137,6 +137,34 @@ class TestNothingToSee:
             made("c", lambda a, b: 1, "a", "b"),
         )
         assert looked.outcomes["c"].unseen == "first"
+
+
+class TestTheirOrder:
+    def test_the_longest_way_begins_first(self) -> None:
+        began: list[str] = []
+
+        def noting(name: str) -> Callable[..., int]:
+            return lambda **inputs: began.append(name) or 1  # type: ignore[func-returns-value]
+
+        look(
+            made("short", noting("short"), limit=2),
+            made("root", noting("root"), limit=1),
+            made("long", noting("long"), "root", limit=9),
+        )
+        assert began[0] == "root"
+
+    def test_few_begin_at_once_and_nobody_waits_for_one_that_has_begun(self) -> None:
+        count = ABREAST * 3
+        looked = look(*(made(f"p{each}", lambda: time.sleep(BEGUN * 4)) for each in range(count)))
+        began = sorted(each.began for each in looked.times)
+        for first, later in zip(began, began[ABREAST:], strict=False):
+            assert later - first >= BEGUN - 0.01
+        assert began[-1] < 3 * BEGUN
+
+    def test_what_has_ended_makes_room_at_once(self) -> None:
+        started = time.monotonic()
+        look(*(made(f"p{each}", lambda: 1) for each in range(ABREAST * 20)))
+        assert time.monotonic() - started < BEGUN * 4
 
 
 def test_those_that_are_needed_are_those_and_all_beneath() -> None:

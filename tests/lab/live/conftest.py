@@ -57,10 +57,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--inside", action="store_true", help="try each defect from inside the cluster too, in a Job")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "trial(*paths): long, and tried when one of these files has changed")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     items.sort(key=lambda item: _place(item) if item.path.is_relative_to(here) else -1)

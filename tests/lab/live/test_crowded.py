@@ -33,7 +33,10 @@ def _best(verify: Verify, kubeconfig: Path, bar: float = 0.0) -> tuple[float, fl
     return min(each.seconds for each in runs), min(each.peak for each in runs), runs[-1].output
 
 
-def test_ten_thousand_pods_of_others_cost_a_run_next_to_nothing(bench: Bench, verify: Verify) -> None:
+@pytest.mark.trial("postflight/cluster", "postflight/deployment", "postflight/run.py")
+def test_ten_thousand_pods_of_others_cost_a_run_next_to_nothing(
+    bench: Bench, verify: Verify, record_property: Callable[[str, object], None]
+) -> None:
     with bench.thrown_away() as cluster:
         verify(cluster.kubeconfig).must_be_green()
         seconds, peak, _ = _best(verify, cluster.kubeconfig)
@@ -42,5 +45,6 @@ def test_ten_thousand_pods_of_others_cost_a_run_next_to_nothing(bench: Bench, ve
         before = pace()
         bar = seconds + SECONDS
         crowded, needed, told = _best(verify, cluster.kubeconfig, bar)
+        record_property("seen", f"{seconds:.1f} s and {peak:.0f} MiB, crowded {crowded:.1f} s and {needed:.0f} MiB")
         if crowded > bar * max(1.0, before) or needed > peak + MIB:
             pytest.fail(f"{seconds:.1f} s became {crowded:.1f} s, {peak:.0f} MiB {needed:.0f}\n{told}", pytrace=False)

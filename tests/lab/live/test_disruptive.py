@@ -24,6 +24,15 @@ LONGEST = 900.0
 CHECKS = ("proxy", "redis", "storage", "synapse_main", "postgresql", "node")
 IDS = tuple(f"disruption.{each}" for each in CHECKS)
 MINE = [each for each in names() if each.safety]
+#: What is done, and what users are taken to meet meanwhile.
+RESTS_ON = (
+    *("checks/disruption", "postflight/disrupted.py", "postflight/disrupting.py", "postflight/disruption_settings.py"),
+    *(f"postflight/probes/{each}.py" for each in ("disruption", "disruption_notes", "disruptions", "drain", "fresh")),
+    *(f"postflight/probes/{each}.py" for each in ("outages", "redis_failover", "settled", "switchover", "user_doors")),
+    *("postflight/probes/user_media.py", "postflight/probes/user_stream.py"),
+)
+trial = pytest.mark.trial(*RESTS_ON)
+Note = Callable[[str, object], None]
 #: The quickest, for whoever has changed nothing of it.
 QUICK = "disruption-quorum-too-high"
 #: Of a main process that is gone for good nobody can take leave.
@@ -65,15 +74,14 @@ def unready(cluster: Cluster) -> list[str]:
     ]
 
 
-def test_each_part_comes_back_in_time_and_all_is_as_it_was(bench: Bench, start: Start, tmp_path: Path) -> None:
+@trial
+def test_each_part_comes_back_in_time_and_all_is_as_it_was(
+    bench: Bench, start: Start, tmp_path: Path, record_property: Note
+) -> None:
     with bench.spoiled() as cluster:
         before = primary(cluster)
         seen = disrupt(start, cluster, settings(tmp_path))
-        print(seen.output)
-        for id in IDS:
-            result = seen.results[id]
-            print(id, result.status, result.reason, *(each.failure.observed for each in result.judged))
-        assert seen.statuses["disruption.node"] is Status.ABSENT
+        assert seen.statuses["disruption.node"] is Status.ABSENT, seen.output
         assert "one node takes pods" in seen.results["disruption.node"].reason
         others = {k: v for k, v in seen.statuses.items() if v not in (Status.PASSED, Status.ABSENT)}
         assert not others, seen.output
@@ -81,6 +89,7 @@ def test_each_part_comes_back_in_time_and_all_is_as_it_was(bench: Bench, start: 
         assert seen.code == 0, seen.output
         assert seen.record
         assert not seen.record.trouble
+        assert len(seen.record.notes) == len(IDS) - 1, seen.output
         assert unready(cluster) == []
         assert nodes_that_are_shut(cluster) == []
         assert primary(cluster) == before
@@ -88,18 +97,26 @@ def test_each_part_comes_back_in_time_and_all_is_as_it_was(bench: Bench, start: 
         assert seen.left_behind() == []
         again = start("checks/", "--kubeconfig", cluster.kubeconfig).end()
         again.must_be_green()
+    for each in seen.record.notes:
+        record_property("seen", each)
 
 
-def test_a_node_is_drained_and_takes_pods_again(bench: Bench, start: Start, tmp_path: Path) -> None:
+@trial
+def test_a_node_is_drained_and_takes_pods_again(
+    bench: Bench, start: Start, tmp_path: Path, record_property: Note
+) -> None:
     with bench.spoiled(nodes=2) as cluster:
         seen = disrupt(start, cluster, settings(tmp_path, "disruption.node"))
-        print(seen.output)
         assert seen.statuses["disruption.node"] is Status.PASSED, seen.output
+        assert seen.record
+        for each in seen.record.notes:
+            record_property("seen", each)
         assert unready(cluster) == []
         assert nodes_that_are_shut(cluster) == []
         assert leftovers.objects(cluster) == []
 
 
+@trial
 def test_nothing_is_switched_over_that_would_lose_a_slot(bench: Bench, start: Start, tmp_path: Path) -> None:
     file = settings(tmp_path, "disruption.postgresql")
     told = json.loads(file.read_text())
@@ -148,6 +165,7 @@ def test_what_does_not_come_back_is_red_and_healed_it_does(
     keep([load(defect.name)], red, time.monotonic() - began, always=False)
 
 
+@trial
 def test_a_switchover_that_nobody_ended_is_put_back_by_the_next_run(bench: Bench, start: Start, tmp_path: Path) -> None:
     with bench.spoiled() as cluster:
         before = primary(cluster)
@@ -164,6 +182,7 @@ def test_a_switchover_that_nobody_ended_is_put_back_by_the_next_run(bench: Bench
         assert leftovers.objects(cluster) == []
 
 
+@trial
 def test_a_node_whose_drain_nobody_ended_takes_pods_again_by_the_next_run(
     bench: Bench, start: Start, tmp_path: Path
 ) -> None:

@@ -216,9 +216,15 @@ SHAPES = (
 )
 
 
+@pytest.mark.trial("lab/kinds", "postflight/deployment", "postflight/cluster")
 @pytest.mark.parametrize("shape", SHAPES, ids=[each.kind for each in SHAPES])
 def test_another_shape_is_green_as_what_it_is_and_red_where_it_is_broken(
-    shape: Shape, bench: Bench, healthy: Verified, verify: Verify, tmp_path: Path
+    shape: Shape,
+    bench: Bench,
+    healthy: Verified,
+    verify: Verify,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     said = ["--settings", saying(tmp_path, shape.settings)] if shape.settings else []
     with bench.broken([shape.kind]) as cluster:
@@ -235,3 +241,5 @@ def test_another_shape_is_green_as_what_it_is_and_red_where_it_is_broken(
         assert first, broken.output
         text = "\n".join((first.failure.headline, first.failure.cause, first.failure.observed))
         assert not [word for word in shape.words if word not in text], broken.output
+        others = [f"{id} absent: {reason}" for id, reason in reasons.items()]
+        record_property("seen", "; ".join([*others, f"green else; broken, {shape.red}: {first.failure.headline}"]))

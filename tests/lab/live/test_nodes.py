@@ -25,6 +25,7 @@ GIVEN_UP = 90.0
 #: Seconds until all connections of before the cut are given up, and made anew.
 RECOVERED = 300.0
 CUT_OFF = 2
+trial = pytest.mark.trial("postflight/cluster", "postflight/verdict", "postflight/probes/runner.py")
 NO_ANSWER = "no answer within the time limit"
 #: Between nodes replication in plain text is told of, unless it is accepted.
 SETTINGS = "network: {plaintext_replication: true}\n"
@@ -52,11 +53,13 @@ def two(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]
         yield Two(cluster, settings, seen.statuses, frozenset(_names_on(cluster, CUT_OFF)))
 
 
+@trial
 def test_two_nodes_are_green(two: Two) -> None:
     # Else nothing is cut off by the cut.
     assert {"synapse", "redis", "haproxy"} & {name.partition("-")[0] for name in two.beyond}
 
 
+@trial
 @pytest.mark.parametrize("given_up", [False, True], ids=["at once", "given up"])
 def test_with_one_cut_off_nothing_false_is_said(given_up: bool, two: Two, start: Start) -> None:
     if not given_up:
@@ -73,6 +76,7 @@ def test_with_one_cut_off_nothing_false_is_said(given_up: bool, two: Two, start:
         assert seen.statuses["platform.workloads"] is Status.FAILED, seen.output
 
 
+@trial
 def test_joined_again_it_is_green(two: Two, start: Start) -> None:
     two.cluster.rejoin(CUT_OFF)
     wait_for_nodes(two.cluster, time.time())
