@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from postflight.disrupted import words
+from postflight.disrupted import told, words
 from postflight.probes.outages import Disrupted
 from postflight.verdict.judge import Judge
 from postflight.verdict.status import Nature, Status
@@ -63,3 +63,11 @@ def test_what_users_met_is_told_with_what_went_on() -> None:
         "pod part-0 was deleted with a second's grace; users went without: account data 12.5 s (20 of 60 failed);"
         " went on: versions; all quiet after 20.0 s; redis-1 is master"
     )
+
+
+def test_of_what_was_taken_away_the_report_has_a_line_and_of_nothing_else() -> None:
+    (part,) = taken(outages=(LONG,)).parts
+    assert told(taken(outages=(LONG,))) == [f"part: {words(part)}"]
+    assert told(taken(problem="not everything is ready", what="")) == []
+    assert told(Disrupted(absent="there is one node")) == []
+    assert told(None) == []
