@@ -115,9 +115,9 @@ def heal(cluster: Cluster) -> None:
         manifests.apply(cluster, known["removed"])
     for defect in taken:
         conditions.perform(Scene(cluster, now), defect.undo)
+    # Whatever else was changed by hand goes first: pods that are made anew take it with them.
+    manifests.apply(cluster, now)
     ending = _change(cluster, now, healthy, restart=all(d.restart for d in taken))
-    # Whatever else was changed by hand goes too.
-    manifests.apply(cluster, healthy)
     manifests.wait(lambda: _still_there(cluster, ending), HEAL_TIMEOUT, "old pods are not gone")
     for defect in taken:
         conditions.perform(Scene(cluster, healthy), defect.finish)
