@@ -107,6 +107,7 @@ class Phase:
             "outcomes": {"canary_room": Outcome("a room")},
             "times": [],
             "trouble": [],
+            "notes": [],
             "given": {"api": None, "deployment": MODEL},
         }.items():
             setattr(self.run, name, value)
