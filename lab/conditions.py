@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +139,9 @@ def _run(scene: Scene, value: Step) -> dict[str, str]:
         raise LabError(f"no pod is {value.get('labels', value.get('pod'))}")
     argv = ["-c", value["container"], "--", "sh", "-ec", value["run"]]
     space = value.get("namespace", scene.namespace)
-    return {name: scene.cluster.kubectl("exec", "-n", space, name, *argv) for name in names}
+    with ThreadPoolExecutor() as pool:
+        said = pool.map(lambda name: scene.cluster.kubectl("exec", "-n", space, name, *argv), names)
+        return dict(zip(names, said, strict=True))
 
 
 def _restart(scene: Scene, value: Step) -> None:
