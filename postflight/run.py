@@ -122,7 +122,7 @@ class Run:
         refused = self._refused(wanted)
         looks = [each for each in wanted if each.looks]
         self._run(looks, refused, report, next((each for each in self.times if each.name == "files"), None))
-        # All look at once, which keeps a small cluster from answering some; who met silence looks again in quiet.
+        # Many look at once, which keeps a small cluster from answering some; who met silence looks again in quiet.
         if again := once_more(looks, self.outcomes):
             if any(each.cut for each in self.outcomes.values()):
                 self.given["api"].wait_until_back()

@@ -1,4 +1,4 @@
-"""Who was asked and said nothing in time. All probes look at once, and a small cluster that all ask at once keeps some of
+"""Who was asked and said nothing in time. Many probes look at once, and a small cluster that they ask at once keeps some of
 them waiting: so silence is noted, wherever it is met, for whoever runs the probe to have it look once more in quiet.
 
 The note is of the thread's context (PEP 567), which the threads of a probe share.
