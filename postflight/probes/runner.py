@@ -17,9 +17,10 @@ from postflight.limits import Limit
 from postflight.probes.probe import BarredBy, NotTried, Probe, Safety, Unseen
 from postflight.verdict.record import ProbeTime
 
-#: How many probes begin at once, and the seconds after which one counts as begun: what all of them ask at once, a small
-#: cluster answers none of in time.
+#: How many probes begin at once, and the seconds after which one counts as begun, where there are more than a FEW: what
+#: all of them ask at once, a small cluster answers none of in time.
 ABREAST, BEGUN = 2, 0.5
+FEW = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def run(
     them could begin. A probe past its time limit is left behind and counts as unseen."""
     pending = {each.name: each for each in _longest_first(wanted)}
     total = len(pending)
+    abreast = ABREAST if total > FEW else FEW
     outcomes: dict[str, Outcome] = {}
     times: dict[str, ProbeTime] = {}
     running: dict[str, tuple[float, float]] = {}
@@ -108,7 +110,7 @@ def run(
                 finish(each.name, Outcome(unseen=barred.reason, barred_by=barred.barred_by), now, each.inputs)
             elif blind is not None:
                 finish(each.name, Outcome(unseen=blind.unseen, barred_by=blind.barred_by), now, each.inputs)
-            elif len(beginning) >= ABREAST:
+            elif len(beginning) >= abreast:
                 wake.append(min(beginning) + BEGUN)
                 continue
             else:

@@ -15,7 +15,7 @@ from postflight.cluster.connection import ClusterError
 from postflight.cluster.threads import in_threads
 from postflight.limits import Limit
 from postflight.probes.probe import BarredBy, NotTried, Probe, Safety, Unseen
-from postflight.probes.runner import ABREAST, BEGUN, Looked, closure, once_more, run
+from postflight.probes.runner import ABREAST, BEGUN, FEW, Looked, closure, once_more, run
 from postflight.verdict.record import ProbeTime
 
 
@@ -154,12 +154,16 @@ class TestTheirOrder:
         assert began[0] == "root"
 
     def test_few_begin_at_once_and_nobody_waits_for_one_that_has_begun(self) -> None:
-        count = ABREAST * 3
+        count = FEW + 2
         looked = look(*(made(f"p{each}", lambda: time.sleep(BEGUN * 4)) for each in range(count)))
         began = sorted(each.began for each in looked.times)
         for first, later in zip(began, began[ABREAST:], strict=False):
             assert later - first >= BEGUN - 0.01
-        assert began[-1] < 3 * BEGUN
+        assert began[-1] < count * BEGUN
+
+    def test_a_few_begin_at_once(self) -> None:
+        looked = look(*(made(f"p{each}", lambda: time.sleep(BEGUN)) for each in range(FEW)))
+        assert max(each.began for each in looked.times) < BEGUN / 2
 
     def test_what_has_ended_makes_room_at_once(self) -> None:
         started = time.monotonic()
