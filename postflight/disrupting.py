@@ -28,7 +28,8 @@ def beneath(model: Deployment, parts: Iterable[str]) -> frozenset[str]:
 
 
 def in_the_way(foundation: Foundation, model: Deployment, said: Sequence[Statement]) -> NotTried | None:
-    """Why a part must not be taken away, None where nothing is in the way. A waiver makes nothing right."""
+    """Why a part must not be taken away, None where nothing is in the way. A waiver makes nothing right, and what no check
+    was asked about is not known to be."""
     parts = foundation.parts(model)
     ground = beneath(model, parts)
     for statement in said:
@@ -37,6 +38,12 @@ def in_the_way(foundation: Foundation, model: Deployment, said: Sequence[Stateme
             if failure.status in BAD and (named or _touches(failure) & ground):
                 line = f"refused: {statement.check.id} is {failure.status}, and this stands on it: {failure.headline}"
                 return NotTried(line, BarredBy.FOUNDATION, (*parts, *failure.leans_on, *failure.stops))
+    ids = {each.check.id for each in said}
+    for wanted in (*ALWAYS, *foundation.checks):
+        if not any(id.startswith(wanted) for id in ids):
+            return NotTried(
+                f"refused: nothing was said by {wanted.rstrip('.')}, and this stands on it", BarredBy.FOUNDATION
+            )
     return None
 
 

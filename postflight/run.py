@@ -17,6 +17,7 @@ from postflight.account import NOBODY, Account
 from postflight.cluster.access import Access, Way
 from postflight.cluster.api import Api
 from postflight.cluster.connection import ClusterError, connect
+from postflight.cluster.cuts import PodName
 from postflight.cluster.files import read_files
 from postflight.cluster.kinds import LISTED, MODEL, SERVICE, Kind
 from postflight.cluster.references import secret_names
@@ -93,6 +94,8 @@ class Run:
     times: list[ProbeTime] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    #: The pods that were replaced before the run itself replaced some; None while it has not.
+    gone: Mapping[PodName, str] | None = None
     dead: str = ""
     where: str = "?"
     wanted: frozenset[str] = frozenset()
@@ -152,6 +155,8 @@ class Run:
                 except ClusterError as error:
                     self.outcomes[each.name] = Outcome(unseen=str(error))
                     continue
+                if self.gone is None:
+                    self.gone = self._gone()
                 self._run([each], {}, report, last, anew)
                 self.notes += told(self.outcomes[each.name].value)
 
@@ -186,14 +191,18 @@ class Run:
         return snapshot.why_unseen(*MODEL, *(KINDS[name] for name in kinds)) if snapshot else ""
 
     def doubts(self) -> Doubts:
-        """What no way led to, and what was replaced by now: asked once everything was judged."""
+        """What no way led to, and what was replaced by now, or until the run itself took a part away: asked once
+        everything was judged."""
         no_way = {pod_id(*pod): why for each in self.outcomes.values() for pod, why in each.no_way.items()}
+        gone = self._gone() if self.gone is None else self.gone
+        return Doubts(no_way, {pod_id(*pod): why for pod, why in gone.items()})
+
+    def _gone(self) -> Mapping[PodName, str]:
         try:
-            gone = replaced(self.given["api"], self.given["snapshot"])
+            return replaced(self.given["api"], self.given["snapshot"])
         except ClusterError:
             # The API server itself is away: what it cut is known where it was cut.
-            gone = {}
-        return Doubts(no_way, {pod_id(*pod): why for pod, why in gone.items()})
+            return {}
 
     @property
     def deployment(self) -> Deployment | None:

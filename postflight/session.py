@@ -110,7 +110,7 @@ class Session:
     def disrupt(self, item: pytest.Item, report: Report) -> None:
         """Take away what one check is about, as far as what was judged so far allows."""
         names = {name for name in _fixtures(item) if name in self._needed()}
-        self.run.disrupt(names, tuple(self.said.values()), report)
+        self.run.disrupt(names, self._so_far(self.run.deployment), report)
 
     def leave(self, report: Report) -> None:
         self.run.leave(self._needed(), report)
@@ -168,12 +168,7 @@ class Session:
     def resolve(self) -> None:
         """Blame, waivers and exit code, once, over everything that was said."""
         model = self.run.deployment
-        statements = [self.said[item.nodeid] for item in self.items if item.nodeid in self.said]
-        statements = [_beyond(each, model) for each in statements]
-        out_of_reach = self.run.options.settings.out_of_reach
-        statements = [_reached(each, out_of_reach) for each in statements]
-        statements = [_expected(each, self.run.options.settings.expect, model) for each in statements]
-        statements = self._doubted(statements, model)
+        statements = self._doubted(self._so_far(model), model)
         statements.sort(key=lambda each: not each.check.id.startswith("platform."))
         verdict = resolve(statements, model.depends if model else {}, self.waivers)
         trouble = (*((self.run.dead,) if self.run.dead else ()), *verdict.trouble, *self.run.trouble)
@@ -193,10 +188,21 @@ class Session:
         if self.signoff:
             self._sign(self.record, self.signoff)
 
+    def _so_far(self, model: Deployment | None) -> list[Statement]:
+        """What was said, by what the settings say of it too."""
+        given = self.run.options.settings
+        said = [self.said[item.nodeid] for item in self.items if item.nodeid in self.said]
+        reached = [_reached(_beyond(each, model), given.out_of_reach) for each in said]
+        return [_expected(each, given.expect, model) for each in reached]
+
     def _doubted(self, statements: list[Statement], model: Deployment | None) -> list[Statement]:
         """Unknown where the way, or what was asked, was not there throughout; looked up only where something failed."""
+        probes = {meta(item).id: closure(_fixtures(item), self.run.probes) for item in self.items}
+        # What a disruption replaces is its own doing.
         looked = {
-            meta(item).id for item in self.items if any(map(_asks_pods, closure(_fixtures(item), self.run.probes)))
+            id
+            for id, those in probes.items()
+            if any(map(_asks_pods, those)) and not any(each.disrupts for each in those)
         }
         failed = {each.check.id for each in statements if any(one.status is Status.FAILED for one in each.failures)}
         if model is None or not failed & looked:

@@ -23,12 +23,11 @@ from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.canary_user import Hindered, ProbeRoom
 from postflight.probes.disruption import After, NotDone, Plan, Stage, Stuck, carry_out, ground
-from postflight.probes.disruption_notes import CLUSTERS, NOTES, noted, stamp, switch_back, switch_over
+from postflight.probes.disruption_notes import CLUSTERS, NOTES, not_primary, noted, stamp, switch_back, switch_over
 from postflight.probes.outages import Disrupted, Disruption
 from postflight.probes.own import Turn
 from postflight.probes.probe import EXEC, Foundation, Right, Safety, Unseen, probe
 from postflight.probes.public_places import ControllerSeen
-from postflight.probes.settled import HEALTHY
 from postflight.probes.user_stream import Stream
 from postflight.settings import Settings
 from postflight.traces import Traces
@@ -127,7 +126,10 @@ def _switched(stage: Stage, cluster: PostgresCluster, primary: Pod, held: Sequen
                 _served(stage, stream, replica.name)
             except Stuck as error:
                 stuck = error
-        _arrived(stage, cluster, primary.name)
+        try:
+            _arrived(stage, cluster, primary.name)
+        except Stuck as error:
+            raise stuck or error from None
         if stuck:
             raise stuck
         return f"{cluster.name} was switched over from {primary.name} to {replica.name} and back"
@@ -170,12 +172,12 @@ def _arrived(stage: Stage, cluster: PostgresCluster, instance: str) -> None:
     """Until an instance is the primary of a healthy cluster. Raises Stuck."""
 
     def there() -> None:
-        raw = stage.api.get(POSTGRES_CLUSTER.path(cluster.namespace, cluster.name))
-        status = raw.get("status") or {}
-        primary, phase = status.get("currentPrimary"), status.get("phase")
-        ready = int(status.get("readyInstances") or 0)
-        if primary != instance or phase != HEALTHY or ready < int(raw["spec"].get("instances") or 1):
-            raise NotYet(f"{cluster.name} has primary {primary}, phase {phase!r}, {ready} instances ready")
+        try:
+            raw = stage.api.get(POSTGRES_CLUSTER.path(cluster.namespace, cluster.name))
+        except ApiError as error:
+            raise NotYet(str(error)) from error
+        if why := not_primary(raw, instance):
+            raise NotYet(why)
 
     try:
         wait_for(there, limit=stage.given.recovery, every=1.0)

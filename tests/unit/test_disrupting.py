@@ -36,11 +36,20 @@ def right(id: str) -> Statement:
     return said(id, green("it"))
 
 
+FOUNDATION = tuple(map(right, ("platform.workloads", "clients.journey", "redis.memory")))
+
+
 class TestFoundation:
     def test_of_a_deployment_that_is_right_lets_it_be(self) -> None:
         warned = failed("availability.synapse_main", MAIN.id, Status.WARNED)
         elsewhere = failed("calls.turn", "daemonset/matrix/coturn")
-        assert in_the_way(REDIS, MODEL, (right("redis.memory"), warned, elsewhere)) is None
+        assert in_the_way(REDIS, MODEL, (*FOUNDATION, warned, elsewhere)) is None
+
+    @pytest.mark.parametrize("missing", FOUNDATION, ids=lambda each: each.check.id)
+    def test_that_no_check_was_asked_about_is_in_the_way(self, missing: Statement) -> None:
+        found = in_the_way(REDIS, MODEL, [each for each in FOUNDATION if each is not missing])
+        assert isinstance(found, NotTried)
+        assert found.reason.startswith(f"refused: nothing was said by {missing.check.id.partition('.')[0]}")
 
     @pytest.mark.parametrize("status", [Status.FAILED, Status.UNKNOWN])
     @pytest.mark.parametrize(
@@ -108,10 +117,12 @@ class Phase:
             "times": [],
             "trouble": [],
             "notes": [],
+            "gone": None,
             "given": {"api": None, "deployment": MODEL},
         }.items():
             setattr(self.run, name, value)
         monkeypatch.setattr(Run, "_refused", lambda of, wanted: refused or {})
+        monkeypatch.setattr(Run, "_gone", lambda of: {("matrix", "one"): "one was replaced during the run"})
         monkeypatch.setattr(Run, "_picture", lambda of, api: {"deployment": "as it is now"})
 
     def disrupt(self, *statements: Statement) -> Outcome:
@@ -123,9 +134,15 @@ class Phase:
 class TestPhase:
     def test_works_on_a_picture_of_the_moment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         phase = Phase(monkeypatch)
-        assert phase.disrupt(right("redis.memory")).value == Disrupted(absent="as it is now")
+        assert phase.disrupt(*FOUNDATION).value == Disrupted(absent="as it is now")
         assert [each.name for each in phase.run.times] == ["taking"]
         assert phase.run.given["deployment"] is MODEL
+
+    def test_what_it_replaces_casts_no_doubt_on_what_was_seen_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        phase = Phase(monkeypatch)
+        phase.disrupt(*FOUNDATION)
+        monkeypatch.setattr(Run, "_gone", lambda of: {("matrix", "main"): "main was replaced during the run"})
+        assert set(Run.doubts(phase.run).replaced) == {"pod/matrix/one"}
 
     def test_takes_nothing_away_on_a_broken_foundation(self, monkeypatch: pytest.MonkeyPatch) -> None:
         found = Phase(monkeypatch).disrupt(failed("redis.memory", "x"))

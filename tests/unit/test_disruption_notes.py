@@ -10,9 +10,11 @@ import pytest
 
 from postflight.cluster.api import Api, ApiError
 from postflight.cluster.kinds import CONFIG_MAP, POD, POSTGRES_CLUSTER
+from postflight.limits import Limit
 from postflight.probes.disruption_notes import CORDONED, NODE, cordon, noted, put_back, switch_back, uncordon, words
 from postflight.probes.own import leftovers
 from postflight.probes.probe import Safety
+from postflight.probes.settled import HEALTHY
 from postflight.traces import MANAGED_BY, RUN_LABEL, Traces
 from tests.unit.clustering import Server
 from tests.unit.loopback import answering, api_to
@@ -28,9 +30,9 @@ def node(**annotations: str) -> dict[str, Any]:
     return {"metadata": {"name": "node2", "annotations": annotations}, "spec": {"unschedulable": True}}
 
 
-def cluster(target: str) -> dict[str, Any]:
-    status = {"currentPrimary": target, "targetPrimary": target}
-    return {"metadata": {"name": "pg", "resourceVersion": "7"}, "status": status}
+def cluster(target: str, **other: Any) -> dict[str, Any]:
+    status = {"currentPrimary": target, "targetPrimary": target, "phase": HEALTHY, "readyInstances": 2} | other
+    return {"metadata": {"name": "pg", "resourceVersion": "7"}, "spec": {"instances": 2}, "status": status}
 
 
 def note(**data: str) -> dict[str, Any]:
@@ -65,10 +67,25 @@ class TestNote:
             if len(tries) == 1:
                 raise ApiError(500, "not now")
 
-        with serving() as (api, _), noted(api, traces, "matrix", "cordon on node2", {"node": "node2"}, undo):
-            pass
-        assert traces.close() == []
-        assert len(tries) == 2
+        with serving() as (api, server):
+            with noted(api, traces, "matrix", "cordon on node2", {"node": "node2"}, undo):
+                pass
+            # As long as it is not undone, the next run must know of it.
+            assert len(server.objects) == 1
+            assert traces.close() == []
+            assert (server.objects, len(tries)) == ({}, 2)
+
+    def test_stands_where_it_could_not_be_undone_at_all(self) -> None:
+        traces = Traces("abc")
+
+        def undo() -> None:
+            raise ApiError(500, "not now")
+
+        with serving() as (api, server):
+            with noted(api, traces, "matrix", "cordon on node2", {"node": "node2"}, undo):
+                pass
+            assert traces.close() == ["cordon on node2 could not be removed: not now"]
+            assert len(server.objects) == 1
 
 
 class TestNode:
@@ -102,6 +119,18 @@ class TestPrimary:
             status = asked["status"]
             assert (status["targetPrimary"], status["phase"]) == ("pg-1", "Switchover in progress")
             assert status["targetPrimaryTimestamp"].endswith("Z")
+
+    @pytest.mark.parametrize(
+        "midway", [{"currentPrimary": "pg-1"}, {"phase": "Failing over"}, {"readyInstances": 1}], ids=str
+    )
+    def test_is_not_put_back_before_the_other_follows(
+        self, midway: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Limit, "CLEAN_UP", 0.1)
+        with serving(**{PG: cluster("pg-2", **midway), POD.path("matrix", "pg-1"): {}}) as (api, server):
+            with pytest.raises(ApiError, match="not switched back to pg-1, which would lose what was written since"):
+                switch_back(api, "matrix", "pg", "pg-1", "pg-2")
+            assert server.patched == []
 
     def test_that_was_moved_since_stays(self) -> None:
         with serving(**{PG: cluster("pg-3"), POD.path("matrix", "pg-1"): {}}) as (api, server):

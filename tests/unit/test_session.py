@@ -134,9 +134,9 @@ def test_a_run_says_what_no_way_led_to_and_what_was_replaced() -> None:
     world = snapshot(pod("one"), pod("two"))
     for each in world.all(POD):
         cast(dict[str, Any], each)["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
-    run: Any = SimpleNamespace(
-        given={"snapshot": world}, outcomes={"a": Outcome(no_way={("matrix", "one"): "no way"}), "b": Outcome()}
-    )
+    run: Any = object.__new__(Run)
+    run.given, run.gone = {"snapshot": world}, None
+    run.outcomes = {"a": Outcome(no_way={("matrix", "one"): "no way"}), "b": Outcome()}
     with answering(RecordedApi(snapshot(pod("one")), ("matrix",))) as (port, _):
         run.given["api"] = api_to(port)
         found = Run.doubts(run)
