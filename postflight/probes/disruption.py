@@ -14,7 +14,7 @@ from postflight.cluster.snapshot import Snapshot
 from postflight.deployment.model import Deployment
 from postflight.disruption_settings import DisruptionSettings
 from postflight.limits import Limit
-from postflight.polling import TimedOut
+from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.canary_user import Hindered, ProbeRoom
 from postflight.probes.disruption_notes import NOTES
 from postflight.probes.doors import main_of
@@ -198,6 +198,20 @@ def _wait(stage: Stage, limit: float, also: Callable[[], str]) -> None:
     """Raises TimedOut."""
     namespaces = stage.deployment.namespaces
     wait_settled(stage.api, namespaces, limit, operated=stage.operated, also=also)
+
+
+def served(stage: Stage, stream: Stream, when: str) -> None:
+    """Until users are served ``when`` the part is away. Raises Stuck."""
+    since = time.monotonic()
+
+    def well() -> None:
+        if why := stream.unwell(since):
+            raise NotYet(why)
+
+    try:
+        wait_for(well, limit=stage.given.recovery, every=0.2)
+    except TimedOut as error:
+        raise Stuck(f"users are not served {when}: {error}") from error
 
 
 def live(api: Api, namespace: str, name: str) -> Object:

@@ -7,7 +7,7 @@ DaemonSets and of the kubelet's own files where they are.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from postflight.cluster.access import Access
@@ -18,7 +18,7 @@ from postflight.deployment.model import Deployment
 from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.canary_user import Hindered, ProbeRoom
-from postflight.probes.disruption import After, Plan, Stage, Stuck, carry_out, ground
+from postflight.probes.disruption import After, Plan, Stage, Stuck, carry_out, ground, served
 from postflight.probes.disruption_notes import NODE, NODES, NOTES, cordon, noted, uncordon
 from postflight.probes.outages import Disrupted
 from postflight.probes.own import Turn
@@ -26,6 +26,7 @@ from postflight.probes.probe import EXEC, Foundation, Right, Safety, probe
 from postflight.probes.public_places import ControllerSeen
 from postflight.probes.settled import TIMES
 from postflight.probes.switchover import slots
+from postflight.probes.user_stream import Stream
 from postflight.settings import Settings
 from postflight.traces import MANAGED_BY, NAME, Traces
 
@@ -76,7 +77,7 @@ def node_away(
         chosen,
         f"node {chosen}",
         stage.given.outage.node,
-        lambda stream: _drained(stage, chosen, stuck),
+        lambda stream: _drained(stage, chosen, stuck, stream),
         after=lambda: After(tuple(stuck)),
         needs=parts(deployment),
     )
@@ -129,8 +130,9 @@ def _moves(raw: Object) -> bool:
     return bool(owners) and DAEMON_SET.name not in owners and not own and not mirror and phase not in ENDED
 
 
-def _drained(stage: Stage, node: str, stuck: list[str]) -> str:
-    """Raises NotDone, Stuck, ApiError."""
+def _drained(stage: Stage, node: str, stuck: list[str], stream: Stream) -> str:
+    """What cannot stand elsewhere comes back with the node: so users must be served before that. Raises NotDone, Stuck,
+    ApiError."""
     api, run = stage.api, stage.traces.run_id
     spaces = stage.deployment.namespaces
     stage.check()
@@ -143,6 +145,7 @@ def _drained(stage: Stage, node: str, stuck: list[str]) -> str:
         cordon(api, node, run)
         moved = _evicted(stage, node)
         stuck += _waiting(stage)
+        served(stage, stream, f"without node {node}")
     return f"node {node} was cordoned, {moved} pods were evicted from it, and it was uncordoned"
 
 
@@ -160,10 +163,14 @@ def _evicted(stage: Stage, node: str) -> int:
             if uid not in gone and _evict(stage.api, raw):
                 gone.add(uid)
         if time.monotonic() > deadline:
-            kept = [each for each in left if each["metadata"]["uid"] not in gone] or left
-            names = ", ".join(each["metadata"]["name"] for each in kept)
-            raise Stuck(f"the drain of {node} does not end: {names} still there after {Limit.DRAIN:g} s")
+            names = ", ".join(_kept(each, gone) for each in left)
+            raise Stuck(f"the drain of {node} does not end: after {Limit.DRAIN:g} s there are still {names}")
         time.sleep(AGAIN)
+
+
+def _kept(raw: Object, gone: Collection[str]) -> str:
+    why = "it takes long to end" if raw["metadata"]["uid"] in gone else "its budget keeps it"
+    return f"{raw['metadata']['name']} ({why})"
 
 
 def _evict(api: Api, raw: Object, *, dry: bool = False) -> bool:

@@ -9,7 +9,6 @@ was made on. There it goes on where it was once that is primary again: its write
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 
 from postflight.cluster.access import Access
@@ -22,7 +21,7 @@ from postflight.deployment.parts import Pod, PostgresCluster, Side
 from postflight.limits import Limit
 from postflight.polling import NotYet, TimedOut, wait_for
 from postflight.probes.canary_user import Hindered, ProbeRoom
-from postflight.probes.disruption import After, NotDone, Plan, Stage, Stuck, carry_out, ground
+from postflight.probes.disruption import After, NotDone, Plan, Stage, Stuck, carry_out, ground, served
 from postflight.probes.disruption_notes import CLUSTERS, NOTES, not_primary, noted, stamp, switch_back, switch_over
 from postflight.probes.outages import Disrupted, Disruption
 from postflight.probes.own import Turn
@@ -123,7 +122,7 @@ def _switched(stage: Stage, cluster: PostgresCluster, primary: Pod, held: Sequen
             switch_over(api, space, cluster.name, replica.name, stamp(api))
             try:
                 _arrived(stage, cluster, replica.name)
-                _served(stage, stream, replica.name)
+                served(stage, stream, f"once {replica.name} is the primary")
             except Stuck as error:
                 stuck = error
         try:
@@ -151,21 +150,6 @@ def _switched(stage: Stage, cluster: PostgresCluster, primary: Pod, held: Sequen
         after=lambda: After((f"{primary.name} is primary again",)),
     )
     return carry_out(stage, plan)
-
-
-def _served(stage: Stage, stream: Stream, instance: str) -> None:
-    """Until users are served by the new primary. Raises Stuck."""
-
-    since = time.monotonic()
-
-    def well() -> None:
-        if why := stream.unwell(since):
-            raise NotYet(why)
-
-    try:
-        wait_for(well, limit=stage.given.recovery, every=0.2)
-    except TimedOut as error:
-        raise Stuck(f"users are not served once {instance} is the primary: {error}") from error
 
 
 def _arrived(stage: Stage, cluster: PostgresCluster, instance: str) -> None:

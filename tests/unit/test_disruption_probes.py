@@ -267,7 +267,7 @@ class TestSwitchover:
         assert not [path for path in server.objects if "configmaps" in path]
 
     def test_goes_back_too_where_users_are_not_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(switchover, "_served", _nobody)
+        monkeypatch.setattr(switchover, "served", _nobody)
         said, told, _ = self.switched(monkeypatch)
         assert isinstance(said, Stuck)
         assert CLUSTER.primary

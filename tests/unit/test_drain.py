@@ -98,6 +98,9 @@ def test_what_a_drain_leaves_is_left() -> None:
         assert [each["metadata"]["name"] for each in movable(api, ("matrix",), "node2")] == ["web", "pg-1"]
 
 
+WELL: Any = SimpleNamespace(unwell=lambda since: "")
+
+
 def test_the_node_is_chosen_whose_pods_may_go() -> None:
     with cluster(pod("a", on="node1"), pod("b", on="node1"), pod("c"), b=1) as (api, server):
         assert choose(api, ("matrix",), ("node1", "node2", "node3")) == "node2"
@@ -112,7 +115,7 @@ def test_it_is_cordoned_emptied_as_budgets_allow_and_opened_again() -> None:
     with cluster(node("node1"), node("node2"), pod("a"), pod("b"), pod("c", on="node1"), b=2) as (api, server):
         here = stage(api)
         stuck: list[str] = []
-        said = drain._drained(here, "node2", stuck)
+        said = drain._drained(here, "node2", stuck, WELL)
         assert said == "node node2 was cordoned, 2 pods were evicted from it, and it was uncordoned"
         assert (server.evicted, stuck) == (["a", "b"], [])
         assert "unschedulable" not in server.objects[NODE.path(name="node2")]["spec"]
@@ -126,15 +129,27 @@ def test_what_can_be_placed_nowhere_else_is_told() -> None:
     tied["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "message": "volume node affinity"}]
     with cluster(node("node2"), pod("a"), tied) as (api, _):
         stuck: list[str] = []
-        drain._drained(stage(api), "node2", stuck)
+        drain._drained(stage(api), "node2", stuck, WELL)
         assert stuck == ["redis-1 could be placed nowhere else: volume node affinity"]
 
 
 def test_a_budget_that_lets_nobody_go_is_told_and_the_node_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Limit, "DRAIN", 0.05)
     with cluster(node("node2"), pod("a"), pod("b"), b=10_000) as (api, server):
-        with pytest.raises(Stuck, match=r"the drain of node2 does not end: b still there after 0\.05 s"):
-            drain._drained(stage(api), "node2", [])
+        with pytest.raises(
+            Stuck, match=r"the drain of node2 does not end: after 0\.05 s there are still .*b \(its budget keeps it\)"
+        ):
+            drain._drained(stage(api), "node2", [], WELL)
+        assert "unschedulable" not in server.objects[NODE.path(name="node2")]["spec"]
+
+
+def test_a_node_without_which_users_are_not_served_is_told_and_opened() -> None:
+    unwell: Any = SimpleNamespace(unwell=lambda since: "sync: 503")
+    with cluster(node("node2"), pod("a")) as (api, server):
+        here = stage(api)
+        here.given = SimpleNamespace(recovery=0.3)
+        with pytest.raises(Stuck, match="users are not served without node node2: sync: 503"):
+            drain._drained(here, "node2", [], unwell)
         assert "unschedulable" not in server.objects[NODE.path(name="node2")]["spec"]
 
 
@@ -143,5 +158,5 @@ def test_a_run_that_is_over_evicts_nobody() -> None:
         here = stage(api)
         here.traces.over = True
         with pytest.raises(NotDone):
-            drain._drained(here, "node2", [])
+            drain._drained(here, "node2", [], WELL)
         assert (server.evicted, server.patched) == ([], [])
