@@ -72,16 +72,20 @@ class Files:
         self.names.clear()
 
     def upload(self) -> str:
-        """One more file; its name. Raises MatrixError."""
+        """One more file; its name. Raises MatrixError. A name whose upload failed is tried again: Synapse has few of them
+        waiting for one user (``max_pending_media_uploads``, 5)."""
         content = f"postflight {secrets.token_hex(16)}\n".encode()
         process = self._now(self.processes[0])
 
         def before(name: str) -> None:
-            self.traces.will_make(f"file {name} of {self.user.user_id}", lambda: self._remove(name))
-            self.names.append(name)
+            if name not in self.names:
+                self.traces.will_make(f"file {name} of {self.user.user_id}", lambda: self._remove(name))
+                self.names.append(name)
+
+        again = [each for each in self.names if each not in self.contents]
 
         with matrix(self.access, process, media_listener(process)) as door:
-            name = own_uploads.upload(self.access, self.user, door, content, ((), list(self.names)), before, MEMORY)
+            name = own_uploads.upload(self.access, self.user, door, content, (again, list(self.names)), before, MEMORY)
         self.contents[name] = content
         return name
 
@@ -123,7 +127,7 @@ class Files:
             own_uploads.remember(self.access, user, left, MEMORY)
 
     def _more(self) -> str | None:
-        if len(self.names) >= MOST:
+        if len(self.contents) >= MOST:
             return None
         try:
             self.upload()

@@ -143,11 +143,12 @@ class Stream:
             began = time.monotonic()
             said = kind.ask(caller)
             ended = time.monotonic()
-            # One that is limited by rate was answered by who is alive, and proves no more than that.
+            # One that is limited by rate was answered by who is alive, and proves no more than that: neither is what was
+            # right lost by it, nor what was wrong mended.
             if said is not None:
                 kind.asked.append(Asked(began, ended, said))
-            kind.wrong = said or ""
-            kind.heard = kind.heard if said else began
+                kind.wrong = said
+            kind.heard = kind.heard if kind.wrong else began
             pace = PACE if said else kind.pace
             self._over.wait(max(0.05, began + pace - time.monotonic()))
         caller.close()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -20,7 +20,7 @@ from postflight.probes.doors import main_of
 from postflight.probes.http import Door
 from postflight.probes.probe import Unseen
 from postflight.probes.user_doors import Caller, Entrance, doors_of
-from postflight.probes.user_stream import ARRIVAL, NOTE, Stream
+from postflight.probes.user_stream import ARRIVAL, NOTE, Kind, Stream
 from postflight.secrets import Secret
 from postflight.settings import IngressNames
 from tests.unit import recorded
@@ -138,6 +138,25 @@ def test_one_who_is_limited_was_answered_and_no_more() -> None:
         caller = Caller(Entrance(Access(api_to(closed_port()), Way.DIRECT), (Door(HERE, port),)))
         assert Stream(caller.entrance, ROOM)._send(caller) is None
         caller.close()
+
+
+def test_being_limited_neither_mends_what_was_wrong_nor_takes_what_was_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["", None, "503", None, None])
+    stream = Stream(cast(Entrance, None), ROOM)
+    told: list[tuple[str, bool]] = []
+
+    def ask(caller: Caller) -> str | None:
+        told.append((kind.wrong, kind.heard > 0))
+        answer = next(answers, "end")
+        if answer == "end":
+            stream._over.set()
+        return answer
+
+    kind = Kind("send", ask, pace=0.01)
+    stream._run(kind)
+    assert [wrong for wrong, _ in told] == ["", "", "", "503", "503", "503"]
+    assert [heard for _, heard in told][:2] == [False, True]
+    assert len(kind.asked) == 3
 
 
 class TestEntrance:
