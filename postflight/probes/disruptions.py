@@ -14,13 +14,14 @@ from postflight.deployment.model import Deployment
 from postflight.deployment.parts import Pod, Side
 from postflight.limits import Limit
 from postflight.probes.canary_user import Hindered, ProbeRoom
-from postflight.probes.disruption import DELETE_PODS, Plan, Stage, carry_out, delete_pod, ground
+from postflight.probes.disruption import DELETE_PODS, NotDone, Plan, Stage, carry_out, delete_pod, ground
 from postflight.probes.doors import main_of, public_host
 from postflight.probes.fresh import siblings
 from postflight.probes.outages import Disrupted
 from postflight.probes.own import Turn
 from postflight.probes.probe import EXEC, Foundation, Safety, probe
 from postflight.probes.public_places import ControllerSeen
+from postflight.probes.store_health import ask
 from postflight.probes.user_stream import VERSIONS, Stream
 from postflight.settings import Settings
 from postflight.traces import Traces
@@ -104,7 +105,7 @@ def proxy_away(
     rights=(*DELETE_PODS, EXEC),
     safety=Safety.DISRUPTIVE,
     reaches=True,
-    disrupts=Foundation(("media.storage",), store_parts),
+    disrupts=Foundation(("media.storage", "storage."), store_parts),
 )
 def store_away(
     deployment: Deployment,
@@ -133,7 +134,7 @@ def store_away(
     for store in stores:
         if pod := kept.get(store.id):
             plan = Plan(
-                store.id, f"{store.endpoint.service} ({pod.name})", stage.given.outage.storage, _deleting(stage, pod)
+                store.id, f"{store.endpoint.service} ({pod.name})", stage.given.outage.storage, _sparing(stage, pod)
             )
             found.append(carry_out(stage, replace(plan, storing=store.local)))
     return Disrupted(tuple(found))
@@ -141,6 +142,21 @@ def store_away(
 
 def _deleting(stage: Stage, pod: Pod) -> Callable[[Stream], str]:
     return lambda stream: delete_pod(stage, pod.namespace, pod.name)
+
+
+def _sparing(stage: Stage, pod: Pod) -> Callable[[Stream], str]:
+    """A server of several only where the others can do without it now: a disruption before may have cost them one."""
+
+    def act(stream: Stream) -> str:
+        group = next((each for each in stage.deployment.store_servers if pod.id in {one.id for one in each.pods}), None)
+        if group and len(group.pods) > 1:
+            said = ask(stage.access, group, pod)
+            if said.problem or not said.spared:
+                why = said.problem or (f"{said.healing} drives are healing" if said.healing else "writes would end")
+                raise NotDone(f"MinIO {group.name} cannot spare {pod.name} at the moment: {why}")
+        return delete_pod(stage, pod.namespace, pod.name)
+
+    return act
 
 
 def _fronts(deployment: Deployment) -> list[Proxy]:

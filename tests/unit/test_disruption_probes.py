@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,7 +16,7 @@ from postflight.cluster.kinds import CONFIG_MAP, POD, POSTGRES_CLUSTER
 from postflight.cluster.streams import Answer
 from postflight.deployment.parts import Endpoint
 from postflight.polling import TimedOut
-from postflight.probes import disruption, switchover
+from postflight.probes import disruption, disruptions, switchover
 from postflight.probes.canary_user import Hindered
 from postflight.probes.disruption import After, NotDone, Plan, Stage, Stuck, carry_out, delete_pod
 from postflight.probes.disruptions import main_away, proxy_away, store_away
@@ -25,10 +25,12 @@ from postflight.probes.own import Turn
 from postflight.probes.probe import Unseen
 from postflight.probes.redis_failover import redis_away
 from postflight.probes.settled import HEALTHY
+from postflight.probes.store_health import ServerHealth
 from postflight.probes.switchover import _switched, primary_away, slots, used
+from postflight.probes.user_stream import Stream
 from postflight.settings import Settings
 from postflight.traces import Traces
-from tests.unit import recorded, storing
+from tests.unit import budgeting, recorded, storing
 from tests.unit.clustering import Server
 from tests.unit.loopback import Reply, Request, answering, api_to, closed_port
 from tests.unit.observations import MODEL
@@ -200,6 +202,26 @@ def test_a_store_that_goes_with_its_only_pod_is_left_alone() -> None:
         access = Access(api_to(port), Way.DIRECT)
         found = store_away(**inputs(model, access=access))
     assert found.absent == "the one server of the object store keeps its files in its pod, and they would go with it"
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"spared": False, "healing": 2}, "2 drives are healing"),
+        ({"spared": False}, "writes would end"),
+        ({"problem": "no answer in time"}, "no answer in time"),
+    ],
+    ids=["healing", "no quorum", "silent"],
+)
+def test_a_server_that_the_others_cannot_do_without_stays(
+    said: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = budgeting.servers()
+    pod = group.pods[0]
+    monkeypatch.setattr(disruptions, "ask", lambda access, group, pod: ServerHealth(pod, **said))
+    here: Any = SimpleNamespace(deployment=budgeting.with_servers(MODEL, group), access=None)
+    with pytest.raises(NotDone, match=f"cannot spare {pod.name} at the moment: {why}"):
+        disruptions._sparing(here, pod)(cast(Stream, None))
 
 
 class TestSlots:
