@@ -20,7 +20,7 @@ from postflight.verdict.record import ProbeTime
 #: How many probes begin at once, and the seconds after which one counts as begun, where there are more than a FEW: what
 #: all of them ask at once, a small cluster answers none of in time.
 ABREAST, BEGUN = 2, 0.5
-FEW = 16
+FEW = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Outcome:
     """What a probe came to: an observation, or one line that says why there is none. ``crash`` is
     the traceback where that is the verifier's own fault; ``barred_by`` is set where it was not tried;
     ``silent`` where somebody who was asked said nothing in time, or the way there was ``cut``; ``no_way`` are the pods
-    that no way led to, with the reason; ``parts`` are those whose trouble explains that it was not tried."""
+    that no way led to, with the reason."""
 
     value: Any = None
     unseen: str = ""
@@ -37,7 +37,6 @@ class Outcome:
     silent: bool = False
     cut: bool = False
     no_way: Mapping[cuts.PodName, str] = field(default_factory=dict)
-    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
