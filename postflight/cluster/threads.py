@@ -20,7 +20,7 @@ ARENAS = 2
 #: How many begin at once, and the seconds after which one more does though none has ended: a hundred commands and streams
 #: at once keep API server, kubelet and container runtime from answering any of them for seconds (on two processors 3 s;
 #: with two runs at once, more than the limits allow).
-ABREAST, BEGUN = 8, 0.05
+ABREAST, BEGUN = 12, 0.05
 
 
 def share_memory() -> None:

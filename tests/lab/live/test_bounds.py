@@ -15,9 +15,7 @@ TRIES = 6
 #: Seconds of a whole run; three of them are the quiet after which a canary believes that it has got all.
 WHOLE = 35.0
 #: Seconds, on a machine as fast as :func:`pace` has it.
-#: The Redis checks' own bar is 3 s. What tries the ways from inside waits 1.5 s for each that must be shut, in the same
-#: probe: until that is one of its own, they take a second longer.
-REDIS, AT_ONCE = 4.0, 0.8
+REDIS, AT_ONCE = 3.0, 0.8
 MIB = 150
 
 

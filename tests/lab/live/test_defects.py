@@ -52,14 +52,19 @@ def test_the_cause_is_red_and_nothing_else(
         assert not wrong, "\n".join([*wrong, "", red.output])
         if from_inside:
             _says_the_same(cluster, red)
-    keep(defects, red, seconds, always=request.config.getoption("--each", default=False))
+    if each := request.config.getoption("--each", default=False):
+        _must_be_as_healthy(verify(bench.healthy().kubeconfig), healthy)
+    keep(defects, red, seconds, always=each)
 
 
 def test_healed_all_is_green_again(bench: Bench, healthy: Verified, verify: Verify) -> None:
     # What a group left behind, the run with the next group in it would have shown; what the last one left, this one.
-    green = verify(bench.healthy().kubeconfig)
-    wrong = differences([], healthy.statuses, green)
-    assert not wrong, "\n".join([*wrong, "", green.output])
+    _must_be_as_healthy(verify(bench.healthy().kubeconfig), healthy)
+
+
+def _must_be_as_healthy(seen: Verified, healthy: Verified) -> None:
+    wrong = differences([], healthy.statuses, seen)
+    assert not wrong, "\n".join(["healed:", *wrong, "", seen.output])
 
 
 def test_no_row_of_the_table_is_stale() -> None:

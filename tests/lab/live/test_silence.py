@@ -56,6 +56,5 @@ def _must_be_red(seen: Verified, checks: set[str], area: str, limit: float) -> N
     assert any(seen.statuses[check] in (Status.FAILED, Status.UNKNOWN) for check in checks), seen.output
     late = [each for each in seen.record.probes if each.name.startswith(area) and each.seconds > limit + 1]
     assert not late, late
-    # Two probes one after the other, what comes before and after them, a place for each, and the second look.
-    assert seen.seconds <= 2 * limit + 14 + Limit.AGAIN, seen.output
+    assert seen.seconds <= 2 * limit + 10 + Limit.AGAIN, seen.output
     must_be_plain(seen)
